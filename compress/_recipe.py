@@ -1,0 +1,131 @@
+"""A recipe: the ordered steps that compress a model, as data that loads, saves and hashes."""
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from ..errors import InputError, nearest
+from . import _technique
+
+
+@dataclass(frozen=True)
+class Step:
+    """One technique with its parameters, every one of them resolved."""
+
+    technique: str
+    parameters: _technique.Parameters
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the step as plain data."""
+        return {"technique": self.technique, **self.parameters.model_dump(mode="json")}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Ordered steps, with a name and a sentence about what they are for."""
+
+    name: str
+    description: str
+    steps: tuple[Step, ...]
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the recipe as plain data with every default written out."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "steps": [step.resolved() for step in self.steps],
+        }
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the resolved steps; name and description do not enter."""
+        steps = json.dumps([step.resolved() for step in self.steps], sort_keys=True)
+        return hashlib.sha256(steps.encode()).hexdigest()
+
+    def to_toml(self) -> str:
+        """Return the resolved recipe as TOML that ``load_recipe`` reads back to an equal recipe."""
+        lines = [f"name = {json.dumps(self.name)}", f"description = {json.dumps(self.description)}"]
+        for step in self.steps:
+            lines += ["", "[[steps]]"]
+            lines += [f"{key} = {json.dumps(value)}" for key, value in step.resolved().items() if value is not None]
+        return "\n".join(lines) + "\n"
+
+
+def shipped_recipes() -> tuple[str, ...]:
+    """Return the names of the recipes that come with edgewright."""
+    files = resources.files(f"{__package__}.recipes").iterdir()
+    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+
+
+def load_recipe(source: "str | Path | Recipe") -> Recipe:
+    """Return a recipe by the name of a shipped one, or from a TOML file.
+
+    Raises:
+        InputError: no such recipe; not TOML; an unknown technique or key (the nearest is named); a bad value.
+    """
+    if isinstance(source, Recipe):
+        return source
+    if str(source) in shipped_recipes():
+        text = (resources.files(f"{__package__}.recipes") / f"{source}.toml").read_text(encoding="utf-8")
+        return parse_recipe(text, where=f"recipe {source}")
+    path = Path(source)
+    if path.suffix != ".toml" and not path.exists():
+        raise InputError(
+            f"Expected a recipe: one of {', '.join(shipped_recipes())}, or a .toml file. Got: {str(source)!r}."
+            f"{nearest(str(source), shipped_recipes())}"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Expected a recipe in TOML at {path}. Got: {error}.") from error
+    return parse_recipe(text, where=str(path))
+
+
+def parse_recipe(text: str, where: str = "recipe") -> Recipe:
+    """Return the recipe that a TOML text describes; ``where`` names it in errors."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"Expected TOML in {where}. Got: {error}.") from error
+    _check_keys(document, ("name", "description", "steps"), where)
+    steps = document.get("steps", [])
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        raise InputError(f"Expected steps as [[steps]] tables in {where}. Got: {steps!r}.")
+    recipe = Recipe(
+        name=str(document.get("name", Path(where).stem)),
+        description=str(document.get("description", "")),
+        steps=tuple(_parse_step(step, f"{where}, step {number}") for number, step in enumerate(steps, start=1)),
+    )
+    precisions = [step.technique for step in recipe.steps if _technique.get(step.technique).precision]
+    if len(precisions) > 1:
+        raise InputError(f"Expected at most one step that sets the precision in {where}. Got: {', '.join(precisions)}.")
+    return recipe
+
+
+def _parse_step(table: dict[str, Any], where: str) -> Step:
+    if "technique" not in table:
+        raise InputError(f"Expected technique = one of {', '.join(_technique.names())} in {where}. Got: {table}.")
+    try:
+        technique = _technique.get(str(table["technique"]))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    values = {key: value for key, value in table.items() if key != "technique"}
+    _check_keys(values, tuple(technique.parameters.model_fields), where)
+    try:
+        return Step(str(table["technique"]), technique.parameters.model_validate(values))
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the step"
+        raise InputError(f"{where}: {key}: expected {first['msg'].lower()}. Got: {first['input']!r}.") from error
+
+
+def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise InputError(f"Expected keys {', '.join(known)} in {where}. Got: {key!r}.{nearest(key, known)}")

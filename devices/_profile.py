@@ -1,0 +1,319 @@
+"""A profile: what a device is, what runs on it and how fast, as a TOML file in which every value names its source."""
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import pydantic
+
+from ..errors import InputError, nearest
+
+T = TypeVar("T")
+_PROFILES = f"{__package__}.profiles"
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """Why a device does not run a format at a precision, as a sentence."""
+
+    reason: str
+
+
+def _between(low: float, high: float, whole: bool = False) -> pydantic.BeforeValidator:
+    """Return a validator whose message names both limits."""
+
+    def check(value: Any) -> Any:
+        kind = int if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+            raise ValueError(f"expected a {'whole ' if whole else ''}number from {low:g} to {high:g}")
+        return value
+
+    return pydantic.BeforeValidator(check)
+
+
+_Text = Annotated[str, pydantic.Field(min_length=1)]
+_Count = Annotated[int, _between(1, 1024, whole=True)]
+_GHz = Annotated[float, _between(0.01, 10)]
+_Bytes = Annotated[int, _between(2**20, 2**40, whole=True)]
+_GBytesPerS = Annotated[float, _between(0.1, 10_000)]
+_Milliseconds = Annotated[float, _between(0, 10_000)]
+Unit = Literal["cpu", "gpu", "edgetpu"]
+
+
+class _Table(pydantic.BaseModel):
+    """A table of a profile: frozen, and a key it does not know is an error."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class Sourced(_Table, Generic[T]):
+    """A value and where it comes from.
+
+    Attributes:
+        value: in the unit that the key holding it names.
+        how: "read" in the source, "derived" from what is read there, "fitted" to measurements there, or "recalled".
+        source: a key of the profile's ``sources``, replaced by its text on loading.
+    """
+
+    value: T
+    how: Literal["read", "derived", "fitted", "recalled"]
+    source: _Text
+
+
+class Cpu(_Table):
+    """The processor; ``dotprod`` and ``fp16_arith`` tell whether its instruction set has them."""
+
+    core: Sourced[_Text]
+    count: Sourced[_Count]
+    clock_ghz: Sourced[_GHz]
+    isa: Sourced[_Text]
+    dotprod: Sourced[bool]
+    fp16_arith: Sourced[bool]
+
+
+class Memory(_Table):
+    """Main memory; the bandwidth is what a program gets where that was measured, else the datasheet's."""
+
+    size_bytes: Sourced[_Bytes]
+    bandwidth_gbytes_per_s: Sourced[_GBytesPerS]
+
+
+class System(_Table):
+    """The operating system and its Python."""
+
+    name: Sourced[_Text]
+    python: Sourced[_Text]
+
+
+class Accelerator(_Table):
+    """A GPU or Edge TPU. Parameters beyond ``cache_mib`` cost ``stream_ms_per_mib`` at every inference."""
+
+    unit: Literal["gpu", "edgetpu"]
+    name: Sourced[_Text]
+    clock_ghz: Sourced[_GHz]
+    cache_mib: Sourced[Annotated[float, _between(0.1, 1024)]] | None = None
+    stream_ms_per_mib: Sourced[Annotated[float, _between(0, 1000)]] | None = None
+
+
+class Runtime(_Table):
+    """The runtime that loads a format on the device; its version is part of the device."""
+
+    format: _Text
+    name: _Text
+    version: Sourced[_Text]
+
+
+class Interval(_Table):
+    """The factors on a predicted latency that bound nine measured ones out of ten."""
+
+    low: Annotated[float, _between(0.01, 1)]
+    high: Annotated[float, _between(1, 100)]
+
+
+class Roofline(_Table):
+    """What a unit does in a second, and what each inference and each operation costs on top.
+
+    Attributes:
+        unit: where it runs.
+        threads: of the runtime; 1 on an accelerator.
+        effective_gmacs_per_s: multiply-accumulates that real networks reach, in thousand millions a second.
+        overhead_ms: of one inference.
+        per_operation_ms: of one operation in the file.
+        interval: 90 % interval; ``fitted_rows`` is the number of published measurements behind it, 0 for a guess.
+    """
+
+    unit: Unit
+    threads: _Count
+    effective_gmacs_per_s: Sourced[Annotated[float, _between(0.001, 1_000_000)]]
+    overhead_ms: Sourced[_Milliseconds]
+    per_operation_ms: Sourced[_Milliseconds]
+    interval: Sourced[Interval]
+    fitted_rows: Annotated[int, _between(0, 1_000_000, whole=True)]
+
+
+class Target(Roofline):
+    """How a device runs one format at one precision.
+
+    Attributes:
+        runtime: name of the runtime on the device.
+        fallback: on an accelerator, where operations run that it cannot take.
+    """
+
+    format: _Text
+    precision: _Text
+    runtime: _Text
+    fallback: Roofline | None = None
+
+
+class Refusal(_Table):
+    """A format and precision that the device does not run, and why."""
+
+    format: _Text
+    precision: _Text
+    reason: _Text
+
+
+class Budget(_Table):
+    """What an artifact may cost on a device; None leaves it free.
+
+    Attributes:
+        latency_ms: of one inference.
+        size_bytes: of the artifact's files.
+        max_drop: what the metric may lose against the Keras model: points of a percentage for a share such as
+            accuracy, the metric's own unit for any other.
+    """
+
+    latency_ms: Annotated[float, _between(0.001, 1_000_000)] | None = None
+    size_bytes: Annotated[int, _between(1, 2**40, whole=True)] | None = None
+    max_drop: Annotated[float, _between(0, 1_000_000)] | None = None
+
+
+class Profile(_Table):
+    """A device."""
+
+    name: _Text
+    title: _Text
+    sources: dict[str, _Text]
+    cpu: Cpu
+    memory: Memory
+    system: System
+    accelerators: tuple[Accelerator, ...] = ()
+    runtimes: tuple[Runtime, ...]
+    targets: tuple[Target, ...]
+    unsupported: tuple[Refusal, ...] = ()
+    budget: Budget
+
+    def target(self, format: str, precision: str) -> Target | Unsupported:
+        """Return how the device runs ``format`` at ``precision``, or why it does not."""
+        for target in self.targets:
+            if (target.format, target.precision) == (format, precision):
+                return target
+        for refusal in self.unsupported:
+            if (refusal.format, refusal.precision) == (format, precision):
+                return Unsupported(refusal.reason)
+        known = ", ".join(f"{target.format} {target.precision}" for target in self.targets)
+        return Unsupported(f"The profile of {self.title} says nothing about {format} {precision}; it runs {known}.")
+
+    def accelerator(self, unit: str) -> Accelerator | None:
+        """Return the accelerator that is ``unit``, or None."""
+        return next((accelerator for accelerator in self.accelerators if accelerator.unit == unit), None)
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the devices that come with edgewright."""
+    files = resources.files(_PROFILES).iterdir()
+    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+
+
+def get(name: str) -> Profile:
+    """Return the profile of a shipped device by its name, or of any device by the path of its ``.toml`` file.
+
+    Raises:
+        InputError: no such device (the nearest is named), or a bad profile.
+    """
+    if name in names():
+        text = (resources.files(_PROFILES) / f"{name}.toml").read_text(encoding="utf-8")
+        return parse_profile(text, where=f"{name}.toml")
+    if Path(name).suffix == ".toml":
+        return load_profile(Path(name))
+    raise InputError(
+        f"Expected a device: one of {', '.join(names())}, or a .toml file. Got: {name!r}.{nearest(name, names())}"
+    )
+
+
+def load_profile(path: Path) -> Profile:
+    """Return the profile in a TOML file.
+
+    Raises:
+        InputError: no such file; not TOML; a key is missing or unknown; a value is outside its limits.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Expected a device profile in TOML at {path}. Got: {error}.") from error
+    return parse_profile(text, where=str(path))
+
+
+def parse_profile(text: str, where: str = "profile") -> Profile:
+    """Return the profile that a TOML text describes; ``where`` names it in errors."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"Expected TOML in {where}. Got: {error}.") from error
+    _resolve_sources(document, where)
+    try:
+        profile = Profile.model_validate(document)
+    except pydantic.ValidationError as error:
+        raise InputError(_first_error(error, where)) from error
+    _check_consistent(profile, where)
+    return profile
+
+
+def _resolve_sources(document: dict[str, Any], where: str) -> None:
+    """Replace every key of ``sources`` that a value names by the source's text."""
+    sources = document.get("sources", {})
+    if not isinstance(sources, dict):
+        raise InputError(f"Expected sources as a table in {where}. Got: {sources!r}.")
+    for key, table in _tables(document, ""):
+        if "value" in table and isinstance(table.get("source"), str):
+            if table["source"] not in sources:
+                raise InputError(
+                    f"{where}: {key}.source: expected a key of [sources]: {', '.join(sources)}. "
+                    f"Got: {table['source']!r}.{nearest(table['source'], sources)}"
+                )
+            table["source"] = sources[table["source"]]
+
+
+def _tables(value: Any, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each table below ``value`` with its dotted key."""
+    if isinstance(value, dict):
+        yield key, value
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, child in inner:
+        yield from _tables(child, f"{key}.{name}" if key else str(name))
+
+
+def _first_error(error: pydantic.ValidationError, where: str) -> str:
+    first = error.errors()[0]
+    *parents, name = (str(part) for part in first["loc"])
+    key = ".".join((*parents, name))
+    if first["type"] == "missing":
+        return f"{where}: expected the key {key}. Got: no such key in {'.'.join(parents) or 'the profile'}."
+    if first["type"] == "extra_forbidden":
+        return f"{where}: expected a known key. Got: {key}.{nearest(name, _known_keys(Profile))}"
+    expected = first["msg"].removeprefix("Value error, ").removesuffix(".")
+    expected = expected if expected.startswith("expected") else f"expected: {expected}"
+    return f"{where}: {key}: {expected}. Got: {first['input']!r}."
+
+
+def _known_keys(root: type[_Table]) -> set[str]:
+    """Return the keys of all tables of a profile."""
+    keys = set(root.model_fields)
+    for table in (Cpu, Memory, System, Accelerator, Runtime, Target, Interval, Refusal, Budget, Sourced):
+        keys |= set(table.model_fields)
+    return keys
+
+
+def _check_consistent(profile: Profile, where: str) -> None:
+    """Raise where a format and precision stand twice, or a target names what the device does not have."""
+    seen: set[tuple[str, str]] = set()
+    entries: tuple[Target | Refusal, ...] = (*profile.targets, *profile.unsupported)
+    for entry in entries:
+        if (entry.format, entry.precision) in seen:
+            raise InputError(f"{where}: expected {entry.format} {entry.precision} once. Got: two entries.")
+        seen.add((entry.format, entry.precision))
+    runtimes = [runtime.name for runtime in profile.runtimes]
+    for target in profile.targets:
+        if target.runtime not in runtimes:
+            raise InputError(
+                f"{where}: {target.format} {target.precision}: expected runtime to be one of {', '.join(runtimes)}. "
+                f"Got: {target.runtime!r}.{nearest(target.runtime, runtimes)}"
+            )
+        if target.unit != "cpu" and profile.accelerator(target.unit) is None:
+            raise InputError(
+                f"{where}: {target.format} {target.precision}: expected an [[accelerators]] entry "
+                f"with unit = {target.unit!r}. Got: none."
+            )

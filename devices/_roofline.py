@@ -1,0 +1,88 @@
+"""Predicts the latency of an artifact on a device: overhead, plus arithmetic or memory, whichever takes longer."""
+
+from ..export._artifact import Artifact
+from ..figures import Figure, How
+from ._edgetpu import map_operations
+from ._profile import Profile, Roofline, Target, Unsupported
+
+_MIB = 2**20
+
+
+def predict_latency(profile: Profile, artifact: Artifact) -> Figure | Unsupported:
+    """Return the predicted latency of one inference in ms with a 90 % interval, or why the device does not run it.
+
+    ``latency = overhead + operations * per_operation + max(macs / rate, bytes / bandwidth)``; on the Edge TPU the
+    second term is ``macs / rate`` plus the streaming of parameters that its cache does not hold.
+    """
+    target = profile.target(artifact.format, artifact.precision)
+    if isinstance(target, Unsupported):
+        return target
+    if artifact.macs == 0 and not artifact.operations:
+        return Unsupported(f"{artifact.name} states neither its MACs nor its operations, so no latency is predicted.")
+    if target.unit == "edgetpu":
+        return _on_edge_tpu(profile, target, artifact)
+    return _figure(target, _roofline_ms(profile, target, artifact))
+
+
+def _roofline_ms(profile: Profile, roofline: Roofline, artifact: Artifact) -> float:
+    memory_ms = artifact.size_bytes / (profile.memory.bandwidth_gbytes_per_s.value * 1e6)
+    return _overhead_ms(roofline, artifact) + max(_arithmetic_ms(roofline, artifact), memory_ms)
+
+
+def _overhead_ms(roofline: Roofline, artifact: Artifact) -> float:
+    operations = sum(operation.count for operation in artifact.operations)
+    return roofline.overhead_ms.value + operations * roofline.per_operation_ms.value
+
+
+def _arithmetic_ms(roofline: Roofline, artifact: Artifact) -> float:
+    return artifact.macs / (roofline.effective_gmacs_per_s.value * 1e6)
+
+
+def _figure(roofline: Roofline, latency_ms: float, note: str = "") -> Figure:
+    interval = roofline.interval.value
+    return Figure(
+        value=latency_ms,
+        how=How.PREDICTED,
+        low=latency_ms * interval.low,
+        high=latency_ms * interval.high,
+        basis=_basis(roofline) + note,
+    )
+
+
+def _basis(roofline: Roofline) -> str:
+    threads = f"{roofline.threads} thread{'s' if roofline.threads > 1 else ''}"
+    where = f"roofline, {roofline.unit}, {threads}" if roofline.unit == "cpu" else f"roofline, {roofline.unit}"
+    if roofline.fitted_rows and roofline.effective_gmacs_per_s.how == "fitted":
+        return f"{where}, fitted on {roofline.fitted_rows} published measurements"
+    if roofline.fitted_rows:
+        return f"{where}, scaled by clock and cores from {roofline.fitted_rows} published measurements of a relative"
+    return f"{where}, from the nearest runtime or the datasheet, not fitted"
+
+
+def _on_edge_tpu(profile: Profile, target: Target, artifact: Artifact) -> Figure:
+    """Predict on the Edge TPU; where an operation falls off it, up to all of the work is done by the CPU."""
+    fast = _figure(target, _edge_tpu_ms(profile, target, artifact), ", operator table without edgetpu_compiler")
+    missing = map_operations(artifact).unmapped
+    if not missing or target.fallback is None:
+        return fast
+    slow = _figure(target.fallback, _roofline_ms(profile, target.fallback, artifact))
+    names = ", ".join(entry.operation.name for entry in missing)
+    lows, highs = (fast.low or fast.value, slow.low or slow.value), (fast.high or fast.value, slow.high or slow.value)
+    # Which operations come after the first that falls off is not known here: all of them may.
+    return Figure(
+        value=slow.value,
+        how=How.PREDICTED,
+        low=min(*lows),
+        high=max(*highs),
+        basis=f"between edgetpu and cpu, since the Edge TPU does not take {names}; {slow.basis}",
+    )
+
+
+def _edge_tpu_ms(profile: Profile, target: Target, artifact: Artifact) -> float:
+    latency_ms = _overhead_ms(target, artifact) + _arithmetic_ms(target, artifact)
+    chip = profile.accelerator("edgetpu")
+    if chip is None or chip.cache_mib is None or chip.stream_ms_per_mib is None:
+        return latency_ms
+    # At int8 a parameter is a byte; a file whose parameters were not counted is at most its size.
+    beyond_mib = (artifact.parameters or artifact.size_bytes) / _MIB - chip.cache_mib.value
+    return latency_ms + max(0.0, beyond_mib) * chip.stream_ms_per_mib.value

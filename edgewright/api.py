@@ -1,0 +1,204 @@
+"""The public functions: compress a model, export it as a bundle, validate the bundle against devices."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Union
+
+import numpy as np
+
+from . import devices as _devices
+from . import export as _export
+from .bundling import bundled_model, make_bundle
+from .checks import Check, Reference, check_all, read_check
+from .compress import Compressed, Recipe, load_recipe
+from .compress import compress as apply_recipe
+from .export import Bundle, load_bundle
+from .files import check_output_folder
+from .progress import Event, OnProgress, part
+from .report import Report, judge_bundle
+from .train import Dataset, Task
+from .train._data_file import check_data, load_data, model_inputs
+from .train._inferred_task import infer_task
+from .train._model_file import load_model
+from .train._training import outputs_of
+
+if TYPE_CHECKING:
+    import keras
+
+ModelLike = Union["keras.Model", str, Path]
+DataLike = Task | Dataset | Mapping[str, np.ndarray] | str | Path | None
+
+# Without data a model is compared with itself on this many random inputs.
+_RANDOM_SAMPLES = 32
+
+
+def compress(
+    model: ModelLike,
+    data: DataLike = None,
+    recipe: str | Path | Recipe = "int8",
+    *,
+    seed: int = 0,
+    allow: Sequence[str] = (),
+    on_progress: OnProgress | None = None,
+) -> Compressed:
+    """Apply a recipe to a model.
+
+    Args:
+        model: a Keras 3 model, or the path of a .keras file, a SavedModel, a .h5 or .hdf5. It is left unchanged.
+        data: arrays by input name (and "labels"), the path of an .npz of them, a Dataset or a Task. None is enough for
+            a recipe that needs no samples.
+        recipe: the name of a shipped recipe, the path of a TOML file, or a Recipe.
+        seed: of everything random.
+        allow: classes that the model file may hold although they run code; see ``load_model``.
+        on_progress: told what is being done.
+
+    Returns:
+        The compressed model, with what was done to each variable.
+
+    Raises:
+        InputError: the model, the data or the recipe cannot be used; the message says why.
+    """
+    report = part(on_progress, 0, 1)
+    recipe = load_recipe(recipe)
+    if isinstance(model, str | Path):
+        report(Event("load", (str(model),)))
+        model = load_model(Path(model), allow).model
+    task = task_of(data, model)
+    return apply_recipe(
+        model, task, recipe, seed, lambda step, done, total: report(Event(step, (model.name,), done / max(total, 1)))
+    )
+
+
+def export(
+    compressed: Compressed,
+    out: str | Path,
+    formats: Sequence[str] | None = None,
+    *,
+    work: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> Bundle:
+    """Convert a compressed model to every format asked for, run each artifact, and write the bundle.
+
+    Args:
+        compressed: what ``compress`` returned.
+        out: the folder to write; nothing appears there before all of it is done.
+        formats: names of formats; all when None.
+        work: a folder for finished conversions, so that a killed export goes on where it stopped.
+        on_progress: told what is being done.
+
+    Returns:
+        The bundle. Conversions that failed are in its manifest under "failures", with their reasons.
+
+    Raises:
+        InputError: an unknown format, or an output folder that holds something else.
+        GateFailed: no artifact at all came out right; nothing was written.
+    """
+    out = Path(out)
+    check_output_folder(out)
+    formats = tuple(formats) if formats else _export.names()
+    for name in formats:
+        _export.get(name)
+    return make_bundle(compressed, out, formats, work, part(on_progress, 0, 1))
+
+
+def validate(
+    bundle: Bundle | str | Path,
+    data: DataLike = None,
+    devices: Sequence[str] | None = None,
+    *,
+    max_latency_ms: float | None = None,
+    max_size_bytes: int | None = None,
+    max_drop: float | None = None,
+    measure: bool = True,
+    on_progress: OnProgress | None = None,
+) -> Report:
+    """Judge each artifact of a bundle against each device.
+
+    Args:
+        bundle: what ``export`` returned, or its folder.
+        data: samples to judge accuracy on; None takes the evidence that the export left in the bundle. With data the
+            reference is the bundle's Keras model.
+        devices: names or files of device profiles; all shipped ones when None.
+        max_latency_ms, max_size_bytes: what is asked for; each device's own default where None.
+        max_drop: how much of the metric may be lost, in points, or in percent of a metric that is no share; likewise.
+        measure: measure latencies on this host.
+        on_progress: told what is being done.
+
+    Returns:
+        The report; its ``exit_code`` is 0 when every device has an artifact that passes.
+
+    Raises:
+        InputError: no such bundle, device or data; a changed file in the bundle.
+    """
+    report = part(on_progress, 0, 1)
+    if not isinstance(bundle, Bundle):
+        bundle = load_bundle(Path(bundle))
+    profiles = [_devices.get(name) for name in (devices or _devices.names())]
+    if data is not None:
+        reference = _bundled_reference(bundle, data)
+        checks = check_all(bundle.artifacts, reference, measure, report)
+    else:
+        checks = tuple(read_check(document) for document in bundle.manifest["evidence"]["checks"])
+        if measure:
+            checks = _measured(bundle, checks, report)
+    asked = {"latency_ms": max_latency_ms, "size_bytes": max_size_bytes, "max_drop": max_drop}
+    return judge_bundle(bundle, checks, profiles, {name: limit for name, limit in asked.items() if limit is not None})
+
+
+def task_of(data: DataLike, model: "keras.Model") -> Task:
+    """Return what a model is judged by on the data that the user gave.
+
+    Without data it is the agreement with itself on random inputs, and there is nothing to calibrate or train on.
+
+    Raises:
+        InputError: the data does not fit the model.
+    """
+    if isinstance(data, Task):
+        check_data(data.train, model_inputs(model))
+        check_data(data.test, model_inputs(model))
+        return data
+    return infer_task(model, _dataset(data, model)) if data is not None else _random_task(model)
+
+
+def _dataset(data: Dataset | Mapping[str, np.ndarray] | str | Path, model: "keras.Model") -> Dataset:
+    inputs = model_inputs(model)
+    if isinstance(data, str | Path):
+        return load_data(Path(data), inputs)
+    return check_data(data, inputs)
+
+
+def _random_task(model: "keras.Model") -> Task:
+    random = np.random.default_rng(0)
+    arrays = {
+        tensor.name: random.uniform(0, 1, (_RANDOM_SAMPLES, *tensor.shape[1:])).astype(tensor.dtype)
+        for tensor in model.inputs
+    }
+    nothing = Dataset({name: array[:0] for name, array in arrays.items()})
+    return Task("random inputs", train=nothing, test=Dataset(arrays), loss=None, metric=None)
+
+
+def _measured(bundle: Bundle, checks: tuple[Check, ...], on_progress: OnProgress) -> tuple[Check, ...]:
+    """Return the checks with latencies of this host, taken on the golden inputs.
+
+    An artifact that no longer runs here, whatever the evidence in the bundle says, is a failed check.
+    """
+    inputs, outputs = bundle.golden()
+    golden = Reference(Dataset(inputs), None, outputs, outputs)
+    new = {(made.artifact, made.runtime): made for made in check_all(bundle.artifacts, golden, True, on_progress)}
+    merged = []
+    for old in checks:
+        now = new.get((old.artifact, old.runtime))
+        if now and now.ok:
+            old = replace(old, measurement=now.measurement)
+        elif now and old.ok:
+            old = now
+        merged.append(old)
+    return tuple(merged)
+
+
+def _bundled_reference(bundle: Bundle, data: DataLike) -> Reference:
+    model = bundled_model(bundle)
+    task = task_of(data, model)
+    outputs = outputs_of(model, task.test)
+    return Reference(task.test, task.metric, outputs, outputs)

@@ -1,0 +1,204 @@
+"""Checks: an artifact run in a runtime on real samples and compared with Keras."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from . import runtimes
+from .export import Artifact
+from .progress import Event, OnProgress
+from .runtimes import Measurement, run_artifact
+from .train import Dataset, Metric
+
+# Referees are reference implementations, exact and slow: they run the first so many samples only.
+REFEREE_SAMPLES = 64
+CHECK_TIME_LIMIT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What an artifact is compared with, on the same samples.
+
+    Attributes:
+        data: the samples.
+        metric: what the model is judged by; None without labels.
+        original: the original model's outputs, ``[samples, ...]`` by output name.
+        compressed: the compressed Keras model's outputs, likewise.
+    """
+
+    data: Dataset
+    metric: Metric | None
+    original: Mapping[str, np.ndarray]
+    compressed: Mapping[str, np.ndarray]
+
+    def original_metric(self, samples: int | None = None) -> float | None:
+        """Return the original model's metric, on the first ``samples`` samples where a number is given."""
+        return _metric(self.metric, self.original, self.data.labels, samples or len(self.data))
+
+    def compressed_metric(self) -> float | None:
+        """Return the compressed Keras model's metric."""
+        return _metric(self.metric, self.compressed, self.data.labels, len(self.data))
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a run of an artifact in a runtime on this host showed.
+
+    Attributes:
+        artifact: its format and precision, such as "tflite int8".
+        runtime, runtime_version: what ran it.
+        referee: whether the runtime is a reference implementation, never measured for speed.
+        ok, reason: whether it ran; why not.
+        samples: how many samples it was run on.
+        metric: its metric, in the metric's unit; None without labels.
+        metric_reference: the original model's metric on the same samples.
+        metric_lost: by how much it is worse than the original model on the same samples (``Metric.lost``).
+        agreement_original_percent: how far its outputs agree with the original model's (see ``agreement_percent``).
+        agreement_keras_percent: how far they agree with the compressed Keras model's: what conversion alone did.
+        max_difference: the largest absolute difference from the compressed Keras model's outputs.
+        measurement: latencies on this host; None where none were taken.
+    """
+
+    artifact: str
+    runtime: str
+    runtime_version: str | None
+    referee: bool
+    ok: bool
+    reason: str = ""
+    samples: int = 0
+    metric: float | None = None
+    metric_reference: float | None = None
+    metric_lost: float | None = None
+    agreement_original_percent: float | None = None
+    agreement_keras_percent: float | None = None
+    max_difference: float | None = None
+    measurement: Measurement | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """Return the check as plain data, raw samples included."""
+        return asdict(self)
+
+
+def read_check(document: dict[str, Any]) -> Check:
+    """Return the check that ``plain`` and JSON made plain data of."""
+    measurement = document["measurement"]
+    if measurement is not None:
+        measurement = Measurement(**{**measurement, "samples_ms": tuple(measurement["samples_ms"])})
+    return Check(**{**document, "measurement": measurement})
+
+
+def check(artifact: Artifact, runtime: str, reference: Reference, measure: bool = False) -> Check:
+    """Run ``artifact`` in ``runtime`` on the reference's samples and compare its outputs.
+
+    Args:
+        artifact: the file.
+        runtime: a runtime's name.
+        reference: the samples, and what the outputs should be.
+        measure: also measure latencies; referees never are.
+    """
+    adapter = runtimes.get(runtime)
+    samples = min(len(reference.data), REFEREE_SAMPLES) if adapter.referee else len(reference.data)
+    data = reference.data.take(samples)
+    run = run_artifact(
+        artifact.path,
+        runtime,
+        data.inputs,
+        measure=measure and not adapter.referee,
+        time_limit_s=CHECK_TIME_LIMIT_S,
+    )
+    made = Check(
+        artifact=artifact.name,
+        runtime=runtime,
+        runtime_version=run.runtime_version,
+        referee=adapter.referee,
+        ok=run.ok,
+        reason=run.reason,
+        samples=samples,
+        measurement=run.measurement,
+    )
+    if not run.ok:
+        return made
+    wrong = _wrong_outputs(run.outputs, reference.compressed, samples)
+    if wrong:
+        return replace(made, ok=False, reason=wrong)
+    original = {name: array[:samples] for name, array in reference.original.items()}
+    compressed = {name: array[:samples] for name, array in reference.compressed.items()}
+    value = _metric(reference.metric, run.outputs, data.labels, samples)
+    before = reference.original_metric(samples)
+    return replace(
+        made,
+        metric=value,
+        metric_reference=before,
+        metric_lost=_lost(reference.metric, before, value),
+        agreement_original_percent=_agreement(original, run.outputs),
+        agreement_keras_percent=_agreement(compressed, run.outputs),
+        max_difference=max(float(np.max(np.abs(run.outputs[name] - array))) for name, array in compressed.items()),
+    )
+
+
+def check_all(
+    artifacts: tuple[Artifact, ...], reference: Reference, measure: bool, on_progress: OnProgress
+) -> tuple[Check, ...]:
+    """Check each artifact in each runtime that takes its format, one after the other.
+
+    A runtime that is not installed here is a check with its reason. When measuring, referees are left out.
+    """
+    pairs = [
+        (artifact, name)
+        for artifact in artifacts
+        for name in runtimes.for_format(artifact.format)
+        if not (measure and runtimes.get(name).referee)
+    ]
+    checks = []
+    for place, (artifact, name) in enumerate(pairs):
+        on_progress(Event("measure" if measure else "run", (artifact.name, f"in {name}"), place / len(pairs)))
+        checks.append(check(artifact, name, reference, measure))
+    return tuple(checks)
+
+
+def agreement_percent(expected: np.ndarray, received: np.ndarray) -> float:
+    """Return how far two sets of outputs agree, in percent.
+
+    For ``[samples, classes]`` with at least two classes: the share of samples whose largest output is the same class.
+    For all others: 100 times the coefficient of determination (R squared), below zero when a constant would be nearer.
+
+    >>> agreement_percent(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[0.6, 0.4], [0.7, 0.3]]))
+    50.0
+    """
+    if expected.ndim == 2 and expected.shape[1] > 1:
+        return float(100 * np.mean(expected.argmax(axis=1) == received.argmax(axis=1)))
+    residual = float(np.sum((expected.astype(np.float64) - received) ** 2))
+    spread = float(np.sum((expected.astype(np.float64) - expected.mean(axis=0, dtype=np.float64)) ** 2))
+    if spread == 0:
+        return 100.0 if residual == 0 else 0.0
+    return 100 * (1 - residual / spread)
+
+
+def _agreement(expected: Mapping[str, np.ndarray], received: Mapping[str, np.ndarray]) -> float:
+    """Several outputs agree as far as the worst of them does."""
+    return min(agreement_percent(array, received[name]) for name, array in expected.items())
+
+
+def _wrong_outputs(outputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], samples: int) -> str:
+    shapes = {name: array[:samples].shape for name, array in expected.items()}
+    received = {name: array.shape for name, array in outputs.items()}
+    if shapes != received:
+        return f"expected outputs {shapes}, got {received}"
+    for name, array in outputs.items():
+        if not np.isfinite(array).all():
+            return f"output {name} holds {np.count_nonzero(~np.isfinite(array))} values that are NaN or infinite"
+    return ""
+
+
+def _metric(
+    metric: Metric | None, outputs: Mapping[str, np.ndarray], labels: np.ndarray | None, samples: int
+) -> float | None:
+    if metric is None or labels is None:
+        return None
+    return metric.of(next(iter(outputs.values()))[:samples], labels[:samples])
+
+
+def _lost(metric: Metric | None, before: float | None, after: float | None) -> float | None:
+    return None if metric is None or before is None or after is None else metric.lost(before, after)

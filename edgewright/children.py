@@ -1,0 +1,152 @@
+"""A child process with limits, whose death is a value and never the end of the run."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+GIB = 1024**3
+# What a child may not inherit: importing TF-MOT sets it, and it would turn a child's Keras 3 into Keras 2.
+_NOT_INHERITED = ("TF_USE_LEGACY_KERAS",)
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True)
+class Child:
+    """How a child process ended.
+
+    Attributes:
+        ending: "ok", "exit 3", "killed by SIGSEGV", "time limit of 60 s" or "memory limit of 2.0 GiB".
+        stdout, stderr: what it printed, the last 64 KiB of stderr.
+        wall_s: seconds it ran.
+        peak_memory_bytes: largest resident set seen of it and its children, polled every 20 ms.
+    """
+
+    ending: str
+    stdout: str
+    stderr: str
+    wall_s: float
+    peak_memory_bytes: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended by itself with exit status 0."""
+        return self.ending == "ok"
+
+    def reason(self) -> str:
+        """Return the ending and the last line that it printed to stderr, for a report."""
+        lines = [line for line in self.stderr.splitlines() if line.strip()]
+        return f"{self.ending}: {lines[-1].strip()[:300]}" if lines else self.ending
+
+
+def run_child(
+    command: Sequence[str | Path],
+    *,
+    time_limit_s: float,
+    memory_limit_bytes: int = 8 * GIB,
+    environment: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> Child:
+    """Run a command to its end or to its limits and say how it ended.
+
+    It gets a session of its own, so that its own children die with it, and no standard input.
+
+    Args:
+        command: the program and its arguments.
+        time_limit_s: wall-clock seconds after which it is killed.
+        memory_limit_bytes: resident bytes, its children included, above which it is killed.
+        environment: variables set on top of this process's.
+        on_line: called with each line of stderr as it comes, from another thread (for progress).
+    """
+    with tempfile.TemporaryFile() as out:
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.PIPE,
+            env={**_environment(), **(environment or {})},
+            start_new_session=True,
+        )
+        assert process.stderr is not None
+        errors: list[bytes] = []
+        reader = threading.Thread(target=_read_lines, args=(process.stderr, errors, on_line), daemon=True)
+        reader.start()
+        stopped, peak = "", 0
+        try:
+            while process.poll() is None:
+                peak = max(peak, _resident_bytes(process.pid))
+                if peak > memory_limit_bytes:
+                    stopped = f"memory limit of {memory_limit_bytes / GIB:.1f} GiB"
+                elif time.monotonic() - started > time_limit_s:
+                    stopped = f"time limit of {time_limit_s:g} s"
+                if stopped:
+                    break
+                time.sleep(_POLL_S)
+        finally:
+            _kill_session(process)
+        wall_s = time.monotonic() - started
+        reader.join(timeout=5)
+        out.seek(0)
+        return Child(
+            ending=stopped or _ending(process.returncode),
+            stdout=out.read().decode("utf-8", "replace"),
+            stderr=b"".join(errors)[-65536:].decode("utf-8", "replace"),
+            wall_s=wall_s,
+            peak_memory_bytes=peak,
+        )
+
+
+def python(*arguments: str | Path) -> list[str | Path]:
+    """Return the command that runs this interpreter with ``arguments``."""
+    return [sys.executable, *arguments]
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+
+
+def _ending(returncode: int) -> str:
+    if returncode == 0:
+        return "ok"
+    if returncode < 0:
+        return f"killed by {signal.Signals(-returncode).name}"
+    return f"exit {returncode}"
+
+
+def _kill_session(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _resident_bytes(pid: int) -> int:
+    total = 0
+    try:
+        parent = psutil.Process(pid)
+        for process in (parent, *parent.children(recursive=True)):
+            try:
+                total += process.memory_info().rss
+            except psutil.Error:
+                continue
+    except psutil.Error:
+        return total
+    return total
+
+
+def _read_lines(stream: object, into: list[bytes], on_line: Callable[[str], None] | None) -> None:
+    for line in stream:  # type: ignore[attr-defined]
+        into.append(line)
+        if len(into) > 20000:
+            del into[:10000]
+        if on_line:
+            on_line(line.decode("utf-8", "replace").rstrip("\n"))

@@ -1,0 +1,243 @@
+"""The command line: a thin shell over the Python API. Nothing heavy is imported before a command runs."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from .errors import EdgewrightError
+from .progress import shown
+
+SCHEMA = "edgewright/1"
+
+app = typer.Typer(
+    name="edgewright",
+    help="Get a trained Keras model onto an edge device and prove that it fits there.",
+    epilog="Exit codes: 0 done, 1 a gate failed, 2 usage, 3 environment or missing extra, 4 device or network, "
+    "5 inconclusive, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; logs go to stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Model = Annotated[Path, typer.Argument(help="A .keras file, a SavedModel folder, a .h5 or .hdf5.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="An .npz with an array for each model input, by its name, and optionally 'labels'."),
+]
+Recipe = Annotated[str, typer.Option(help="The name of a shipped recipe, or a TOML file.")]
+Out = Annotated[Path, typer.Option(help="The folder to write.")]
+Formats = Annotated[list[str] | None, typer.Option("--format", help="A format; repeat for several. All by default.")]
+Devices = Annotated[list[str] | None, typer.Option("--device", help="A device profile; repeat. All by default.")]
+Allow = Annotated[
+    list[str] | None, typer.Option(help="A class that the model file may hold although it runs code; repeat.")
+]
+Seed = Annotated[int, typer.Option(help="Of everything random.")]
+
+
+@app.command()
+def compress(
+    model: Model,
+    out: Out,
+    data: Data = None,
+    recipe: Recipe = "int8",
+    format: Formats = None,
+    allow: Allow = None,
+    seed: Seed = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compress MODEL by a recipe, export it to each format, and write a bundle with the evidence."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from .compress import load_recipe
+
+        resolved = load_recipe(recipe)
+        if dry_run:
+            return {"recipe": resolved.resolved(), "sha256": resolved.sha256}, 0, resolved.to_toml()
+        from .files import check_output_folder
+
+        check_output_folder(out)
+        _hush_tensorflow()
+        from . import api
+        from .progress import part
+
+        with shown(quiet) as on_progress:
+            compressed = api.compress(
+                model, data, resolved, seed=seed, allow=tuple(allow or ()), on_progress=part(on_progress, 0, 0.3)
+            )
+            bundle = api.export(compressed, out, format, work=_work_folder(out), on_progress=part(on_progress, 0.3, 1))
+        _remove(_work_folder(out))
+        return {"bundle": str(bundle.path), "manifest": bundle.manifest}, 0, _bundle_text(bundle)
+
+    _end("compress", json_, work)
+
+
+@app.command()
+def validate(
+    bundle: Annotated[Path, typer.Argument(help="A bundle that 'edgewright compress' wrote.")],
+    data: Data = None,
+    device: Devices = None,
+    max_latency_ms: Annotated[float | None, typer.Option(help="Instead of the device's default budget.")] = None,
+    max_size_bytes: Annotated[int | None, typer.Option(help="Instead of the device's default budget.")] = None,
+    max_drop: Annotated[float | None, typer.Option(help="Points of the metric that may be lost.")] = None,
+    measure: Annotated[bool, typer.Option(help="Measure latencies on this host.")] = True,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Judge each artifact of BUNDLE against each device; the exit code is the verdict."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        _hush_tensorflow()
+        from . import api
+        from .report import table
+
+        with shown(quiet) as on_progress:
+            report = api.validate(
+                bundle,
+                data,
+                device,
+                max_latency_ms=max_latency_ms,
+                max_size_bytes=max_size_bytes,
+                max_drop=max_drop,
+                measure=measure,
+                on_progress=on_progress,
+            )
+        return report.plain(), report.exit_code, table(report)
+
+    _end("validate", json_, work)
+
+
+@app.command()
+def run(
+    out: Out = Path("build/run"),
+    device: Devices = None,
+    seed: Seed = 0,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run the main job: the embedded defaults, trained on real data, all the way to verdicts for every device."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        _hush_tensorflow()
+        from .main_job import run as run_main_job
+        from .report import table
+
+        with shown(quiet) as on_progress:
+            report = run_main_job(out, devices=tuple(device) if device else None, seed=seed, on_progress=on_progress)
+        print(f"wrote {out}", file=sys.stderr)
+        return report.plain(), report.exit_code, table(report)
+
+    _end("run", json_, work)
+
+
+@app.command()
+def recipes(json_: Json = False) -> None:
+    """List the recipes that come with edgewright."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from .compress import load_recipe, shipped_recipes
+
+        found = [load_recipe(name) for name in shipped_recipes()]
+        text = "\n".join(f"{recipe.name:20} {recipe.description}" for recipe in found)
+        return {"recipes": [recipe.resolved() for recipe in found]}, 0, text
+
+    _end("recipes", json_, work)
+
+
+@app.command()
+def devices(json_: Json = False) -> None:
+    """List the device profiles that come with edgewright."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from . import devices as folder
+
+        found = [folder.get(name) for name in folder.names()]
+        text = "\n".join(f"{profile.name:20} {profile.title}" for profile in found)
+        return {"devices": [{"name": profile.name, "title": profile.title} for profile in found]}, 0, text
+
+    _end("devices", json_, work)
+
+
+def _end(command: str, as_json: bool, work: Callable[[], tuple[dict[str, Any], int, Any]]) -> NoReturn:
+    """Run a command, print its result or its error, and leave with its exit code."""
+    try:
+        result, code, text = work()
+        document: dict[str, Any] = {"schema": SCHEMA, "command": command, "exit_code": code, "result": result}
+    except EdgewrightError as error:
+        code, text = error.exit_code, None
+        document = {
+            "schema": SCHEMA,
+            "command": command,
+            "exit_code": code,
+            "error": {"type": type(error).__name__, "message": str(error)},
+        }
+        print(f"edgewright {command}: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"edgewright {command}: interrupted; finished stages are kept for the next run", file=sys.stderr)
+        raise SystemExit(130) from None
+    if as_json:
+        print(json.dumps(document, indent=1, allow_nan=False))
+    elif text is not None:
+        _print(text)
+    raise SystemExit(code)
+
+
+def _print(text: Any) -> None:
+    """Print plain text or a table; where there is no terminal a table is as wide as it needs to be."""
+    if isinstance(text, str):
+        print(text)
+        return
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 180).print(text)
+
+
+def _bundle_text(bundle: Any) -> str:
+    lines = [f"{bundle.path}: {len(bundle.artifacts)} artifacts of {bundle.manifest['model']}"]
+    evidence = bundle.manifest["evidence"]
+    unit = evidence["metric"]["unit"] if evidence["metric"] else ""
+    for check in evidence["checks"]:
+        where = f"  {check['artifact']:18} in {check['runtime']:16} {check['runtime_version'] or 'not installed':10}"
+        if not check["ok"]:
+            lines.append(f"{where} failed: {check['reason']}")
+            continue
+        metric = "" if check["metric"] is None else f"{evidence['metric']['name']} {check['metric']:.4g} {unit}, "
+        lines.append(
+            f"{where} {metric}agrees with the original {check['agreement_original_percent']:.4g} % "
+            f"on {check['samples']} samples"
+        )
+    lines += [f"  not exported: {name}: {reason}" for name, reason in bundle.manifest["failures"].items()]
+    return "\n".join(lines)
+
+
+def _work_folder(out: Path) -> Path:
+    return out.absolute().parent / f".{out.name}.work"
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hush_tensorflow() -> None:
+    """TensorFlow greets on stderr; unless the user asked for it, only its errors are shown."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

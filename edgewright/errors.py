@@ -1,0 +1,55 @@
+"""Errors that a user can act on, each with the exit code that the command line ends with."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class EdgewrightError(Exception):
+    """Base of every error that edgewright raises on purpose.
+
+    The message says what was expected, what was received, and where (file, layer, format, device).
+    """
+
+    exit_code = 1
+
+
+class GateFailed(EdgewrightError):
+    """A model, artifact or measurement did not meet what was asked of it."""
+
+    exit_code = 1
+
+
+class InputError(EdgewrightError):
+    """What the user handed in (a model, data, a recipe, an option) cannot be used."""
+
+    exit_code = 2
+
+
+class MissingRequirement(EdgewrightError):
+    """The environment lacks something: a package, an extra, room on the disk, the right to write."""
+
+    exit_code = 3
+
+
+class DeviceError(EdgewrightError):
+    """A device or the network to it did not answer as it should."""
+
+    exit_code = 4
+
+
+class Inconclusive(EdgewrightError):
+    """A measurement was too noisy to decide."""
+
+    exit_code = 5
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the known word closest to ``word``, or an empty string.
+
+    >>> nearest("sparsty", ["sparsity", "scope"])
+    " Did you mean 'sparsity'?"
+    >>> nearest("zzz", ["sparsity"])
+    ''
+    """
+    matches = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {matches[0]!r}?" if matches else ""

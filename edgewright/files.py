@@ -1,0 +1,132 @@
+"""Files that appear whole or not at all, and their digests."""
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError, MissingRequirement
+
+MANIFEST = "manifest.json"
+_MARK = "edgewright"
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def gzip_bytes(path: Path) -> int:
+    """Return the size of a file in bytes after gzip at level 9, which is what a download costs."""
+    return len(gzip.compress(path.read_bytes(), compresslevel=9, mtime=0))
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write ``document`` as JSON beside ``path`` and rename it into place."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=1, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def check_output_folder(path: Path) -> None:
+    """Raise unless a folder of ours can be written at ``path``.
+
+    It can where nothing stands, where an empty folder stands, and where a folder stands that edgewright wrote
+    (its manifest.json says so).
+
+    Raises:
+        InputError: something else stands there.
+        MissingRequirement: the parent cannot be written.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise InputError(f"Expected a folder to write, or a free name. Got: {path}, which is a file or a link.")
+    if path.is_dir() and any(path.iterdir()) and not is_ours(path):
+        raise InputError(
+            f"Expected an empty folder, or one that edgewright wrote. Got: {path}, which holds other files; "
+            "nothing was written. Name another folder with --out."
+        )
+    parent = path.absolute().parent
+    existing = next(folder for folder in (parent, *parent.parents) if folder.exists())
+    if not existing.is_dir():
+        raise InputError(f"Expected a folder at {existing}, to write {path} below it. Got: a file.")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise MissingRequirement(
+            f"Expected a folder that can be written. Got: {existing}: {error.strerror}; nothing was written."
+        ) from error
+
+
+def is_ours(folder: Path) -> bool:
+    """Tell whether edgewright wrote this folder, by its manifest."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("made_by") == _MARK
+
+
+def new_manifest(kind: str, schema: int) -> dict[str, Any]:
+    """Return the head of a manifest that marks a folder as ours."""
+    return {"made_by": _MARK, "kind": kind, "schema": schema}
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``path`` that takes its place when the block ends without an error.
+
+    A folder of ours that stood there is replaced; after an error, what stood there still stands.
+
+    Raises:
+        InputError, MissingRequirement: see ``check_output_folder``; also a disk that fills up while writing.
+    """
+    check_output_folder(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial-"))
+    try:
+        yield temporary
+        os.chmod(temporary, 0o777 & ~_umask())
+        _take_place(temporary, path)
+    except OSError as error:
+        raise MissingRequirement(
+            f"Expected room and the right to write {path}. Got: {error.strerror or error}; nothing was written."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    if not path.exists():
+        os.rename(temporary, path)
+        return
+    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old-"))
+    os.rename(path, old / "folder")
+    try:
+        os.rename(temporary, path)
+    except OSError:
+        os.rename(old / "folder", path)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,100 @@
+"""The main job: the embedded defaults, trained on real data, all the way to verdicts for every device."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import train as _train
+from .api import compress, export, validate
+from .bundling import versions
+from .files import MANIFEST, check_output_folder, new_manifest, write_json
+from .progress import Event, OnProgress, part
+from .report import Report, joined
+from .stages import Stages
+from .train._training import train
+
+
+@dataclass(frozen=True)
+class Default:
+    """An architecture and the recipe that it goes through."""
+
+    architecture: str
+    recipe: str
+
+
+DEFAULTS = (Default("sparse", "sparse-90-int8"), Default("convolutional", "sparse-50-int8"))
+REPORT = "report.json"
+
+
+def run(
+    out: Path,
+    defaults: tuple[Default, ...] = DEFAULTS,
+    devices: tuple[str, ...] | None = None,
+    *,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+) -> Report:
+    """Train, compress, export and validate each default; write a bundle for each and report.json into ``out``.
+
+    Killed and started again it goes on after the last finished stage; the stages are removed when all is done.
+
+    Args:
+        out: a folder that is empty, missing or ours.
+        defaults: what to run.
+        devices: names of device profiles; all shipped ones when None.
+        seed: of everything random.
+        on_progress: told what is being done.
+
+    Raises:
+        InputError: ``out`` holds something else.
+        MissingRequirement: the data is not installed, or ``out`` cannot be written.
+    """
+    check_output_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / MANIFEST, new_manifest("run", 1))
+    work = out / "work"
+    reports = []
+    for place, default in enumerate(defaults):
+        listener = part(on_progress, place / len(defaults), (place + 1) / len(defaults))
+        reports.append(_one(default, out, work, devices, seed, listener))
+    report = joined(reports)
+    write_json(out / REPORT, report.plain())
+    shutil.rmtree(work, ignore_errors=True)
+    return report
+
+
+def _one(
+    default: Default, out: Path, work: Path, devices: tuple[str, ...] | None, seed: int, report: OnProgress
+) -> Report:
+    import keras
+
+    architecture = _train.get(default.architecture)
+    stages = Stages(work / default.architecture)
+    trained = stages.once(
+        "train",
+        [architecture.name, architecture.epochs, architecture.batch_size, architecture.learning_rate, seed, versions()],
+        lambda folder: _train_into(folder, default, seed, part(report, 0, 0.15)),
+    )
+    model = keras.saving.load_model(trained / "model.keras")
+    compressed = compress(model, architecture.task(), default.recipe, seed=seed, on_progress=part(report, 0.15, 0.3))
+    bundle = export(
+        compressed,
+        out / architecture.name,
+        work=work / architecture.name,
+        on_progress=part(report, 0.3, 0.85),
+    )
+    return validate(bundle, devices=devices, on_progress=part(report, 0.85, 1))
+
+
+def _train_into(folder: Path, default: Default, seed: int, report: OnProgress) -> None:
+    architecture = _train.get(default.architecture)
+    model = train(
+        architecture,
+        seed=seed,
+        on_epoch=lambda done, total: report(Event("train", (architecture.name, f"epoch {done}"), done / total)),
+    )
+    model.save(folder / "model.keras")
+    (folder / "trained.json").write_text(
+        json.dumps({"architecture": architecture.name, "seed": seed, "versions": versions()}), encoding="utf-8"
+    )

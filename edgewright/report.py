@@ -1,0 +1,251 @@
+"""The report: each artifact of each model against each device, with the verdict and how each number was obtained."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from .checks import Check
+from .devices import Budget, Evidence, Profile, Status, Verdict, judge
+from .export import Artifact, Bundle
+from .figures import Figure
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SCHEMA = "edgewright.report/1"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One artifact against one device.
+
+    Attributes:
+        model: the model's name.
+        format, precision: the artifact's.
+        device: the profile's name.
+        size_bytes, gzip_bytes: the artifact's.
+        check: the run on this host that accuracy and agreement come from.
+        latency_here_ms: latency measured on this host, for comparison only; None where none was.
+        verdict: what follows for the device, with the latency there.
+    """
+
+    model: str
+    format: str
+    precision: str
+    device: str
+    size_bytes: int
+    gzip_bytes: int
+    check: Check | None
+    latency_here_ms: Figure | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Report:
+    """Verdicts for one or more bundles.
+
+    Attributes:
+        rows: one for each artifact and device.
+        models: for each model's name what its bundle's manifest says of it: evidence, failures, versions.
+    """
+
+    rows: tuple[Row, ...]
+    models: dict[str, dict[str, Any]]
+
+    def best(self, model: str, device: str) -> Row | None:
+        """Return the fastest row that passes, or None when none does."""
+        passing = [row for row in self._of(model, device) if row.verdict.status == Status.PASS]
+        return min(passing, key=lambda row: row.verdict.latency.value if row.verdict.latency else 0.0, default=None)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when each model has an artifact that passes on each device; 5 when at best one is inconclusive; else 1."""
+        code = 0
+        for model, device in self._pairs():
+            if self.best(model, device):
+                continue
+            statuses = {row.verdict.status for row in self._of(model, device)}
+            if Status.INCONCLUSIVE not in statuses:
+                return 1
+            code = 5
+        return code
+
+    def plain(self) -> dict[str, Any]:
+        """Return the report as plain data for JSON; raw latency samples are left to the bundle and to ``checks``."""
+        return {
+            "schema": SCHEMA,
+            "exit_code": self.exit_code,
+            "summary": [
+                {"model": model, "device": device, "deploy": _name(best) if best else None}
+                for model, device in self._pairs()
+                for best in [self.best(model, device)]
+            ],
+            "rows": [_plain_row(row) for row in self.rows],
+            "models": self.models,
+        }
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        return list(dict.fromkeys((row.model, row.device) for row in self.rows))
+
+    def _of(self, model: str, device: str) -> list[Row]:
+        return [row for row in self.rows if (row.model, row.device) == (model, device)]
+
+
+def joined(reports: Sequence[Report]) -> Report:
+    """Return one report of several."""
+    return Report(
+        rows=tuple(row for report in reports for row in report.rows),
+        models={name: facts for report in reports for name, facts in report.models.items()},
+    )
+
+
+def judge_bundle(
+    bundle: Bundle, checks: tuple[Check, ...], profiles: Sequence[Profile], limits: dict[str, float]
+) -> Report:
+    """Judge each artifact of a bundle against each profile.
+
+    Args:
+        bundle: the artifacts.
+        checks: what their runs on this host showed.
+        profiles: the devices.
+        limits: fields of ``Budget`` that replace each profile's default.
+    """
+    name = str(bundle.manifest["model"])
+    rows = [
+        _row(name, artifact, checks, profile, Budget(**{**profile.budget.model_dump(), **limits}))
+        for artifact in bundle.artifacts
+        for profile in profiles
+    ]
+    facts = {
+        "evidence": {key: value for key, value in bundle.manifest["evidence"].items() if key != "checks"},
+        "checks": [made.plain() for made in checks],
+        **{key: bundle.manifest[key] for key in ("recipe", "seed", "failures", "conversions", "versions", "host")},
+    }
+    return Report(tuple(rows), {name: facts})
+
+
+def _row(model: str, artifact: Artifact, checks: tuple[Check, ...], profile: Profile, budget: Budget) -> Row:
+    mine = [made for made in checks if made.artifact == artifact.name and not made.referee]
+    # The first runtime that ran it stands in for the device's; if none did, the first failure tells why.
+    stand_in = next((made for made in mine if made.ok), mine[0] if mine else None)
+    return Row(
+        model=model,
+        format=artifact.format,
+        precision=artifact.precision,
+        device=profile.name,
+        size_bytes=artifact.size_bytes,
+        gzip_bytes=artifact.gzip_bytes,
+        check=stand_in,
+        latency_here_ms=stand_in.measurement.latency() if stand_in and stand_in.measurement else None,
+        verdict=judge(profile, artifact, _evidence(stand_in), budget),
+    )
+
+
+def _evidence(made: Check | None) -> Evidence:
+    if made is None:
+        return Evidence(None, None, None, None, runtime="", ok=False, reason="No runtime here runs it.")
+    agreement = made.agreement_original_percent
+    return Evidence(
+        ok=made.ok,
+        reason=made.reason,
+        runtime=f"{made.runtime} {made.runtime_version or ''}".strip(),
+        metric_reference=made.metric_reference,
+        metric_value=made.metric,
+        metric_lost=made.metric_lost,
+        agreement=None if agreement is None else agreement / 100,
+    )
+
+
+def _plain_row(row: Row) -> dict[str, Any]:
+    document = asdict(row)
+    document["check"] = row.check and {key: value for key, value in row.check.plain().items() if key != "measurement"}
+    return document
+
+
+def table(report: Report) -> "RenderableType":
+    """Return the report as a table for people: rows, then why rows do not pass, then what to deploy where."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("model", "artifact", "device", "accuracy", "lost", "size", "gzip"):
+        rows.add_column(heading, justify="right" if heading in ("accuracy", "lost", "size", "gzip") else "left")
+    rows.add_column("latency there", justify="right")
+    rows.add_column("90 % interval")
+    rows.add_column("how")
+    rows.add_column("p50 here", justify="right")
+    rows.add_column("verdict")
+    notes: dict[str, list[str]] = {}
+    for row in report.rows:
+        rows.add_row(*_cells(row, report.models[row.model]), style=None)
+        for reason in row.verdict.reasons if row.verdict.status != Status.PASS else ():
+            notes.setdefault(f"{row.verdict.status}: {reason}", []).append(f"{row.model} {_name(row)} on {row.device}")
+    lines = [_deploy_line(report, model, device) for model, device in report._pairs()]
+    parts: list[RenderableType] = [rows]
+    parts += [Text(f"\n{note}\n    {', '.join(where)}") for note, where in notes.items()]
+    parts += [Text("\n" + "\n".join(_model_lines(report))), Text("\n" + "\n".join(lines))]
+    return Group(*parts)
+
+
+_STYLES = {Status.PASS: "green", Status.FAIL: "red", Status.INCONCLUSIVE: "yellow", Status.UNSUPPORTED: "dim"}
+
+
+def _cells(row: Row, facts: dict[str, Any]) -> tuple[Any, ...]:
+    from rich.text import Text
+
+    latency = row.verdict.latency
+    return (
+        row.model,
+        _name(row),
+        row.device,
+        _quality(row.check, facts),
+        "" if row.check is None or row.check.metric_lost is None else f"{row.check.metric_lost:+.1f}",
+        _kilobytes(row.size_bytes),
+        _kilobytes(row.gzip_bytes),
+        f"{latency.value:.3g} ms" if latency else "-",
+        f"{latency.low:.2g} to {latency.high:.2g}" if latency and latency.low is not None else "",
+        str(latency.how) if latency else "",
+        f"{row.latency_here_ms.value:.3g} ms" if row.latency_here_ms else "-",
+        Text(str(row.verdict.status), style=_STYLES[row.verdict.status]),
+    )
+
+
+def _quality(made: Check | None, facts: dict[str, Any]) -> str:
+    if made is None or not made.ok:
+        return "-"
+    metric = facts["evidence"]["metric"]
+    if made.metric is not None and metric:
+        return f"{made.metric:.4g} {metric['unit']}".strip()
+    return f"agrees {made.agreement_original_percent:.4g} %"
+
+
+def _model_lines(report: Report) -> list[str]:
+    lines = []
+    for name, facts in report.models.items():
+        evidence = facts["evidence"]
+        metric = evidence["metric"]
+        line = f"{name}: recipe {facts['recipe']['name']}; {evidence['samples']} test samples of {evidence['task']}"
+        if metric and evidence["original_metric"] is not None:
+            line += (
+                f"; {metric['name']} in Keras {evidence['original_metric']:.4g} {metric['unit']} as it came, "
+                f"{evidence['compressed_metric']:.4g} {metric['unit']} compressed"
+            )
+        lines.append(line)
+        lines += [f"    not exported: {what}: {why}" for what, why in facts["failures"].items()]
+    return lines
+
+
+def _deploy_line(report: Report, model: str, device: str) -> str:
+    best = report.best(model, device)
+    if not best:
+        return f"{model} on {device}: nothing passes"
+    return f"{model} on {device}: deploy {_name(best)}"
+
+
+def _name(row: Row) -> str:
+    return f"{row.format} {row.precision}"
+
+
+def _kilobytes(size: int) -> str:
+    return f"{size / 1000:.0f} kB" if size >= 10_000 else f"{size / 1000:.1f} kB"

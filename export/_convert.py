@@ -1,0 +1,112 @@
+"""Conversion in a child process with limits: a converter that dies is a recorded failure."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..children import GIB, python, run_child
+from ..errors import InputError
+from ..files import gzip_bytes, sha256
+from ._artifact import Artifact, read_operations, read_tensors
+from ._freeze import Frozen
+
+TIME_LIMIT_S = 600.0
+MEMORY_LIMIT_BYTES = 12 * GIB
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What came of one conversion.
+
+    Attributes:
+        format, precision: what was asked for.
+        artifact: the file; None when it failed.
+        reason: why it failed; empty when it did not.
+        wall_s: seconds that it took, the child's start included.
+        peak_memory_bytes: of the child.
+    """
+
+    format: str
+    precision: str
+    artifact: Artifact | None
+    reason: str
+    wall_s: float
+    peak_memory_bytes: int
+
+
+def convert(
+    frozen: Frozen,
+    format: str,
+    precision: str,
+    folder: Path,
+    calibration: Path | None = None,
+    time_limit_s: float = TIME_LIMIT_S,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+) -> Conversion:
+    """Convert a frozen graph to one format and precision, in a child process.
+
+    Args:
+        frozen: the graph.
+        format: an exporter's name.
+        precision: one of the exporter's.
+        folder: an empty folder for the file.
+        calibration: an .npz of representative inputs by name; needed for int8.
+        time_limit_s, memory_limit_bytes: of the child.
+
+    Raises:
+        InputError: no such format or precision, or no representative dataset.
+    """
+    from . import get
+
+    exporter = get(format)
+    if precision not in exporter.precisions:
+        raise InputError(f"Expected a precision of {format}: {', '.join(exporter.precisions)}. Got: {precision!r}.")
+    if precision == "int8" and calibration is None:
+        raise InputError(f"Expected a representative dataset for {format} int8. Got: none.")
+    folder.mkdir(parents=True, exist_ok=True)
+    job = folder / "job.json"
+    document = {
+        "format": format,
+        "precision": precision,
+        "saved_model": str(frozen.folder),
+        "inputs": [asdict(tensor) for tensor in frozen.inputs],
+        "outputs": [asdict(tensor) for tensor in frozen.outputs],
+        "calibration": str(calibration) if calibration else None,
+        "folder": str(folder),
+        "stem": f"model.{precision}",
+    }
+    job.write_text(json.dumps(document), encoding="utf-8")
+    child = run_child(
+        python("-m", f"{__package__}._worker", job),
+        time_limit_s=time_limit_s,
+        memory_limit_bytes=memory_limit_bytes,
+        environment={"TF_CPP_MIN_LOG_LEVEL": "2"},
+    )
+    artifact, reason = None, "" if child.ok else child.reason()
+    if child.ok:
+        try:
+            artifact = _read_artifact(folder, format, precision, frozen)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"the converter ended without an error but left no usable file: {error}"
+    return Conversion(format, precision, artifact, reason, child.wall_s, child.peak_memory_bytes)
+
+
+def _read_artifact(folder: Path, format: str, precision: str, frozen: Frozen) -> Artifact:
+    document = json.loads((folder / "exported.json").read_text(encoding="utf-8"))
+    path = Path(document["path"])
+    companions = tuple(Path(companion) for companion in document["companions"])
+    files = (path, *companions)
+    return Artifact(
+        path=path,
+        format=format,
+        precision=precision,
+        inputs=read_tensors(document["inputs"]),
+        outputs=read_tensors(document["outputs"]),
+        sha256=sha256(path),
+        size_bytes=sum(file.stat().st_size for file in files),
+        gzip_bytes=sum(gzip_bytes(file) for file in files),
+        companions=tuple((companion, sha256(companion)) for companion in companions),
+        macs=frozen.macs,
+        parameters=frozen.parameters,
+        operations=read_operations(document["operations"]),
+    )

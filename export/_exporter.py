@@ -1,0 +1,89 @@
+"""What an exporter is: it turns a frozen graph into one format's file, in a process of its own."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ._artifact import Operation, Tensor
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an exporter is given.
+
+    Attributes:
+        saved_model: the frozen graph, a SavedModel folder with the signature ``serving_default``.
+        precision: "float32" or "int8".
+        inputs, outputs: the graph's tensors, in the Keras model's order and by its names.
+        calibration: an .npz of representative inputs by name, ``[samples, ...]``; None for float32.
+        folder: where the file goes.
+        stem: the file's name without its suffix.
+    """
+
+    saved_model: Path
+    precision: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    calibration: Path | None
+    folder: Path
+    stem: str
+
+    def samples(self) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the representative samples one at a time, each array ``[1, ...]``, by input name."""
+        assert self.calibration is not None
+        with np.load(self.calibration, allow_pickle=False) as arrays:
+            loaded = {tensor.name: arrays[tensor.name] for tensor in self.inputs}
+        for place in range(len(next(iter(loaded.values())))):
+            yield {name: array[place : place + 1] for name, array in loaded.items()}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an exporter returns: the file, what must lie beside it, and what it is made of.
+
+    Attributes:
+        path: the file that a runtime loads.
+        companions: files that must lie beside it.
+        inputs, outputs: the signature as the file has it, quantization included.
+        operations: what the file is made of.
+    """
+
+    path: Path
+    companions: tuple[Path, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    operations: tuple[Operation, ...]
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """One format.
+
+    Attributes:
+        name: the plug-in's name.
+        title: what a report calls it.
+        suffix: of the file that a runtime loads.
+        precisions: those that it can write.
+        export: does it; called in a child process, where it may crash, hang or exhaust memory.
+    """
+
+    name: str
+    title: str
+    suffix: str
+    precisions: tuple[str, ...]
+    export: Callable[[Job], Exported]
+
+
+def count_operations(operations: list[tuple[str, tuple[str, ...]]]) -> tuple[Operation, ...]:
+    """Return the distinct (name, types) with how often each occurs, most frequent first.
+
+    >>> count_operations([("ADD", ("int8",)), ("MUL", ("int8",)), ("ADD", ("int8",))])[0]
+    Operation(name='ADD', dtypes=('int8',), count=2)
+    """
+    counts: dict[tuple[str, tuple[str, ...]], int] = {}
+    for operation in operations:
+        counts[operation] = counts.get(operation, 0) + 1
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return tuple(Operation(name, dtypes, count) for (name, dtypes), count in ordered)

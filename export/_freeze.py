@@ -1,0 +1,110 @@
+"""A Keras model as one graph with static shapes and constants for weights: what every converter starts from.
+
+The graph is frozen before conversion because the TFLite converter fails on READ_VARIABLE at calibration, and saved with
+a signature because TFLite's inputs and outputs come in any order and are matched by name.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..train._training import output_names
+from ._artifact import Tensor
+
+if TYPE_CHECKING:
+    import keras
+
+SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A frozen graph on disk.
+
+    Attributes:
+        folder: a SavedModel that holds no variables, with the signature ``serving_default``.
+        inputs, outputs: its tensors, at batch 1, by the Keras model's names.
+        macs: multiply-accumulates of one inference.
+        parameters: weights and biases of the model.
+    """
+
+    folder: Path
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    macs: int
+    parameters: int
+
+
+def freeze(model: "keras.Model", folder: Path) -> Frozen:
+    """Trace ``model`` at batch 1, turn its variables into constants and save the graph in ``folder``.
+
+    Raises:
+        InputError: an input has an unknown dimension besides the batch.
+    """
+    import keras
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    specs = [tf.TensorSpec(_static_shape(tensor), tensor.dtype, name=tensor.name) for tensor in model.inputs]
+    names = output_names(model)
+
+    def call(*arrays: Any) -> list[Any]:
+        by_name = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
+        structured = keras.tree.map_structure(lambda tensor: by_name[tensor.name], model.input)
+        return keras.tree.flatten(model(structured, training=False))
+
+    graph = tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
+    frozen = convert_variables_to_constants_v2(graph)
+    module = tf.Module()
+
+    @tf.function(input_signature=specs, autograph=False)
+    def serve(*arrays: Any) -> dict[str, Any]:
+        return dict(zip(names, frozen(*arrays), strict=True))
+
+    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: serve})
+    return Frozen(
+        folder=folder,
+        inputs=tuple(Tensor(spec.name, tuple(spec.shape), spec.dtype.name) for spec in specs),
+        outputs=tuple(
+            Tensor(name, tuple(tensor.shape), tensor.dtype.name)
+            for name, tensor in zip(names, frozen.outputs, strict=True)
+        ),
+        macs=_macs(frozen.graph),
+        parameters=int(model.count_params()),
+    )
+
+
+def _static_shape(tensor: Any) -> tuple[int, ...]:
+    shape = tuple(tensor.shape)
+    if None in shape[1:]:
+        raise InputError(
+            f"Expected fixed dimensions besides the batch in input {tensor.name!r}: devices run static shapes. "
+            f"Got: {shape}. Rebuild the model with a fixed shape."
+        )
+    return (1, *shape[1:])
+
+
+def _macs(graph: Any) -> int:
+    """Return the multiply-accumulates of a graph: half of TensorFlow's own flop counts, and Einsum's products."""
+    from tensorflow.python.framework import ops
+
+    total = 0.0
+    for operation in graph.get_operations():
+        if operation.type == "Einsum":
+            total += _einsum_macs(operation)
+        elif operation.type in ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "MatMul", "BatchMatMul", "BatchMatMulV2"):
+            flops = ops.get_stats_for_node_def(graph, operation.node_def, "flops").value
+            total += (flops or 0) / 2
+    return int(total)
+
+
+def _einsum_macs(operation: Any) -> int:
+    equation = operation.get_attr("equation").decode()
+    sizes: dict[str, int] = {}
+    for labels, tensor in zip(equation.split("->")[0].split(","), operation.inputs, strict=True):
+        if "." in labels or not tensor.shape.is_fully_defined():
+            return 0
+        sizes.update(zip(labels, tensor.shape, strict=True))
+    return math.prod(sizes.values())

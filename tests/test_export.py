@@ -1,0 +1,205 @@
+"""export/: conversion in child processes, and the bundle."""
+
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from edgewright.errors import InputError
+from edgewright.export import Artifact, convert, freeze, get, load_bundle, names
+from edgewright.export._bundle import artifact_at, bundle_manifest, files_of, plain_artifact, save_golden
+from edgewright.files import MANIFEST, write_json
+from edgewright.train import Dataset
+from edgewright.train._training import outputs_of
+
+CELLS = [(name, precision) for name in names() for precision in get(name).precisions]
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Two inputs and two outputs whose alphabetical order is not the model's order."""
+    keras.utils.set_random_seed(0)
+    picture = keras.Input((8, 8, 3), name="picture")
+    angle = keras.Input((5,), name="angle")
+    x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(picture)
+    x = keras.layers.DepthwiseConv2D(3)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Concatenate()([x, keras.layers.Dense(6, activation="tanh")(angle)])
+    zebra = keras.layers.Dense(3, activation="softmax", name="zebra")(x)
+    aardvark = keras.layers.Dense(2, name="aardvark")(x)
+    return keras.Model([picture, angle], [zebra, aardvark], name="two")
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    """Forty samples for it."""
+    random = np.random.default_rng(1)
+    return {
+        "picture": random.uniform(size=(40, 8, 8, 3)).astype("float32"),
+        "angle": random.normal(size=(40, 5)).astype("float32"),
+    }
+
+
+@pytest.fixture(scope="module")
+def frozen(model, tmp_path_factory):
+    """Its frozen graph."""
+    return freeze(model, tmp_path_factory.mktemp("frozen") / "graph")
+
+
+@pytest.fixture(scope="module")
+def calibration(inputs, tmp_path_factory):
+    """Its representative dataset."""
+    path = tmp_path_factory.mktemp("calibration") / "samples.npz"
+    np.savez(path, **inputs)
+    return path
+
+
+def test_the_frozen_graph_keeps_names_and_order(frozen):
+    """Inputs and outputs come in the Keras model's order and under its names, at batch 1."""
+    assert [(tensor.name, tensor.shape) for tensor in frozen.inputs] == [("picture", (1, 8, 8, 3)), ("angle", (1, 5))]
+    assert [(tensor.name, tensor.shape) for tensor in frozen.outputs] == [("zebra", (1, 3)), ("aardvark", (1, 2))]
+
+
+def test_macs_are_those_of_the_layers(frozen, model):
+    """Multiply-accumulates are counted as the layers' closed forms add up to."""
+    convolution, depthwise, dense = 8 * 8 * 9 * 3 * 4, 6 * 6 * 9 * 4, 5 * 6 + 10 * 3 + 10 * 2
+    assert frozen.macs == convolution + depthwise + dense
+    assert frozen.parameters == model.count_params()
+
+
+def test_macs_of_attention_are_counted(tmp_path):
+    """The products of an attention layer, which Keras writes as Einsum, are counted."""
+    x = keras.Input((6, 8), name="x")
+    attention = keras.layers.MultiHeadAttention(2, 4, use_bias=False)
+    projections, products = 4 * 6 * 8 * 8, 2 * 2 * 6 * 6 * 4
+    assert freeze(keras.Model(x, attention(x, x)), tmp_path / "graph").macs == projections + products
+
+
+def test_an_unknown_dimension_is_refused(tmp_path):
+    """An input with an unknown length names the input and its shape."""
+    x = keras.Input((None, 4), name="sequence")
+    with pytest.raises(InputError, match=r"'sequence'.*\(None, None, 4\)"):
+        freeze(keras.Model(x, keras.layers.Dense(2)(x)), tmp_path / "graph")
+
+
+@pytest.mark.parametrize(("format", "precision"), CELLS)
+def test_every_format_is_converted_and_right(format, precision, frozen, model, inputs, calibration, tmp_path):
+    """An artifact has the model's signature, and in its runtimes it computes what Keras computes."""
+    from edgewright.runtimes import for_format, run_artifact
+    from edgewright.runtimes import get as get_runtime
+
+    made = convert(frozen, format, precision, tmp_path / "out", calibration)
+    assert made.artifact, made.reason
+    artifact = made.artifact
+    assert [tensor.name for tensor in artifact.inputs] == ["picture", "angle"]
+    assert [tensor.name for tensor in artifact.outputs] == ["zebra", "aardvark"]
+    assert artifact.path.suffix == get(format).suffix
+    assert artifact.operations
+    expected = outputs_of(model, Dataset(inputs))
+    runtimes = [name for name in for_format(format) if get_runtime(name).version()]
+    assert runtimes
+    for name in runtimes:
+        samples = {key: array[:16] for key, array in inputs.items()}
+        run = run_artifact(artifact.path, name, samples)
+        assert run.ok, run.reason
+        for output, array in expected.items():
+            tolerance = 1e-5 if precision == "float32" else 0.05 * float(np.ptp(array))
+            np.testing.assert_allclose(run.outputs[output], array[:16], atol=tolerance, err_msg=f"{name} {output}")
+
+
+@pytest.mark.parametrize("format", names())
+def test_int8_files_are_made_of_integers(format, frozen, calibration, tmp_path):
+    """An int8 artifact is smaller than the float one, and its integer operations are listed."""
+    artifact = convert(frozen, format, "int8", tmp_path / "out", calibration).artifact
+    assert artifact is not None
+    kinds = {operation.name for operation in artifact.operations}
+    types = {dtype for operation in artifact.operations for dtype in operation.dtypes}
+    assert "int8" in types or "FakeQuantize" in kinds
+    if format == "tflite":
+        assert {tensor.dtype for tensor in (*artifact.inputs, *artifact.outputs)} == {"int8"}
+        assert all(tensor.scale for tensor in (*artifact.inputs, *artifact.outputs))
+
+
+def _broken_exporter(folder, body):
+    """Install an exporter ``broken`` as another distribution would; return the environment that sees it."""
+    (folder / "broken.py").write_text(
+        "import os, signal, time\n"
+        "from edgewright.export import Exporter\n"
+        f"def export(job):\n    {body}\n"
+        "EXPORTER = Exporter('broken', 'broken', '.broken', ('float32',), export)\n"
+    )
+    info = folder / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[edgewright.export]\nbroken = broken\n")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "killed by SIGSEGV"),
+        ("time.sleep(60)", "time limit of 6 s"),
+        ("raise RuntimeError('no such operator')", "no such operator"),
+        ("os._exit(0)", "left no usable file"),
+    ],
+)
+def test_a_converter_that_dies_is_a_recorded_failure(body, reason, frozen, tmp_path, monkeypatch):
+    """A converter that crashes, hangs, raises or writes nothing is a reason, and this process goes on."""
+    _broken_exporter(tmp_path, body)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path) + os.pathsep + os.environ.get("PYTHONPATH", ""))
+    made = convert(frozen, "broken", "float32", tmp_path / "out", time_limit_s=6)
+    assert made.artifact is None
+    assert reason in made.reason
+
+
+def test_a_precision_that_a_format_lacks_is_refused(frozen, tmp_path):
+    """A precision or calibration that is missing is a usage error."""
+    with pytest.raises(InputError, match="float32, int8. Got: 'int2'"):
+        convert(frozen, "tflite", "int2", tmp_path)
+    with pytest.raises(InputError, match="representative dataset"):
+        convert(frozen, "tflite", "int8", tmp_path)
+
+
+@pytest.fixture
+def bundle_folder(tmp_path):
+    """A bundle whose one artifact is a few bytes."""
+    folder = tmp_path / "bundle"
+    (folder / "artifacts").mkdir(parents=True)
+    path = folder / "artifacts" / "model.float32.tflite"
+    path.write_bytes(b"bytes")
+    artifact = Artifact(path, "tflite", "float32", (), (), "", 5, 5)
+    save_golden(folder, {"x": np.ones((2, 3))}, {"y": np.zeros((2, 1))})
+    document = bundle_manifest((artifact,), model="tiny")
+    write_json(folder / MANIFEST, {**document, "files": files_of(folder)})
+    return folder
+
+
+def test_a_bundle_reads_back(bundle_folder):
+    """A bundle's artifacts, golden inputs and golden outputs come back as they were written."""
+    bundle = load_bundle(bundle_folder)
+    assert bundle.artifacts[0].path == bundle_folder / "artifacts" / "model.float32.tflite"
+    assert artifact_at(plain_artifact(bundle.artifacts[0]), bundle.artifacts[0].path.parent) == bundle.artifacts[0]
+    inputs, outputs = bundle.golden()
+    assert inputs["x"].shape == (2, 3) and outputs["y"].shape == (2, 1)
+
+
+@pytest.mark.parametrize("spoil", ["change", "remove"])
+def test_a_bundle_with_a_changed_file_is_refused(bundle_folder, spoil):
+    """A file that is not what the manifest says is named."""
+    path = bundle_folder / "artifacts" / "model.float32.tflite"
+    path.write_bytes(b"other") if spoil == "change" else path.unlink()
+    with pytest.raises(InputError, match=r"artifacts/model.float32.tflite"):
+        load_bundle(bundle_folder)
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path, bundle_folder):
+    """A folder without our manifest, and a manifest of another schema, are refused."""
+    with pytest.raises(InputError, match="no manifest.json of ours"):
+        load_bundle(tmp_path)
+    document = json.loads((bundle_folder / MANIFEST).read_text())
+    write_json(bundle_folder / MANIFEST, {**document, "schema": 99})
+    with pytest.raises(InputError, match="schema 99"):
+        load_bundle(bundle_folder)

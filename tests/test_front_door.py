@@ -1,0 +1,328 @@
+"""edgewright/: the command line and the Python API on a user's own model, and what bad input does."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import edgewright
+from edgewright.cli import app
+from edgewright.errors import GateFailed, InputError, MissingRequirement
+from edgewright.files import check_output_folder, new_folder
+from edgewright.stages import Stages
+
+COMMAND = [str(Path(sys.executable).with_name("edgewright"))]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A user's folder: a model with two inputs, its data with and without labels."""
+    folder = tmp_path_factory.mktemp("user")
+    keras.utils.set_random_seed(0)
+    left, right = keras.Input((6,), name="left"), keras.Input((4, 4, 1), name="right")
+    x = keras.layers.Concatenate()([left, keras.layers.Flatten()(keras.layers.Conv2D(3, 3)(right))])
+    x = keras.layers.Dense(16, activation="relu", name="hidden")(x)
+    model = keras.Model([left, right], keras.layers.Dense(3, activation="softmax", name="classes")(x), name="mine")
+    model.save(folder / "mine.keras")
+    random = np.random.default_rng(0)
+    data = {
+        "left": random.normal(size=(120, 6)).astype("float32"),
+        "right": random.uniform(size=(120, 4, 4, 1)).astype("float32"),
+    }
+    np.savez(folder / "unlabelled.npz", **data)
+    labels = model.predict([data["left"], data["right"]], verbose=0).argmax(axis=1)
+    np.savez(folder / "labelled.npz", **data, labels=labels)
+    return folder
+
+
+def _run(*arguments, **more):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=500, check=False, **more
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(folder):
+    """The bundle that the command line makes of the model, and what it printed."""
+    done = _run(
+        *("compress", folder / "mine.keras", "--data", folder / "labelled.npz", "--recipe", "int8"),
+        *("--out", folder / "bundle", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "bundle", done
+
+
+def test_compress_writes_a_bundle_with_its_evidence(bundle):
+    """The bundle has every format and precision, digests, signature with scales, recipe, seed, versions, evidence."""
+    path, done = bundle
+    document = json.loads(done.stdout)
+    assert (document["schema"], document["command"], document["exit_code"]) == ("edgewright/1", "compress", 0)
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest == document["result"]["manifest"]
+    cells = {(artifact["format"], artifact["precision"]) for artifact in manifest["artifacts"]}
+    assert cells == {(format, precision) for format in ("tflite", "onnx", "openvino") for precision in ("float32", "int8")}
+    assert manifest["failures"] == {}
+    assert all(len(digest) == 64 for digest in manifest["files"].values())
+    assert {"golden.npz", "recipe.toml", "model.keras"} <= set(manifest["files"])
+    tflite = next(a for a in manifest["artifacts"] if (a["format"], a["precision"]) == ("tflite", "int8"))
+    assert [tensor["name"] for tensor in tflite["inputs"]] == ["left", "right"]
+    assert all(tensor["scale"] > 0 for tensor in tflite["inputs"])
+    assert manifest["seed"] == 0 and manifest["versions"]["keras"] and manifest["recipe"]["sha256"]
+    assert manifest["evidence"]["original_metric"] == 100.0
+
+
+def test_every_runtime_agrees_with_the_original(bundle):
+    """Float artifacts agree with the original to 1e-4 in every runtime; int8 ones in nearly all decisions."""
+    checks = json.loads((bundle[0] / "manifest.json").read_text())["evidence"]["checks"]
+    assert len({made["runtime"] for made in checks if made["ok"]}) == 6
+    for made in checks:
+        assert made["ok"], made["reason"]
+        if made["artifact"].endswith("float32"):
+            assert made["max_difference"] < 1e-4
+        else:
+            assert made["agreement_original_percent"] >= 85
+        assert made["metric"] is not None
+
+
+def test_progress_goes_to_stderr_in_plain_lines(bundle):
+    """Without a terminal, progress is plain lines on stderr: stage, model, format, time left; no control codes."""
+    lines = bundle[1].stderr
+    assert "converted mine tflite int8" in lines
+    assert "left)" in lines
+    assert "\x1b" not in lines
+
+
+def test_validate_judges_the_bundle(bundle):
+    """Each artifact gets a verdict for each device, with a figure that says how it was obtained, and an exit code."""
+    done = _run("validate", bundle[0], "--json")
+    document = json.loads(done.stdout)
+    assert done.returncode == document["exit_code"] == document["result"]["exit_code"]
+    rows = document["result"]["rows"]
+    assert len(rows) == 6 * 3
+    for row in rows:
+        verdict = row["verdict"]
+        if verdict["status"] == "unsupported":
+            assert verdict["reasons"]
+        else:
+            assert verdict["latency"]["how"] == "predicted"
+            assert verdict["latency"]["low"] < verdict["latency"]["value"] < verdict["latency"]["high"]
+        assert row["latency_here_ms"]["how"] == "measured here"
+
+
+def test_validate_with_an_impossible_budget_fails_the_gate(bundle):
+    """A budget that nothing meets ends with exit code 1 and a reason with both numbers."""
+    done = _run("validate", bundle[0], "--device", "raspberry-pi-4b", "--max-size-bytes", "10", "--no-measure")
+    assert done.returncode == 1, done.stderr
+    assert "10" in done.stdout and "fail" in done.stdout
+
+
+def test_validate_with_data_compares_with_the_bundled_model(bundle, folder):
+    """Given data, accuracy is taken anew on it."""
+    report = edgewright.validate(
+        bundle[0], folder / "labelled.npz", ["raspberry-pi-4b"], measure=False
+    )
+    for row in report.rows:
+        assert row.check.ok and row.check.samples > 0 and row.check.metric >= 80
+
+
+def test_the_python_api_does_the_same_without_labels(folder, tmp_path):
+    """From Python, with unlabelled arrays: agreement takes the place of accuracy, and values are frozen."""
+    model = keras.saving.load_model(folder / "mine.keras")
+    arrays = dict(np.load(folder / "unlabelled.npz"))
+    compressed = edgewright.compress(model, arrays, "int8")
+    made = edgewright.export(compressed, tmp_path / "bundle", ["openvino"])
+    assert [artifact.name for artifact in made.artifacts] == ["openvino float32", "openvino int8"]
+    evidence = made.manifest["evidence"]
+    assert evidence["metric"] is None and evidence["original_metric"] is None
+    assert all(check["agreement_original_percent"] > 80 for check in evidence["checks"])
+    with pytest.raises(AttributeError):
+        made.path = tmp_path
+
+
+def test_dry_run_prints_the_resolved_recipe(folder, tmp_path):
+    """--dry-run prints every parameter of the recipe and writes nothing."""
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        app, ["compress", str(folder / "mine.keras"), "--recipe", "sparse-90-int8", "--out", str(out), "--dry-run"]
+    )
+    assert done.exit_code == 0
+    assert "sparsity = 0.9" in done.stdout and 'schedule = "cubic"' in done.stdout
+    assert not out.exists()
+
+
+def _bad_inputs(folder, tmp_path):
+    (tmp_path / "text.keras").write_text("not a model")
+    whole = (folder / "mine.keras").read_bytes()
+    (tmp_path / "truncated.keras").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "precious.txt").write_text("keep me")
+    (tmp_path / "recipe.toml").write_text('[[steps]]\ntechnique = "magnitude_pruning"\nsparcity = 0.5\n')
+    data = dict(np.load(folder / "unlabelled.npz"))
+    np.savez(tmp_path / "names.npz", left=data["left"], wrong=data["right"])
+    np.savez(tmp_path / "shapes.npz", left=data["left"][:, :5], right=data["right"])
+    np.savez(tmp_path / "nan.npz", left=np.full_like(data["left"], np.nan), right=data["right"])
+    np.savez(tmp_path / "empty.npz", left=data["left"][:0], right=data["right"][:0])
+    good, labelled = str(folder / "mine.keras"), str(folder / "unlabelled.npz")
+    out = ["--out", str(tmp_path / "out")]
+    return {
+        "missing model": ([str(tmp_path / "nowhere.keras"), "--data", labelled, *out], "nowhere.keras"),
+        "not a model": ([str(tmp_path / "text.keras"), "--data", labelled, *out], "text.keras"),
+        "truncated model": ([str(tmp_path / "truncated.keras"), "--data", labelled, *out], "truncated.keras"),
+        "wrong names": ([good, "--data", str(tmp_path / "names.npz"), *out], "wrong"),
+        "wrong shapes": ([good, "--data", str(tmp_path / "shapes.npz"), *out], "5"),
+        "nan": ([good, "--data", str(tmp_path / "nan.npz"), *out], "NaN"),
+        "empty": ([good, "--data", str(tmp_path / "empty.npz"), *out], "empty"),
+        "no data": ([good, *out], "representative dataset"),
+        "unknown recipe key": (
+            [good, "--data", labelled, "--recipe", str(tmp_path / "recipe.toml"), *out],
+            "Did you mean 'sparsity'",
+        ),
+        "unknown recipe": ([good, "--data", labelled, "--recipe", "int9", *out], "Did you mean 'int8'"),
+        "unknown format": ([good, "--data", labelled, "--format", "onxx", *out], "Did you mean 'onnx'"),
+        "foreign folder": ([good, "--data", labelled, "--out", str(tmp_path / "other")], "holds other files"),
+        "file in the way": ([good, "--data", labelled, "--out", str(tmp_path / "recipe.toml")], "a file or a link"),
+    }
+
+
+def test_bad_input_is_a_clear_error_and_leaves_nothing(folder, tmp_path):
+    """Each kind of bad input ends with exit code 2, says where it is, and writes nothing."""
+    for kind, (arguments, message) in _bad_inputs(folder, tmp_path).items():
+        done = CliRunner().invoke(app, ["compress", *arguments])
+        assert done.exit_code == 2, (kind, done.stdout, done.stderr, done.exception)
+        assert message in done.stderr, (kind, done.stderr)
+        assert not (tmp_path / "out").exists(), kind
+        assert not list(tmp_path.glob(".out*")), kind
+    assert (tmp_path / "other" / "precious.txt").read_text() == "keep me"
+
+
+def test_an_error_is_a_json_document_too(tmp_path):
+    """With --json an error is one document on stdout, with its type, message and exit code."""
+    done = CliRunner().invoke(app, ["validate", str(tmp_path), "--json"])
+    document = json.loads(done.stdout)
+    assert done.exit_code == document["exit_code"] == 2
+    assert document["error"]["type"] == "InputError" and "manifest.json" in document["error"]["message"]
+
+
+@pytest.mark.parametrize("command", ["recipes", "devices"])
+def test_lists_print_as_text_and_json(command):
+    """What comes with edgewright is listed with a sentence each, or as JSON."""
+    text, document = (CliRunner().invoke(app, [command, *more]) for more in ([], ["--json"]))
+    assert text.exit_code == document.exit_code == 0
+    assert len(text.stdout.splitlines()) == len(json.loads(document.stdout)["result"][command])
+
+
+def test_a_usage_error_has_exit_code_2():
+    """An unknown option ends with exit code 2."""
+    assert CliRunner().invoke(app, ["compress", "--nonsense"]).exit_code == 2
+
+
+def _not_as_root():
+    """Root may write anywhere: file permissions cannot be tested with it."""
+    return os.geteuid() == 0
+
+
+@pytest.mark.skipif(_not_as_root(), reason="root may write read-only folders; the full disk below is tested as root too")
+def test_a_read_only_folder_is_an_environment_error(tmp_path):
+    """An output below a read-only folder is refused before anything is done."""
+    tmp_path.chmod(0o500)
+    with pytest.raises(MissingRequirement, match="can be written"):
+        check_output_folder(tmp_path / "out")
+
+
+def test_a_read_only_file_system_is_an_environment_error():
+    """An output on a file system that takes no files is refused before anything is done."""
+    with pytest.raises(MissingRequirement, match="can be written"):
+        check_output_folder(Path("/proc/edgewright-out"))
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
+    """When the disk fills up while a folder is written, the old folder still stands and nothing new is left."""
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "manifest.json").write_text('{"made_by": "edgewright"}')
+    with pytest.raises(MissingRequirement, match="No space left"), new_folder(tmp_path / "out") as folder:
+        (folder / "half").write_text("half")
+        with open("/dev/full", "w") as full:
+            full.write("x" * 100_000)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.json"]
+
+
+def test_an_error_while_writing_leaves_what_was_there(tmp_path):
+    """An exception of any kind leaves neither a half-written folder nor a missing old one."""
+    with pytest.raises(GateFailed), new_folder(tmp_path / "out") as folder:
+        (folder / "half").write_text("half")
+        raise GateFailed("no")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_stage_is_not_made_again(tmp_path):
+    """A stage is made once for a key; a changed key or a changed file makes it again, an error leaves none."""
+    stages, made = Stages(tmp_path), []
+
+    def make(folder):
+        made.append(folder)
+        (folder / "result").write_text("result")
+
+    def fail(folder):
+        raise InputError("no")
+
+    first = stages.once("work", {"a": 1}, make)
+    assert stages.once("work", {"a": 1}, make) == first and len(made) == 1
+    stages.once("work", {"a": 2}, make)
+    assert len(made) == 2
+    (first / "result").write_text("spoilt")
+    stages.once("work", {"a": 1}, make)
+    assert len(made) == 3 and (first / "result").read_text() == "result"
+    with pytest.raises(InputError):
+        stages.once("other", {}, fail)
+    assert not list(tmp_path.glob("other*"))
+
+
+def test_a_killed_compress_goes_on_where_it_stopped(folder, tmp_path):
+    """Killed after the first conversion, a second run reuses it, and leaves only the bundle."""
+    arguments = ["compress", folder / "mine.keras", "--data", folder / "unlabelled.npz", "--out", tmp_path / "out"]
+    work = tmp_path / ".out.work"
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(work.glob("convert-*/manifest.json")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = {path: path.stat().st_mtime_ns for path in work.glob("convert-*/manifest.json")}
+    assert finished and not (tmp_path / "out").exists()
+    kept = tmp_path / "kept"
+    shutil.copytree(work, kept, copy_function=shutil.copy2)
+    done = _run(*arguments)
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    times = {made["artifact"]: made["wall_s"] for made in manifest["conversions"]}
+    for path in kept.glob("convert-*/conversion.json"):
+        before = json.loads(path.read_text())
+        assert times[f"{before['format']} {before['precision']}"] == round(before["wall_s"], 2)
+    assert not work.exists()
+
+
+def test_an_interrupt_ends_with_130(folder, tmp_path):
+    """Ctrl-C ends the command with exit code 130 and leaves no output folder."""
+    arguments = ["compress", folder / "mine.keras", "--data", folder / "unlabelled.npz", "--out", tmp_path / "out"]
+    process = subprocess.Popen([*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if b"convert" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not (tmp_path / "out").exists()

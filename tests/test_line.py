@@ -1,0 +1,97 @@
+"""The line: the main job as a user runs it, on real digits, through every converter and runtime."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DEVICES = ("coral-dev-board", "jetson-orin-nano", "raspberry-pi-4b")
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    """The main job, run once."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    command = [str(Path(sys.executable).with_name("edgewright")), "run", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    return out, done, json.loads((out / "report.json").read_text())
+
+
+def test_the_matrix_is_complete(job):
+    """Two models x three formats x two precisions x three devices all have a row."""
+    rows = job[2]["rows"]
+    cells = {(row["model"], row["format"], row["precision"], row["device"]) for row in rows}
+    assert cells == {
+        (model, format, precision, device)
+        for model in ("sparse", "convolutional")
+        for format in ("tflite", "onnx", "openvino")
+        for precision in ("float32", "int8")
+        for device in DEVICES
+    }
+
+
+def test_every_model_can_be_deployed_to_every_device(job):
+    """Each device has an artifact that passes for each model, and the job ends with exit code 0."""
+    assert job[1].returncode == 0, job[1].stderr
+    assert all(cell["deploy"] for cell in job[2]["summary"])
+
+
+def test_accuracy_holds_in_every_runtime(job):
+    """On the whole test set every artifact in every runtime is at most one point below the original model."""
+    for facts in job[2]["models"].values():
+        assert facts["evidence"]["original_metric"] > 92
+        for made in facts["checks"]:
+            assert made["ok"], made
+            if not made["referee"]:
+                assert made["samples"] == 1000
+                assert made["metric_lost"] <= 1.0, made
+            if made["artifact"].endswith("float32"):
+                assert made["max_difference"] < 1e-4
+                assert made["agreement_keras_percent"] == 100.0
+
+
+def test_the_sparse_network_is_sparse(job):
+    """Nine tenths of the sparse network's kernels are zero, which gzip sees and the raw file does not."""
+    out, _, report = job
+    manifest = json.loads((out / "sparse" / "manifest.json").read_text())
+    pruned = [variable for variable in manifest["variables"] if variable["applied"]]
+    assert len(pruned) == 3 and all(abs(variable["sparsity"] - 0.9) < 1e-3 for variable in pruned)
+    sizes = {(row["format"], row["precision"]): row for row in report["rows"] if row["model"] == "sparse"}
+    assert sizes["tflite", "int8"]["size_bytes"] < 0.3 * sizes["tflite", "float32"]["size_bytes"]
+    assert sizes["tflite", "float32"]["gzip_bytes"] < 0.25 * sizes["tflite", "float32"]["size_bytes"]
+
+
+def test_no_number_stands_without_its_origin(job):
+    """Latencies of devices are predicted with an interval; those of this host are measured here, and kept apart."""
+    for row in job[2]["rows"]:
+        assert row["latency_here_ms"]["how"] == "measured here"
+        latency = row["verdict"]["latency"]
+        if row["verdict"]["status"] == "unsupported":
+            assert row["verdict"]["reasons"]
+        else:
+            assert latency["how"] == "predicted" and latency["low"] < latency["high"]
+
+
+def test_cells_that_make_no_sense_say_why(job):
+    """OpenVINO on the Edge TPU is unsupported, with the reason."""
+    rows = [row for row in job[2]["rows"] if (row["format"], row["device"]) == ("openvino", "coral-dev-board")]
+    assert len(rows) == 4
+    for row in rows:
+        assert row["verdict"]["status"] == "unsupported"
+        assert "Edge TPU" in " ".join(row["verdict"]["reasons"])
+
+
+def test_the_table_shows_what_the_report_holds(job):
+    """The table on stdout has a line for each row, what to deploy where, and stays plain without a terminal."""
+    text = job[1].stdout
+    for device in DEVICES:
+        assert f"sparse on {device}: deploy" in text
+    assert "predicted" in text and "p50 here" in text
+    assert "\x1b" not in text
+
+
+def test_finished_stages_are_removed(job):
+    """When all is done, only the bundles, the report and the manifest are left."""
+    assert {path.name for path in job[0].iterdir()} == {"convolutional", "sparse", "report.json", "manifest.json"}
