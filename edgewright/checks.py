@@ -12,8 +12,9 @@ from .progress import Event, OnProgress
 from .runtimes import Measurement, run_artifact
 from .train import Dataset, Metric
 
-# Referees are reference implementations, exact and slow: they run the first so many samples only.
-REFEREE_SAMPLES = 64
+# Referees are reference implementations, exact and slow: of a large model they run the first samples only.
+_REFEREE_MACS = 2e9
+_REFEREE_FEWEST = 16
 CHECK_TIME_LIMIT_S = 600.0
 
 
@@ -99,7 +100,9 @@ def check(artifact: Artifact, runtime: str, reference: Reference, measure: bool 
         measure: also measure latencies; referees never are.
     """
     adapter = runtimes.get(runtime)
-    samples = min(len(reference.data), REFEREE_SAMPLES) if adapter.referee else len(reference.data)
+    samples = len(reference.data)
+    if adapter.referee:
+        samples = min(samples, max(_REFEREE_FEWEST, int(_REFEREE_MACS / max(artifact.macs, 1))))
     data = reference.data.take(samples)
     run = run_artifact(
         artifact.path,

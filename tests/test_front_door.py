@@ -69,7 +69,9 @@ def test_compress_writes_a_bundle_with_its_evidence(bundle):
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest == document["result"]["manifest"]
     cells = {(artifact["format"], artifact["precision"]) for artifact in manifest["artifacts"]}
-    assert cells == {(format, precision) for format in ("tflite", "onnx", "openvino") for precision in ("float32", "int8")}
+    assert cells == {
+        (format, precision) for format in ("tflite", "onnx", "openvino") for precision in ("float32", "int8")
+    }
     assert manifest["failures"] == {}
     assert all(len(digest) == 64 for digest in manifest["files"].values())
     assert {"golden.npz", "recipe.toml", "model.keras"} <= set(manifest["files"])
@@ -127,9 +129,7 @@ def test_validate_with_an_impossible_budget_fails_the_gate(bundle):
 
 def test_validate_with_data_compares_with_the_bundled_model(bundle, folder):
     """Given data, accuracy is taken anew on it."""
-    report = edgewright.validate(
-        bundle[0], folder / "labelled.npz", ["raspberry-pi-4b"], measure=False
-    )
+    report = edgewright.validate(bundle[0], folder / "labelled.npz", ["raspberry-pi-4b"], measure=False)
     for row in report.rows:
         assert row.check.ok and row.check.samples > 0 and row.check.metric >= 80
 
@@ -230,7 +230,9 @@ def _not_as_root():
     return os.geteuid() == 0
 
 
-@pytest.mark.skipif(_not_as_root(), reason="root may write read-only folders; the full disk below is tested as root too")
+@pytest.mark.skipif(
+    _not_as_root(), reason="root may write read-only folders; the full disk below is tested as root too"
+)
 def test_a_read_only_folder_is_an_environment_error(tmp_path):
     """An output below a read-only folder is refused before anything is done."""
     tmp_path.chmod(0o500)

@@ -1,0 +1,207 @@
+"""The runner's client on this host: an artifact run in a child process, whatever becomes of it."""
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..children import GIB, Child, python, run_child
+from ..errors import InputError
+from ..figures import Figure, How
+
+RUNNER = Path(__file__).with_name("_runner.py")
+# Samples that a percentile needs at 99 % confidence, by MLPerf's early-stopping rule.
+_SAMPLES_NEEDED = {50: 11, 90: 64, 95: 130, 99: 662}
+_BOOTSTRAPS = 1000
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Latencies of single inferences at batch 1, and what they were taken under.
+
+    Attributes:
+        samples_ms: every latency, in the order taken.
+        load_ms: loading the file, in a fresh process.
+        first_ms: the first inference.
+        warmup_runs: inferences before the first that counts.
+        threads: of the runtime.
+        runtime, runtime_version: what ran it.
+        peak_memory_bytes: the process' largest resident set, Python and runtime included.
+        how: where it was taken.
+        conditions: CPU, cores, clock and governor where readable, load before the run.
+    """
+
+    samples_ms: tuple[float, ...]
+    load_ms: float
+    first_ms: float
+    warmup_runs: int
+    threads: int
+    runtime: str
+    runtime_version: str
+    peak_memory_bytes: int | None
+    how: How = How.MEASURED_HERE
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+
+    def percentile_ms(self, percent: int) -> float | None:
+        """Return a percentile (50, 90, 95 or 99), or None when there are too few samples for it."""
+        if len(self.samples_ms) < _SAMPLES_NEEDED[percent]:
+            return None
+        return float(np.percentile(self.samples_ms, percent))
+
+    @property
+    def coefficient_of_variation(self) -> float:
+        """Standard deviation over mean of the latencies."""
+        return float(np.std(self.samples_ms) / np.mean(self.samples_ms))
+
+    def latency(self) -> Figure | None:
+        """Return the median in ms with its 90 % bootstrap interval; None when there are too few samples.
+
+        The interval is that of one process; between processes the median moves more.
+        """
+        median = self.percentile_ms(50)
+        if median is None:
+            return None
+        draws = np.random.default_rng(0).choice(self.samples_ms, (_BOOTSTRAPS, len(self.samples_ms)))
+        low, high = np.percentile(np.median(draws, axis=1), (5, 95))
+        basis = (
+            f"p50 of {len(self.samples_ms)} runs in one process, {self.threads} "
+            f"thread{'s' if self.threads > 1 else ''}, {self.runtime} {self.runtime_version}"
+        )
+        return Figure(median, self.how, float(low), float(high), basis)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of running an artifact.
+
+    Attributes:
+        artifact: the file.
+        runtime, runtime_version: what ran it; the version is None when it is not installed.
+        ok, reason: whether all samples ran; why not.
+        outputs: ``[samples, ...]`` by output name, dequantized.
+        measurement: None unless asked for.
+        ending: how the child process ended.
+    """
+
+    artifact: Path
+    runtime: str
+    runtime_version: str | None
+    ok: bool
+    reason: str = ""
+    outputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+    measurement: Measurement | None = None
+    ending: str = ""
+
+
+def run_artifact(
+    artifact: Path,
+    runtime: str,
+    inputs: Mapping[str, np.ndarray],
+    *,
+    threads: int = 1,
+    measure: bool = False,
+    time_limit_s: float = 120,
+    memory_limit_bytes: int = 4 * GIB,
+) -> Run:
+    """Run an artifact on every sample in a child process, and measure it when asked.
+
+    Args:
+        artifact: the file.
+        runtime: a runtime's name.
+        inputs: ``[samples, ...]`` by input name.
+        threads: of the runtime.
+        measure: also take latencies.
+        time_limit_s, memory_limit_bytes: of the child.
+
+    Returns:
+        What came of it. A child that dies, hangs, exhausts memory or answers nonsense is a run with its reason.
+
+    Raises:
+        InputError: there is no such runtime.
+    """
+    from . import get
+
+    version = get(runtime).version()
+    if version is None:
+        reason = f"not installed: pip install {get(runtime).distribution}"
+        return Run(artifact, runtime, None, ok=False, reason=reason)
+    if threads < 1:
+        raise InputError(f"Expected at least one thread. Got: {threads}.")
+    conditions = host_conditions()
+    with tempfile.TemporaryDirectory(prefix="edgewright-run-") as folder:
+        given, made = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
+        np.savez(given, **inputs)  # type: ignore[arg-type]
+        command = python(RUNNER, "--runtime", runtime, "--artifact", artifact, "--inputs", given, "--outputs", made)
+        child = run_child(
+            [*command, "--threads", str(threads), *(["--measure"] if measure else [])],
+            time_limit_s=time_limit_s,
+            memory_limit_bytes=memory_limit_bytes,
+            environment={"TF_CPP_MIN_LOG_LEVEL": "2"},
+        )
+        answer, reason = _answer(child)
+        outputs: dict[str, np.ndarray] = {}
+        if not reason:
+            try:
+                with np.load(made, allow_pickle=False) as arrays:
+                    outputs = {name: arrays[name] for name in arrays.files}
+            except (OSError, ValueError) as error:
+                reason = f"the runner left no outputs: {error}"
+    if reason:
+        return Run(artifact, runtime, version, ok=False, reason=reason, ending=child.ending)
+    measurement = _measurement(answer, version, conditions) if measure else None
+    return Run(artifact, runtime, version, True, outputs=outputs, measurement=measurement, ending=child.ending)
+
+
+def _answer(child: Child) -> tuple[dict[str, Any], str]:
+    """Return the runner's answer, and why it is none."""
+    if child.ending not in ("ok", "exit 1", "exit 3"):
+        return {}, child.reason()
+    try:
+        answer = json.loads(child.stdout)
+        failed = None if answer["ok"] else f"{answer['error']}: {answer['message']}"
+    except (ValueError, KeyError, TypeError):
+        return {}, f"the runner gave no answer: {child.reason()}"
+    return answer, "" if failed is None else " ".join(failed.split())[:500]
+
+
+def _measurement(answer: dict[str, Any], version: str, conditions: dict[str, Any]) -> Measurement:
+    return Measurement(
+        samples_ms=tuple(answer["samples_ms"]),
+        load_ms=answer["load_ms"],
+        first_ms=answer["first_ms"],
+        warmup_runs=answer["warmup_runs"],
+        threads=answer["threads"],
+        runtime=answer["runtime"],
+        runtime_version=version,
+        peak_memory_bytes=answer["peak_memory_bytes"],
+        conditions=conditions,
+    )
+
+
+def host_conditions() -> dict[str, Any]:
+    """Return what latencies on this host depend on, as far as the system tells."""
+    cpu = next(
+        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor() or platform.machine(),
+    )
+    frequency = "/sys/devices/system/cpu/cpu0/cpufreq"
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "governor": next(iter(_lines(f"{frequency}/scaling_governor")), None),
+        "clock_khz": next(iter(_lines(f"{frequency}/scaling_cur_freq")), None),
+    }
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []

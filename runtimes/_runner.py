@@ -1,0 +1,378 @@
+"""The runner: one file that loads an artifact, runs inputs through it, measures, and answers in JSON.
+
+It needs the standard library, NumPy and one runtime, on Python 3.7 or later, and is copied to devices as it is:
+
+    python3 _runner.py --runtime litert --artifact model.tflite --inputs in.npz --outputs out.npz --measure
+
+The inputs hold an array [samples, ...] for each input of the model, by name; the model runs one sample at a time. Float
+inputs of a quantized model are quantized here, and its outputs dequantized. One JSON document is printed to stdout.
+Exit status: 0 done, 1 the artifact or the inputs failed, 2 usage, 3 the runtime is not installed.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import sys
+import time
+
+# In its folder lie adapters named onnxruntime and openvino, which would hide the packages of those names.
+_HERE = os.path.dirname(os.path.abspath(__file__))
+if __name__ == "__main__":
+    sys.path[:] = [path for path in sys.path if os.path.abspath(path or os.curdir) != _HERE]
+
+import numpy as np  # noqa: E402
+
+SCHEMA = 1
+
+
+class Tensor(object):
+    """An input or output: name, shape, dtype as stored, and scale and zero point when it is quantized."""
+
+    def __init__(self, name, shape, dtype, scale=None, zero_point=None, key=None):
+        self.name = name
+        self.shape = tuple(int(size) for size in shape)
+        self.dtype = np.dtype(dtype)
+        self.scale = scale
+        self.zero_point = zero_point
+        self.key = name if key is None else key
+
+    def plain(self):
+        """Return it as plain data for JSON."""
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "dtype": self.dtype.name,
+            "scale": self.scale,
+            "zero_point": self.zero_point,
+        }
+
+
+def quantize(values, scale, zero_point, dtype):
+    """Return the stored integers: round(values / scale) + zero_point, half to even, clipped to the dtype's range."""
+    limits = np.iinfo(dtype)
+    stored = np.rint(np.asarray(values, np.float64) / scale) + zero_point
+    return np.clip(stored, limits.min, limits.max).astype(dtype)
+
+
+def dequantize(stored, scale, zero_point):
+    """Return the real values: scale * (stored - zero_point), float32."""
+    return (scale * (np.asarray(stored, np.float64) - zero_point)).astype(np.float32)
+
+
+class TFLite(object):
+    """A TFLite interpreter: LiteRT's, tflite-runtime's or TensorFlow's, which have one interface."""
+
+    def __init__(self, interpreter_class, artifact, threads):
+        self.interpreter = interpreter_class(model_path=artifact, num_threads=threads)
+        self.interpreter.allocate_tensors()
+        self.inputs, self.outputs = self._signature()
+
+    def _signature(self):
+        signatures = self.interpreter.get_signature_list()
+        if signatures:
+            runner = self.interpreter.get_signature_runner(sorted(signatures)[0])
+            inputs, outputs = runner.get_input_details(), runner.get_output_details()
+        else:
+            inputs = {_bare(detail["name"]): detail for detail in self.interpreter.get_input_details()}
+            outputs = {_bare(detail["name"]): detail for detail in self.interpreter.get_output_details()}
+        return [[_tflite_tensor(name, details[name]) for name in sorted(details)] for details in (inputs, outputs)]
+
+    def run(self, arrays):
+        """Run one sample: what is timed is setting the inputs, the inference, and reading the outputs."""
+        interpreter = self.interpreter
+        for tensor, array in zip(self.inputs, arrays):
+            interpreter.set_tensor(tensor.key, array)
+        interpreter.invoke()
+        return [interpreter.get_tensor(tensor.key) for tensor in self.outputs]
+
+
+class OnnxRuntime(object):
+    """ONNX Runtime's session on the CPU."""
+
+    def __init__(self, module, artifact, threads):
+        options = module.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        self.session = module.InferenceSession(artifact, options, providers=["CPUExecutionProvider"])
+        self.inputs = [_onnx_tensor(value) for value in self.session.get_inputs()]
+        self.outputs = [_onnx_tensor(value) for value in self.session.get_outputs()]
+        self.names = [tensor.name for tensor in self.outputs]
+
+    def run(self, arrays):
+        """Run one sample: what is timed is the session's call, which takes and returns NumPy arrays."""
+        return self.session.run(self.names, {tensor.name: array for tensor, array in zip(self.inputs, arrays)})
+
+
+class OnnxReference(object):
+    """ONNX's reference evaluator: the definition of each operation in NumPy; a referee, not a runtime."""
+
+    # It has no implementation of QuantizeLinear and DequantizeLinear below this opset.
+    OPSET = 19
+
+    def __init__(self, module, artifact):
+        onnx = importlib.import_module("onnx")
+        model = onnx.load(artifact)
+        if any(opset.domain == "" and opset.version < self.OPSET for opset in model.opset_import):
+            model = importlib.import_module("onnx.version_converter").convert_version(model, self.OPSET)
+        graph = model.graph
+        self.evaluator = module.ReferenceEvaluator(model)
+        constants = {constant.name for constant in graph.initializer}
+        self.inputs = [self._tensor(onnx, value) for value in graph.input if value.name not in constants]
+        self.outputs = [self._tensor(onnx, value) for value in graph.output]
+
+    @staticmethod
+    def _tensor(onnx, value):
+        kind = value.type.tensor_type
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        return Tensor(value.name, [size.dim_value for size in kind.shape.dim], dtype)
+
+    def run(self, arrays):
+        """Run one sample."""
+        return self.evaluator.run(None, {tensor.name: array for tensor, array in zip(self.inputs, arrays)})
+
+
+class OpenVino(object):
+    """OpenVINO on the CPU, computing in float32 where the model does (bfloat16 is its default where the CPU has it)."""
+
+    def __init__(self, module, artifact, threads):
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        model = module.Core().compile_model(artifact, "CPU", settings)
+        self.request = model.create_infer_request()
+        self.inputs = [self._tensor(port, place) for place, port in enumerate(model.inputs)]
+        self.outputs = [self._tensor(port, place) for place, port in enumerate(model.outputs)]
+
+    @staticmethod
+    def _tensor(port, place):
+        return Tensor(_bare(port.get_any_name()), port.shape, port.element_type.to_dtype(), key=place)
+
+    def run(self, arrays):
+        """Run one sample: what is timed is the request's call with its copy of inputs and outputs."""
+        results = self.request.infer({tensor.key: array for tensor, array in zip(self.inputs, arrays)})
+        return [results[tensor.key] for tensor in self.outputs]
+
+
+def _bare(name):
+    """Return a tensor's name without what converters put around it."""
+    if name.startswith("serving_default_"):
+        name = name[len("serving_default_") :]
+    return name.split(":")[0]
+
+
+def _tflite_tensor(name, detail):
+    scale, zero_point = detail["quantization"]
+    quantized = bool(scale) and np.issubdtype(detail["dtype"], np.integer)
+    return Tensor(
+        name,
+        detail["shape"],
+        detail["dtype"],
+        float(scale) if quantized else None,
+        int(zero_point) if quantized else None,
+        key=detail["index"],
+    )
+
+
+def _onnx_tensor(value):
+    kinds = {"float": "float32", "double": "float64"}
+    kind = value.type[len("tensor(") : -1]
+    return Tensor(value.name, [size if isinstance(size, int) else 1 for size in value.shape], kinds.get(kind, kind))
+
+
+def _tflite(module_name):
+    def load(artifact, threads):
+        return TFLite(importlib.import_module(module_name).Interpreter, artifact, threads)
+
+    return load
+
+
+def _tensorflow(artifact, threads):
+    return TFLite(importlib.import_module("tensorflow").lite.Interpreter, artifact, threads)
+
+
+# By the runtime's name: the module whose absence means "not installed", and the loader.
+LOADERS = {
+    "litert": ("ai_edge_litert.interpreter", _tflite("ai_edge_litert.interpreter")),
+    "tflite_runtime": ("tflite_runtime.interpreter", _tflite("tflite_runtime.interpreter")),
+    "tensorflow_lite": ("tensorflow", _tensorflow),
+    "onnxruntime": (
+        "onnxruntime",
+        lambda artifact, threads: OnnxRuntime(importlib.import_module("onnxruntime"), artifact, threads),
+    ),
+    "onnx_reference": (
+        "onnx.reference",
+        lambda artifact, threads: OnnxReference(importlib.import_module("onnx.reference"), artifact),
+    ),
+    "openvino": (
+        "openvino",
+        lambda artifact, threads: OpenVino(importlib.import_module("openvino"), artifact, threads),
+    ),
+}
+
+
+class InputsError(Exception):
+    """The inputs do not fit the model."""
+
+
+def prepare(arrays, tensors):
+    """Return the samples as the model takes them: for each sample a list of arrays [1, ...] in the tensors' order."""
+    expected = {tensor.name: tensor.shape for tensor in tensors}
+    received = {name: array.shape for name, array in arrays.items()}
+    if set(expected) != set(received):
+        raise InputsError("expected inputs {}, got {}".format(sorted(expected), sorted(received)))
+    for name, shape in expected.items():
+        if tuple(received[name][1:]) != shape[1:]:
+            raise InputsError("expected {} as [samples, {}], got {}".format(name, list(shape[1:]), received[name]))
+    counts = {shape[0] for shape in received.values()}
+    if len(counts) != 1 or 0 in counts:
+        raise InputsError("expected as many samples, at least one, in each input, got {}".format(received))
+    stored = []
+    for tensor in tensors:
+        array = arrays[tensor.name]
+        if tensor.scale and not np.issubdtype(array.dtype, np.integer):
+            array = quantize(array, tensor.scale, tensor.zero_point, tensor.dtype)
+        stored.append(np.ascontiguousarray(array, tensor.dtype))
+    return [[array[place : place + 1] for array in stored] for place in range(counts.pop())]
+
+
+def collect(results, tensors):
+    """Return the outputs of all samples, [samples, ...] float where the model stores integers, by name."""
+    outputs = {}
+    for place, tensor in enumerate(tensors):
+        array = np.concatenate([np.reshape(result[place], tensor.shape) for result in results])
+        if tensor.scale:
+            array = dequantize(array, tensor.scale, tensor.zero_point)
+        outputs[tensor.name] = array
+    return outputs
+
+
+def measure(model, samples, warmup_s, min_runs, min_time_s, max_runs):
+    """Return (warm-up runs, latencies in ms): single inferences over the varied samples, one after the other."""
+    clock = time.perf_counter_ns
+    warmup_runs, started = 0, clock()
+    while clock() - started < warmup_s * 1e9 or warmup_runs < 5:
+        model.run(samples[warmup_runs % len(samples)])
+        warmup_runs += 1
+    latencies, started = [], clock()
+    while len(latencies) < max_runs and (len(latencies) < min_runs or clock() - started < min_time_s * 1e9):
+        arrays = samples[len(latencies) % len(samples)]
+        before = clock()
+        model.run(arrays)
+        latencies.append((clock() - before) / 1e6)
+    return warmup_runs, latencies
+
+
+def save(path, outputs):
+    """Write the outputs beside ``path`` and rename them into place."""
+    temporary = path + ".partial.npz"
+    np.savez(temporary, **outputs)
+    os.replace(temporary, path)
+
+
+def run(options):
+    """Load, run and measure; return the answer."""
+    answer = describe(options)
+    with np.load(options.inputs, allow_pickle=False) as arrays:
+        inputs = {name: arrays[name] for name in arrays.files}
+    before = time.perf_counter()
+    model = LOADERS[options.runtime][1](options.artifact, options.threads)
+    answer["load_ms"] = (time.perf_counter() - before) * 1e3
+    answer["inputs"] = [tensor.plain() for tensor in model.inputs]
+    answer["outputs"] = [tensor.plain() for tensor in model.outputs]
+
+    samples = prepare(inputs, model.inputs)
+    before = time.perf_counter()
+    first = [np.array(array) for array in model.run(samples[0])]
+    answer["first_ms"] = (time.perf_counter() - before) * 1e3
+    rest = [[np.array(array) for array in model.run(sample)] for sample in samples[1:]]
+    outputs = collect([first] + rest, model.outputs)
+    answer["non_finite"] = int(sum(np.count_nonzero(~np.isfinite(array)) for array in outputs.values()))
+    if options.measure:
+        answer["warmup_runs"], answer["samples_ms"] = measure(
+            model, samples, options.warmup_s, options.min_runs, options.min_time_s, options.max_runs
+        )
+    save(options.outputs, outputs)
+    answer["peak_memory_bytes"] = peak_memory_bytes()
+    answer["ok"] = True
+    return answer
+
+
+def describe(options):
+    """Return who answers: the runtime and its version, Python, NumPy, the machine."""
+    return {
+        "schema": SCHEMA,
+        "ok": False,
+        "runtime": options.runtime,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "threads": options.threads,
+    }
+
+
+def peak_memory_bytes():
+    """Return the largest resident set of this process in bytes; None where the system does not tell.
+
+    Linux' ru_maxrss is not asked: a child inherits its parent's.
+    """
+    try:
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+
+
+def die_with_parent():
+    """Ask Linux to end this process when the one that started it ends."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+    except (ImportError, OSError, AttributeError):
+        pass
+
+
+def parse(arguments):
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(description="Run an artifact on inputs and measure it.")
+    parser.add_argument("--runtime", required=True, choices=sorted(LOADERS))
+    parser.add_argument("--artifact", required=True)
+    parser.add_argument("--inputs", required=True, help=".npz with an array [samples, ...] for each input")
+    parser.add_argument("--outputs", required=True, help=".npz to write")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--warmup-s", type=float, default=0.2)
+    parser.add_argument("--min-runs", type=int, default=200)
+    parser.add_argument("--min-time-s", type=float, default=0.5)
+    parser.add_argument("--max-runs", type=int, default=5000)
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    """Answer on stdout; return the exit status."""
+    options = parse(arguments)
+    die_with_parent()
+    # Runtimes write to stdout too: it is theirs, and the answer goes to a copy of it.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    try:
+        importlib.import_module(LOADERS[options.runtime][0])
+    except ImportError as error:
+        answer, status = dict(describe(options), error=type(error).__name__, message=str(error)), 3
+    else:
+        try:
+            answer, status = run(options), 0
+        except Exception as error:  # whatever a runtime raises is an answer
+            answer, status = dict(describe(options), error=type(error).__name__, message=str(error)), 1
+    json.dump(answer, answers)
+    answers.write("\n")
+    answers.close()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

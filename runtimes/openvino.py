@@ -1,0 +1,10 @@
+"""OpenVINO on the CPU."""
+
+from ._runtime import Runtime
+
+RUNTIME = Runtime(
+    name="openvino",
+    title="OpenVINO",
+    formats=("openvino",),
+    distribution="openvino",
+)
