@@ -5,6 +5,7 @@ Zhu and Gupta, "To prune, or not to prune: exploring the efficacy of pruning for
 brings them to Keras 3 layers.
 """
 
+import functools
 import math
 import os
 import re
@@ -102,7 +103,8 @@ def _prune_while_training(work: Work, pruned: list["keras.Variable"], parameters
 
     task = objective(work)
     masks = {variable.path: keras.Variable(np.ones(variable.shape, "float32"), trainable=False) for variable in pruned}
-    mapped = MappedModel(work.model, {path: (lambda value, mask=mask: value * mask) for path, mask in masks.items()})
+    transforms = {path: functools.partial(keras.ops.multiply, mask) for path, mask in masks.items()}
+    mapped = MappedModel(work.model, transforms)
     steps = parameters.epochs * math.ceil(len(task.train) / parameters.batch_size)
     sparsity_at = _schedule(parameters, steps)
 

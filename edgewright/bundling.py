@@ -108,7 +108,7 @@ def _save_calibration(compressed: Compressed, path: Path) -> Path | None:
     if not compressed.calibration_samples:
         return None
     samples = compressed.task.train.take(compressed.calibration_samples)
-    np.savez(path, **samples.inputs)  # type: ignore[arg-type]
+    np.savez(path, **samples.inputs)
     return path
 
 

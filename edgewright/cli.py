@@ -1,6 +1,7 @@
 """The command line: a thin shell over the Python API. Nothing heavy is imported before a command runs."""
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -231,7 +232,7 @@ def _remove(folder: Path) -> None:
 def _hush_tensorflow() -> None:
     """TensorFlow greets on stderr; unless the user asked for it, only its errors are shown."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ def save_golden(folder: Path, inputs: dict[str, np.ndarray], outputs: dict[str, 
     """Write golden inputs and outputs, ``[samples, ...]`` by name, into a bundle's folder."""
     arrays = {f"{_INPUT}{name}": array for name, array in inputs.items()}
     arrays |= {f"{_OUTPUT}{name}": array for name, array in outputs.items()}
-    np.savez_compressed(folder / GOLDEN, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(folder / GOLDEN, **arrays)
 
 
 def load_bundle(path: Path) -> Bundle:

@@ -136,7 +136,7 @@ def run_artifact(
     conditions = host_conditions()
     with tempfile.TemporaryDirectory(prefix="edgewright-run-") as folder:
         given, made = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
-        np.savez(given, **inputs)  # type: ignore[arg-type]
+        np.savez(given, **inputs)
         command = python(RUNNER, "--runtime", runtime, "--artifact", artifact, "--inputs", given, "--outputs", made)
         child = run_child(
             [*command, "--threads", str(threads), *(["--measure"] if measure else [])],

@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from edgewright.devices import Budget, Evidence, Profile, Status, Unsupported, judge, predict_latency
-from edgewright.export import Artifact, Operation, Tensor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewright import devices
+from edgewright.devices import Budget, Evidence, Profile, Status, Unsupported, judge, predict_latency
 from edgewright.errors import InputError
+from edgewright.export import Artifact, Operation, Tensor
 from edgewright.figures import Figure, How
 
 FORMATS = ("tflite", "onnx", "openvino")

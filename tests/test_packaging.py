@@ -17,7 +17,8 @@ from edgewright.export import names as formats
 from edgewright.runtimes import names as runtimes
 from edgewright.devices import names as devices, get
 [get(name) for name in devices()]
-print(json.dumps([edgewright.__file__, architectures(), techniques(), shipped_recipes(), formats(), runtimes(), devices()]))
+offered = [names() for names in (architectures, techniques, shipped_recipes, formats, runtimes, devices)]
+print(json.dumps([edgewright.__file__, *offered]))
 """
 
 

@@ -1,81 +1,159 @@
-"""The task of a user's model, inferred from its output and the labels."""
+"""The task that a user's labels imply: what the model is judged by, and what it is fine-tuned with."""
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
-from ._task import ACCURACY, MEAN_ABSOLUTE_ERROR, Dataset, Task
+from ._task import ACCURACY, MEAN_ABSOLUTE_ERROR, Dataset, Metric, Task
+from ._training import outputs_of
 
 if TYPE_CHECKING:
     import keras
 
-# Below this many samples nothing is set aside: all calibrate, and all judge.
-_FEWEST_TO_SPLIT = 10
-_TEST_SHARE = 0.2
+TEST_SHARE = 0.2
+# With fewer samples than this a split leaves too little on either side.
+MIN_TO_SPLIT = 10
+_LOOKED_AT = 64
+_PROBABILITIES = ("softmax", "sigmoid", "hard_sigmoid")
 
 
-def infer_task(model: "keras.Model", data: Dataset) -> Task:
-    """Return what a model is judged by on a user's data.
+def binary_accuracy_of_logits(outputs: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share of samples, in percent, whose logit has the sign of the label.
 
-    Integer labels with an output of several classes mean top-1 accuracy, 0 and 1 with an output of one probability
-    binary accuracy, other labels the mean absolute error. Without labels there is no metric. A fifth of the samples, drawn
-    with a fixed seed, is set aside to judge by; the rest calibrates and trains.
+    >>> binary_accuracy_of_logits(np.array([[-0.5], [0.25]]), np.array([0, 1]))
+    100.0
+    """
+    return float(100.0 * np.mean((outputs.reshape(-1) > 0) == labels.reshape(-1)))
+
+
+LOGIT_ACCURACY = Metric("accuracy", "%", "higher", binary_accuracy_of_logits)
+
+
+def infer_task(model: "keras.Model", data: Dataset, seed: int = 0) -> Task:
+    """Return what a model is judged by and fine-tuned with, as its outputs and the labels imply.
+
+    ==================  ==========================================  ======================  ==========================
+    outputs             labels                                      metric                  loss
+    ==================  ==========================================  ======================  ==========================
+    [..., C], C > 1     integers [...] below C, or one-hot rows     accuracy                categorical cross-entropy
+    [samples, 1]        0 and 1                                     accuracy                binary cross-entropy
+    any                 other numbers of the outputs' shape         mean absolute error     mean squared error
+    any                 none                                        none                    none
+    ==================  ==========================================  ======================  ==========================
+
+    Whether a classifier's outputs are probabilities or logits is seen from the last activation, and where there is none
+    to see, from the outputs on the first samples: between 0 and 1 and, for several classes, with sums of one. For 0 and
+    1 as floats with a last layer that has no sigmoid, the model is a regression.
+
+    The samples are shuffled by the seed, with labels or without; the last 20 % are for the test, the others for
+    calibration and fine-tuning. Fewer than 10 samples are used for both, which the task's name says.
+
+    Args:
+        model: the user's model.
+        data: the user's samples, checked.
+        seed: of the shuffle.
 
     Raises:
-        InputError: labels that do not fit the output.
+        InputError: labels that do not fit the outputs, or labels for a model with several outputs.
     """
-    loss, metric = (None, None) if data.labels is None else _judged_by(model, data.labels)
-    labels = data.labels
-    if metric is ACCURACY and labels is not None:
-        labels = labels.reshape(len(labels)).astype(np.int32)
-    train, test = _split(Dataset(data.inputs, labels))
-    return Task(name="the given data", train=train, test=test, loss=loss, metric=metric)
-
-
-def _judged_by(model: "keras.Model", labels: np.ndarray) -> tuple[Any, Any]:
-    if len(model.outputs) > 1:
+    train, test, name = _split(data, seed)
+    if data.labels is None:
+        return Task(name, train, test, loss=None, metric=None)
+    outputs = outputs_of(model, data.take(_LOOKED_AT), batch_size=_LOOKED_AT)
+    if len(outputs) > 1:
         raise InputError(
-            f"Expected labels for a model with one output. Got: {len(model.outputs)} outputs of {model.name}; "
-            "leave labels out to be shown the agreement with the original."
+            f"Expected a model with one output to judge by labels. Got: {len(outputs)} outputs, {', '.join(outputs)}. "
+            "Leave the labels out, and the model is judged by its agreement with the original."
         )
-    shape = tuple(model.outputs[0].shape)
-    counted = labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)
-    integers = np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool
-    if integers and counted and len(shape) == 2:
-        classes = max(int(shape[1] or 0), 2)
-        if labels.min() < 0 or labels.max() >= classes:
-            raise InputError(
-                f"Expected labels from 0 to {classes - 1}, for the {shape[1]} outputs of {model.name}. "
-                f"Got: {labels.min()} to {labels.max()}."
-            )
-        return _classification_loss(model, int(shape[1] or 0)), ACCURACY
-    if labels.shape[1:] not in (shape[1:], ()) or (labels.ndim == 1 and shape[1:] not in ((), (1,))):
-        raise InputError(f"Expected labels as [samples, {', '.join(map(str, shape[1:]))}]. Got: {list(labels.shape)}.")
-    return "mean_squared_error", MEAN_ABSOLUTE_ERROR
+    (array,) = outputs.values()
+    labels, loss, metric = _judged(model, array, data.labels)
+    train, test, name = _split(Dataset(data.inputs, labels), seed)
+    return Task(name, train, test, loss, metric)
 
 
-def _classification_loss(model: "keras.Model", outputs: int) -> Any:
-    """Return the cross-entropy; of logits unless the last layer ends in a softmax or sigmoid."""
+def _judged(model: "keras.Model", outputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, Any, Metric]:
+    """Return the labels in their final form, the loss and the metric."""
     import keras
 
-    last = model.layers[-1]
-    activation = getattr(getattr(last, "activation", None), "__name__", "")
-    logits = not (activation in ("softmax", "sigmoid") or isinstance(last, keras.layers.Softmax))
-    if outputs > 1:
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
-    return keras.losses.BinaryCrossentropy(from_logits=logits)
+    shape, classes = outputs.shape[1:], outputs.shape[-1] if outputs.ndim > 1 else 1
+    if outputs.ndim > 1 and classes > 1:
+        indices = _class_indices(labels, shape)
+        if indices is not None:
+            if indices.min() < 0 or indices.max() >= classes:
+                raise InputError(
+                    f"Expected labels from 0 to {classes - 1}, for a model with {classes} classes. Got: labels from "
+                    f"{indices.min()} to {indices.max()}."
+                )
+            if _gives_probabilities(model, outputs):
+                return indices, "sparse_categorical_crossentropy", ACCURACY
+            return indices, keras.losses.SparseCategoricalCrossentropy(from_logits=True), ACCURACY
+    if int(np.prod(labels.shape[1:])) != int(np.prod(shape)) or labels.shape[1:] not in (
+        shape,
+        shape[:-1],
+        (*shape, 1),
+    ):
+        raise InputError(
+            f"Expected labels of shape [samples{''.join(f', {size}' for size in shape)}], as the outputs have"
+            + (f", or integers of shape [samples{''.join(f', {size}' for size in shape[:-1])}]" if classes > 1 else "")
+            + f". Got: {labels.dtype} of shape {list(labels.shape)}."
+        )
+    if shape in ((), (1,)):
+        binary = bool(np.isin(labels, (0, 1)).all())
+        last = _last_activation(model)
+        if binary and (labels.dtype.kind in "biu" or last in _PROBABILITIES):
+            labels = labels.reshape(-1, 1).astype(np.int64)
+            if _gives_probabilities(model, outputs):
+                return labels, "binary_crossentropy", ACCURACY
+            return labels, keras.losses.BinaryCrossentropy(from_logits=True), LOGIT_ACCURACY
+        if labels.dtype.kind in "biu" and last in _PROBABILITIES:
+            raise InputError(
+                f"Expected labels 0 and 1, for a model with one {last} output. Got: labels from {labels.min()} to "
+                f"{labels.max()}."
+            )
+    return labels.reshape(-1, *shape).astype(np.float32), "mean_squared_error", MEAN_ABSOLUTE_ERROR
 
 
-def _split(data: Dataset) -> tuple[Dataset, Dataset]:
+def _class_indices(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return labels as indices of classes, or None where they are none."""
+    if labels.dtype.kind in "iub" and labels.shape[1:] in (shape[:-1], (*shape[:-1], 1)):
+        return labels.reshape(-1, *shape[:-1]).astype(np.int64)
+    one_hot = labels.shape[1:] == shape and np.isin(labels, (0, 1)).all() and (labels.sum(axis=-1) == 1).all()
+    return labels.argmax(axis=-1) if one_hot else None
+
+
+def _gives_probabilities(model: "keras.Model", outputs: np.ndarray) -> bool:
+    last = _last_activation(model)
+    if last is not None:
+        return last in _PROBABILITIES
+    within = bool((outputs >= -1e-3).all() and (outputs <= 1 + 1e-3).all())
+    return within and (outputs.shape[-1] == 1 or bool(np.allclose(outputs.sum(axis=-1), 1, atol=1e-2)))
+
+
+def _last_activation(model: "keras.Model") -> str | None:
+    """Return the name of the activation that the output comes from, "linear" for none, or None if it cannot be seen."""
+    import keras
+
+    operation = model.outputs[0]._keras_history.operation
+    while isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
+        operation = operation.outputs[0]._keras_history.operation
+    kind = type(operation).__name__.lower()
+    if kind in _PROBABILITIES:
+        return kind
+    activation = getattr(operation, "activation", None)
+    return getattr(activation, "__name__", None)
+
+
+def _split(data: Dataset, seed: int) -> tuple[Dataset, Dataset, str]:
     count = len(data)
-    if count < _FEWEST_TO_SPLIT:
-        return data, data
-    order = np.random.default_rng(0).permutation(count)
-    test = max(1, round(count * _TEST_SHARE))
-    return _pick(data, np.sort(order[test:])), _pick(data, np.sort(order[:test]))
+    if count < MIN_TO_SPLIT:
+        return data, data, f"user data, all {count} samples both for calibration and for the test"
+    order = np.random.default_rng(seed).permutation(count)
+    first = count - max(1, round(count * TEST_SHARE))
+    train, test = _taken(data, order[:first]), _taken(data, order[first:])
+    return train, test, f"user data, {len(train)} samples for calibration and {len(test)} for the test"
 
 
-def _pick(data: Dataset, places: np.ndarray) -> Dataset:
+def _taken(data: Dataset, places: np.ndarray) -> Dataset:
     labels = None if data.labels is None else data.labels[places]
     return Dataset({name: array[places] for name, array in data.inputs.items()}, labels)

@@ -1,11 +1,10 @@
-"""A model file that a user brings: looked at before anything in it runs, loaded in a child process, then here.
+"""A user's model file: scanned without running anything, loaded in a limited child process, then opened here.
 
-Keras' own ``safe_mode`` is no security boundary (.h5 files ignore it): a file's configuration is scanned here against
-what may be built, and what would run code of the file's author is refused unless the user allows it by name.
+Every Keras 3 model that comes out was written by our own child as a clean ``.keras`` file and scanned once more.
 """
 
-import importlib
 import json
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -15,34 +14,32 @@ from typing import TYPE_CHECKING, Any
 
 from ..children import GIB, python, run_child
 from ..errors import InputError
+from ._archive import MAX_EXPANSION, MAX_UNPACKED_BYTES, check_archive
+from ._config_scan import Allowed, read_allowed, scan_config
 
 if TYPE_CHECKING:
     import keras
 
-LOAD_MEMORY_BYTES = 12 * GIB
-# What an archive may declare before it is opened.
-_MEMBERS, _UNPACKED_BYTES, _CONFIG_BYTES = 10_000, 8 * GIB, 64 * 1024**2
-_ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
-# Keras classes that run what the file brings: a pickled function, or a graph beside it.
-_RUN_CODE = {
-    "Lambda": "Lambda",
-    "__lambda__": "Lambda",
-    "TFSMLayer": "TFSMLayer",
-    "TorchModuleWrapper": "Torch",
-    "JaxLayer": "JaxLayer",
-}
-_OTHER_FORMATS = (".tflite", ".onnx", ".xml", ".pb", ".pt", ".pth")
+MEMORY_LIMIT_BYTES = 8 * GIB
+_MAX_CONFIG_BYTES = 64 << 20
+_MAX_H5_OBJECTS = 200_000
+_WHAT = "a Keras model (.keras, .h5, .hdf5 or a SavedModel folder)"
+_NOT_YET = "Importing {} is not supported yet; it is part of a later release."
+_GRAPH_NOTE = (
+    "a SavedModel without Keras layers: its layers cannot be seen, so pruning and fine-tuning are not possible, and it "
+    "cannot be saved as a .keras file of its own"
+)
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model from a file.
+    """A user's model, opened as Keras 3.
 
     Attributes:
-        model: a Keras 3 model.
-        source_format: "keras", "keras 2", or "savedmodel" (a graph whose layers cannot be seen).
-        notes: what was converted on the way, a sentence each.
-        self_contained: whether ``model.save`` works; not for a graph from a SavedModel.
+        model: functional or Sequential, built, not compiled.
+        source_format: "keras", "keras hdf5", "keras 2", "keras 2 hdf5", "keras 2 savedmodel" or "savedmodel".
+        notes: what was converted, and what cannot be done with it.
+        self_contained: whether ``model.save`` writes all of it; a SavedModel's graph stays in its folder.
     """
 
     model: "keras.Model"
@@ -52,248 +49,262 @@ class LoadedModel:
 
 
 def load_model(path: Path, allow: Sequence[str] = (), time_limit_s: float = 300) -> LoadedModel:
-    """Load a model from a .keras file, a SavedModel folder, a .h5 or a .hdf5.
+    """Open a user's model file.
 
-    Files of Keras 2 are read with tf_keras and carried over to Keras 3; the outputs of both are compared.
+    A ``.keras`` file, a Keras ``.h5`` or ``.hdf5`` and a SavedModel folder are taken, of Keras 3 and of Keras 2, which
+    is carried over: layer by layer, weights with their shapes checked, and the outputs of both compared. A SavedModel
+    without Keras layers, or with Keras 2 layers that are not built in, is used as a plain graph.
 
     Args:
         path: the file or folder.
-        allow: what the file may hold although it runs code: "Lambda" for Keras' Lambda layers and lambdas, "TFSMLayer",
-            or "module:Class" for a custom class, which is imported from that module.
-        time_limit_s: of the child process that loads it first.
+        allow: what it may hold beyond the built-in layers that are data. "Lambda" and "TFSMLayer" allow layers that run
+            code which the file brings along or points to. "module:Class" allows a class (or function) of yours: the
+            module is imported, from Python's path or the current folder, and used under its name.
+        time_limit_s: after which loading is given up.
 
     Raises:
-        InputError: it is no model, is damaged, or holds something that was not allowed; nothing of it was run.
+        InputError: no model, a truncated one, one with layers that are not allowed, or one that cannot be loaded.
     """
-    customs = custom_objects(allow)
-    kind = _kind(path)
-    if kind == "folder":
-        config = None
-    else:
-        config = read_config(path)
-        check_classes(config, path, allow)
-    with tempfile.TemporaryDirectory(prefix="edgewright-load-") as folder:
-        spec = Path(folder) / "spec.json"
-        clean = Path(folder) / "model.keras"
-        spec.write_text(json.dumps({"path": str(path.resolve()), "allow": list(allow), "clean": str(clean)}))
-        child = run_child(
-            python("-m", f"{__package__}._load_in_child", spec),
-            time_limit_s=time_limit_s,
-            memory_limit_bytes=LOAD_MEMORY_BYTES,
-            environment={"TF_CPP_MIN_LOG_LEVEL": "2"},
-        )
-        if not child.ok:
-            raise InputError(
-                f"Expected a model that Keras loads at {path}. Got: {_reason(child.stderr, child.reason())}"
-            )
-        answer = json.loads(child.stdout.splitlines()[-1])
-        if answer["source_format"] == "savedmodel":
-            return LoadedModel(_graph_model(path), "savedmodel", tuple(answer["notes"]), self_contained=False)
-        import keras
+    path = Path(path)
+    allowed = read_allowed(allow)
+    kind, notes = _scan(path, allowed)
+    with tempfile.TemporaryDirectory(prefix="edgewright-model-") as folder:
+        work = Path(folder)
+        notes += _load_in_child(path, kind, allowed, work, time_limit_s)
+        if kind == "savedmodel":
+            from ._saved_model import load_graph
 
-        model = keras.saving.load_model(clean, custom_objects=customs, compile=False, safe_mode="Lambda" not in allow)
-    return LoadedModel(model, answer["source_format"], tuple(answer["notes"]))
+            return LoadedModel(load_graph(path), kind, (*notes, _GRAPH_NOTE), self_contained=False)
+        scan_config(_zip_config(work / "model.keras")[0], allowed, str(path))
+        model = _load_clean(work / "model.keras", allowed)
+    return LoadedModel(model, kind, notes, self_contained="TFSMLayer" not in allowed.names)
 
 
-def custom_objects(allow: Sequence[str]) -> dict[str, Any]:
-    """Import the classes that ``allow`` names as "module:Class".
+def _load_in_child(path: Path, kind: str, allowed: Allowed, work: Path, time_limit_s: float) -> tuple[str, ...]:
+    job = {
+        "path": str(path.resolve()),
+        "kind": kind,
+        "allow": allowed.entries,
+        "python_path": [place for place in sys.path if place],
+    }
+    (work / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    child = run_child(
+        python("-m", "edgewright.train._load_in_child", work / "job.json"),
+        time_limit_s=time_limit_s,
+        memory_limit_bytes=MEMORY_LIMIT_BYTES,
+        environment={"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"},
+    )
+    if (work / "refused.json").is_file():
+        raise InputError(json.loads((work / "refused.json").read_text(encoding="utf-8")))
+    if not child.ok or not (work / "loaded.json").is_file():
+        raise InputError(f"Expected {_WHAT} that loads. Got: {path}, of which loading ended with {child.reason()}")
+    return tuple(json.loads((work / "loaded.json").read_text(encoding="utf-8")))
 
-    Raises:
-        InputError: a module or class that cannot be imported.
-    """
-    found = {}
-    for entry in allow:
-        if ":" in entry:
-            module, name = entry.split(":", 1)
-            try:
-                found[name] = getattr(importlib.import_module(module), name)
-            except (ImportError, AttributeError) as error:
-                raise InputError(
-                    f"Expected module:Class that can be imported in --allow. Got: {entry!r}: {error}."
-                ) from error
-        elif entry not in set(_RUN_CODE.values()):
-            known = ", ".join(sorted(set(_RUN_CODE.values())))
-            raise InputError(f"Expected --allow module:Class, or one of {known}. Got: {entry!r}.")
-    return found
+
+def _load_clean(path: Path, allowed: Allowed) -> "keras.Model":
+    import keras
+
+    model: keras.Model = keras.saving.load_model(
+        path, compile=False, safe_mode=not allowed.code, custom_objects=allowed.custom_objects()
+    )
+    return model
 
 
-def _kind(path: Path) -> str:
-    """Return "zip", "hdf5" or "folder" by what is there, whatever its name is."""
+def _scan(path: Path, allowed: Allowed) -> tuple[str, tuple[str, ...]]:
+    """Return what kind of model stands at ``path``, and notes, without running anything of it."""
     if not path.exists():
-        raise InputError(f"Expected a model file (.keras, .h5, .hdf5, a SavedModel folder). Got: nothing at {path}.")
+        raise InputError(f"Expected {_WHAT}. Got: {path}, which does not exist.")
     if path.is_dir():
-        if not (path / "saved_model.pb").is_file():
-            raise InputError(f"Expected saved_model.pb in a SavedModel folder. Got: {path}, which has none.")
-        return "folder"
-    if path.name.endswith(".weights.h5"):
-        raise InputError(f"Expected a whole model. Got: {path}, which holds weights alone; save with model.save().")
-    if path.suffix in _OTHER_FORMATS:
-        raise InputError(
-            f"Expected a Keras model (.keras, .h5, .hdf5, a SavedModel folder). Got: {path}; {path.suffix} files are not "
-            "taken yet."
-        )
+        return _scan_folder(path, allowed)
     try:
         with open(path, "rb") as file:
             head = file.read(8)
     except OSError as error:
-        raise InputError(f"Expected a model file that can be read. Got: {path}: {error.strerror}.") from error
-    if head.startswith(_ZIP):
-        return "zip"
-    if head == _HDF5:
-        return "hdf5"
-    raise InputError(
-        f"Expected a Keras model (a .keras archive or an HDF5 file). Got: {path}, which starts with {head!r}."
-    )
+        raise InputError(f"Expected {_WHAT} that can be read. Got: {path}: {error.strerror}.") from error
+    if head[:2] == b"PK":
+        return _scan_zip(path, allowed), ()
+    if head == b"\x89HDF\r\n\x1a\n":
+        return _scan_h5(path, allowed), ()
+    if head[4:8] == b"TFL3" or path.suffix in (".tflite", ".lite"):
+        raise InputError(f"Expected {_WHAT}. Got: {path}, a TFLite file. {_NOT_YET.format('.tflite')}")
+    if path.suffix == ".onnx":
+        raise InputError(f"Expected {_WHAT}. Got: {path}, an ONNX file. {_NOT_YET.format('.onnx')}")
+    if path.name == "saved_model.pb":
+        raise InputError(f"Expected {_WHAT}. Got: {path}. Name its folder, {path.parent}.")
+    if not head:
+        raise InputError(f"Expected {_WHAT}. Got: {path}, an empty file.")
+    raise InputError(f"Expected {_WHAT}. Got: {path}, a file of another kind, which starts with {head!r}.")
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Return the configuration of a .keras or HDF5 file; no code of it runs.
+def _scan_zip(path: Path, allowed: Allowed) -> str:
+    members = check_archive(path, "a .keras file")
+    if "config.json" not in members:
+        what = "an archive of arrays" if any(name.endswith(".npy") for name in members) else "a zip archive"
+        raise InputError(f"Expected {_WHAT}. Got: {path}, {what} without config.json; it holds {sorted(members)[:5]}.")
+    config, metadata = _zip_config(path)
+    scan_config(config, allowed, str(path))
+    version = str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
+    if path.suffix != ".keras":
+        raise InputError(f"Expected the suffix .keras for a Keras file. Got: {path}. Rename it.")
+    return "keras 2" if version.startswith("2.") else "keras"
 
-    Raises:
-        InputError: the file is truncated, damaged or larger than it may be, or holds no whole model.
-    """
-    text = _zip_config(path) if _kind(path) == "zip" else _hdf5_config(path)
+
+def _zip_config(path: Path) -> tuple[Any, Any]:
+    found: list[Any] = []
+    with zipfile.ZipFile(path) as archive:
+        for name in ("config.json", "metadata.json"):
+            if name not in archive.namelist():
+                found.append({})
+                continue
+            if archive.getinfo(name).file_size > _MAX_CONFIG_BYTES:
+                raise InputError(f"Expected {name} of at most {_MAX_CONFIG_BYTES} bytes. Got: more in {path}.")
+            try:
+                with archive.open(name) as file:
+                    found.append(_json(file.read(_MAX_CONFIG_BYTES), name, path))
+            except (zipfile.BadZipFile, OSError, EOFError) as error:
+                raise InputError(f"Expected a .keras file. Got: {path}, whose {name} is damaged ({error}).") from error
+    return found[0], found[1]
+
+
+def _json(text: bytes | str, name: str, path: Path) -> Any:
     try:
-        config = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"Expected a model configuration in JSON in {path}. Got: {error}.") from error
-    if not isinstance(config, dict):
-        raise InputError(f"Expected a model configuration as a table in {path}. Got: {type(config).__name__}.")
-    return config
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"Expected JSON in {name} of {path}. Got: {error}.") from error
 
 
-def _zip_config(path: Path) -> str:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {member.filename: member for member in archive.infolist()}
-            unpacked = sum(member.file_size for member in members.values())
-            if len(members) > _MEMBERS or unpacked > _UNPACKED_BYTES:
-                raise InputError(
-                    f"Expected an archive of at most {_MEMBERS} members and {_UNPACKED_BYTES} bytes at {path}. "
-                    f"Got: {len(members)} members that unpack to {unpacked} bytes."
-                )
-            if "config.json" not in members or "model.weights.h5" not in members:
-                raise InputError(
-                    f"Expected config.json and model.weights.h5 in {path}. Got: {', '.join(sorted(members)[:10]) or 'nothing'}."
-                )
-            if members["config.json"].file_size > _CONFIG_BYTES:
-                raise InputError(
-                    f"Expected a config.json of at most {_CONFIG_BYTES} bytes in {path}. "
-                    f"Got: {members['config.json'].file_size}."
-                )
-            damaged = archive.testzip()
-            if damaged:
-                raise InputError(f"Expected a whole archive at {path}. Got: damaged bytes in {damaged}.")
-            return archive.read("config.json").decode("utf-8", "replace")
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, ValueError) as error:
-        raise InputError(
-            f"Expected a whole .keras archive at {path}. Got: a truncated or damaged one ({error})."
-        ) from error
-
-
-def _hdf5_config(path: Path) -> str:
+def _scan_h5(path: Path, allowed: Allowed) -> str:
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            if "model_config" not in file.attrs:
-                raise InputError(
-                    f"Expected a whole model in {path}. Got: HDF5 without a model_config: weights alone, or no model."
-                )
-            config = file.attrs["model_config"]
-    except (OSError, KeyError, RuntimeError) as error:
-        raise InputError(f"Expected a whole HDF5 file at {path}. Got: a truncated or damaged one ({error}).") from error
-    return config.decode("utf-8", "replace") if isinstance(config, bytes) else str(config)
-
-
-def check_classes(config: Any, path: Path, allow: Sequence[str]) -> None:
-    """Raise unless every class in a configuration is Keras' own or allowed.
-
-    Raises:
-        InputError: naming the layer, the class, and what to pass to allow it.
-    """
-    allowed = {entry.split(":", 1)[-1] for entry in allow}
-    for layer, entry in _objects(config, "the model"):
-        name = str(entry["class_name"])
-        if name in _RUN_CODE:
-            if _RUN_CODE[name] not in allowed:
-                raise InputError(
-                    f"Expected layers that run no code of the file's author in {path}. Got: {layer} of class {name}. If you "
-                    f"trust the file, allow it: --allow {_RUN_CODE[name]}."
-                )
-        elif not _is_keras(entry, name) and name.split(">")[-1] not in allowed:
-            raise InputError(
-                f"Expected classes of Keras in {path}. Got: {layer} of the custom class {name}. If you trust it, allow it "
-                f"with the module that defines it: --allow module:{name.split('>')[-1]}."
+            _check_h5(file, path)
+            config = file.attrs.get("model_config")
+            version = file.attrs.get("keras_version", "")
+            members = set(file)
+            weights_only = "layer_names" in file.attrs or bool(
+                members & {"layers", "vars", "_layer_checkpoint_dependencies", "optimizer", "top_level_model_weights"}
             )
-
-
-def _objects(config: Any, layer: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every serialised object in a configuration, with the innermost layer that it belongs to."""
-    if isinstance(config, dict):
-        inner = config.get("config")
-        if isinstance(inner, dict) and isinstance(inner.get("name"), str) and "class_name" in config:
-            layer = f"layer {inner['name']!r}"
-        if "class_name" in config:
-            yield layer, config
-        for value in config.values():
-            yield from _objects(value, layer)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _objects(value, layer)
-
-
-def _is_keras(entry: dict[str, Any], name: str) -> bool:
-    """Whether a serialised object is Keras' own: by its module, and in Keras 2 files, which name none, by its name."""
-    if name in ("__tuple__", "__numpy__", "__tensor__", "__ellipsis__", "__slice__", "CompileConfig", "function"):
-        return name != "function" or str(entry.get("module") or "builtins") in ("builtins",) or _keras_module(entry)
-    if entry.get("module"):
-        return _keras_module(entry) and not str(entry.get("registered_name") or "").count(">")
-    import keras
-
-    if name in ("Functional", "Sequential", "Model"):
-        return True
-    places = (keras.layers, keras.initializers, keras.regularizers, keras.constraints, keras.optimizers, keras.losses)
-    return any(hasattr(place, name) for place in (*places, keras.metrics, keras.dtype_policies, keras.activations))
-
-
-def _keras_module(entry: dict[str, Any]) -> bool:
-    return str(entry.get("module")).split(".")[0] in ("keras", "tf_keras")
-
-
-def _graph_model(folder: Path) -> "keras.Model":
-    """Return a SavedModel's signature as a Keras model of one layer.
-
-    Raises:
-        InputError: no signature, or one with a dimension besides the batch that is not fixed.
-    """
-    import keras
-    import tensorflow as tf
-
-    signatures = tf.saved_model.load(str(folder)).signatures
-    name = "serving_default" if "serving_default" in signatures else next(iter(signatures), None)
-    if name is None:
-        raise InputError(f"Expected a signature such as serving_default in {folder}. Got: none.")
-    signature = signatures[name]
-
-    class Graph(keras.layers.Layer):
-        """The graph of a SavedModel; its layers cannot be seen, so nothing inside it can be pruned or trained."""
-
-        def call(self, inputs: dict[str, Any]) -> dict[str, Any]:
-            """Call the signature by its inputs' names."""
-            return signature(**inputs)
-
-    inputs = {}
-    for key, spec in signature.structured_input_signature[1].items():
-        if spec.shape.rank is None or None in spec.shape.as_list()[1:]:
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise InputError(
+            f"Expected a Keras .h5 file. Got: {path}, an HDF5 file of {path.stat().st_size} bytes that cannot be read "
+            f"({error}): probably truncated, an incomplete copy or download."
+        ) from error
+    if config is None:
+        if weights_only or path.name.endswith(".weights.h5"):
             raise InputError(
-                f"Expected fixed dimensions besides the batch in input {key!r} of {folder}. Got: {spec.shape}."
+                f"Expected a whole model. Got: {path}, which holds weights only. Load them into the model that you "
+                "built and save that with model.save('model.keras')."
             )
-        inputs[key] = keras.Input(tuple(spec.shape.as_list()[1:]), dtype=spec.dtype.name, name=key)
-    return keras.Model(inputs, Graph(name="graph")(inputs), name=folder.name.replace(".", "_").replace(" ", "_"))
+        raise InputError(f"Expected a Keras .h5 file. Got: {path}, an HDF5 file without the attribute model_config.")
+    text = config.decode("utf-8", "replace") if isinstance(config, bytes) else str(config)
+    scan_config(_json(text, "model_config", path), allowed, str(path))
+    if path.suffix not in (".h5", ".hdf5"):
+        raise InputError(f"Expected the suffix .h5 or .hdf5 for an HDF5 file. Got: {path}. Rename it.")
+    version = version.decode("utf-8", "replace") if isinstance(version, bytes) else str(version)
+    return "keras hdf5" if version.startswith("3") else "keras 2 hdf5"
 
 
-def _reason(stderr: str, otherwise: str) -> str:
-    """Return the child's last line, which is its error, without the class name of the exception."""
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    return lines[-1].strip()[:500] if lines else otherwise
+def _check_h5(file: Any, path: Path) -> None:
+    """Raise for links and data outside the file, and for more declared bytes than it can plausibly hold."""
+    import h5py
+
+    declared, groups, seen = 0, [file], 0
+    while groups:
+        group = groups.pop()
+        for name in group:
+            seen += 1
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink) or seen > _MAX_H5_OBJECTS:
+                raise InputError(
+                    f"Expected an HDF5 file that holds its data. Got: {type(link).__name__} {name!r} in {path}."
+                )
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                groups.append(item)
+                continue
+            if not isinstance(item, h5py.Dataset):
+                continue
+            if item.external or item.is_virtual:
+                raise InputError(
+                    f"Expected an HDF5 file that holds its data. Got: {item.name!r} in {path} lies elsewhere."
+                )
+            declared += item.nbytes
+    stored = path.stat().st_size
+    if declared > MAX_UNPACKED_BYTES and declared > MAX_EXPANSION * stored:
+        raise InputError(
+            f"Expected an HDF5 file that unpacks to at most {MAX_EXPANSION} times its size. Got: {path}, {stored} "
+            f"bytes that declare {declared} bytes."
+        )
+
+
+def _scan_folder(path: Path, allowed: Allowed) -> tuple[str, tuple[str, ...]]:
+    if not (path / "saved_model.pb").is_file():
+        raise InputError(f"Expected {_WHAT}. Got: {path}, a folder without saved_model.pb.")
+    if (
+        not (path / "variables" / "variables.index").is_file()
+        and (path / "variables").is_dir()
+        and any((path / "variables").iterdir())
+    ):
+        raise InputError(f"Expected a whole SavedModel. Got: {path}, without variables/variables.index.")
+    metadata = path / "keras_metadata.pb"
+    if not metadata.is_file():
+        return "savedmodel", ()
+    if metadata.stat().st_size > _MAX_CONFIG_BYTES:
+        raise InputError(f"Expected {metadata.name} of at most {_MAX_CONFIG_BYTES} bytes. Got: more in {path}.")
+    try:
+        for text in _metadata_texts(metadata.read_bytes()):
+            scan_config(_layer_only(_json(text, metadata.name, path)), allowed, str(path))
+    except (ValueError, IndexError, AttributeError) as error:
+        raise InputError(f"Expected a SavedModel of Keras 2. Got: {path}, whose {metadata.name} is damaged.") from error
+    except InputError as error:
+        # The graph runs without the classes, so it is of use without running code of theirs.
+        return "savedmodel", (f"its Keras layers are not used: {error}",)
+    return "keras 2 savedmodel", ()
+
+
+def _layer_only(document: Any) -> Any:
+    """Return a node's class and config; the rest of its metadata are types and shapes."""
+    return {key: document[key] for key in ("class_name", "config") if key in document}
+
+
+def _metadata_texts(data: bytes) -> Iterator[bytes]:
+    """Yield the JSON texts of a SavedMetadata message: field 5 of each field 1 (saved_metadata.proto of TensorFlow).
+
+    Read by hand, because TensorFlow's own classes take TensorFlow's import.
+    """
+    for number, node in _fields(data):
+        if number == 1:
+            identifier, text = b"", b""
+            for inner, value in _fields(node):
+                identifier = value if inner == 4 else identifier
+                text = value if inner == 5 else text
+            if text and identifier != b"_tf_keras_metric":
+                yield text
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the number and bytes of each length-delimited field of a protobuf message."""
+    place = 0
+    while place < len(data):
+        tag, place = _varint(data, place)
+        if tag & 7 == 0:
+            _, place = _varint(data, place)
+        elif tag & 7 == 2:
+            length, place = _varint(data, place)
+            if place + length > len(data):
+                raise ValueError("the message ends in the middle of a field")
+            yield tag >> 3, data[place : place + length]
+            place += length
+        else:
+            raise ValueError(f"wire type {tag & 7}")
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[place]
+        value |= (byte & 127) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 128:
+            return value, place

@@ -88,7 +88,8 @@ class Task:
     Attributes:
         name: such as "digits".
         train, test: the data, split as the task's source says.
-        loss: a Keras loss or its name, such as "sparse_categorical_crossentropy"; None to imitate the original's outputs.
+        loss: a Keras loss or its name, such as "sparse_categorical_crossentropy"; None to imitate
+            the original's outputs.
         metric: what the model is judged by; None without labels.
     """
 

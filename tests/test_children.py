@@ -1,0 +1,84 @@
+"""Child processes: each way to end is a value, and nothing outlives it."""
+
+import os
+import sys
+import time
+
+import psutil
+import pytest
+
+from edgewright.children import run_child
+
+MIB = 1024**2
+
+
+def _python(code, **limits):
+    return run_child([sys.executable, "-c", code], **{"time_limit_s": 30, **limits})
+
+
+def test_a_child_that_ends_well_is_ok():
+    """Output, errors and time of a child come back."""
+    child = _python("import sys; print('out'); print('err', file=sys.stderr)")
+    assert child.ok and child.ending == "ok"
+    assert (child.stdout, child.stderr) == ("out\n", "err\n")
+    assert child.wall_s > 0 and child.peak_memory_bytes > MIB
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGABRT", "SIGKILL"])
+def test_a_signal_is_named(name):
+    """A child that dies by a signal says by which, with the last line that it wrote."""
+    child = _python(
+        f"import os, signal, sys; print('before', file=sys.stderr, flush=True); os.kill(os.getpid(), signal.{name})"
+    )
+    assert not child.ok
+    assert child.reason() == f"killed by {name}: before"
+
+
+def test_an_exit_status_is_told():
+    """A child's own exit status and last line are its reason."""
+    assert _python("import sys; print('why', file=sys.stderr); sys.exit(7)").reason() == "exit 7: why"
+
+
+def test_a_child_that_hangs_is_stopped():
+    """At its time limit a child is killed."""
+    started = time.monotonic()
+    child = _python("import time; time.sleep(60)", time_limit_s=0.5)
+    assert child.ending == "time limit of 0.5 s"
+    assert time.monotonic() - started < 10
+
+
+def test_a_child_that_takes_too_much_memory_is_stopped():
+    """Above its memory limit a child is killed, long before the host runs out."""
+    code = "blocks = []\nwhile True: blocks.append(bytearray(b'x') * (8 * 1024**2))"
+    child = _python(code, memory_limit_bytes=256 * MIB)
+    assert child.ending == "memory limit of 0.2 GiB"
+    assert child.peak_memory_bytes < 4096 * MIB
+
+
+@pytest.mark.parametrize("ends", ["sys.exit(0)", "time.sleep(60)"])
+def test_grandchildren_do_not_outlive_a_child(ends, tmp_path):
+    """Processes that a child started are gone when it is, whether it ended or was stopped."""
+    pid_file = tmp_path / "pid"
+    code = (
+        "import subprocess, sys, time, pathlib\n"
+        "process = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"pathlib.Path({str(pid_file)!r}).write_text(str(process.pid))\n{ends}"
+    )
+    _python(code, time_limit_s=3)
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(int(pid_file.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(int(pid_file.read_text()))
+
+
+def test_lines_come_while_the_child_runs():
+    """Each line of stderr is handed on as it comes."""
+    seen = []
+    _python("import sys\nfor n in range(3): print(n, file=sys.stderr)", on_line=seen.append)
+    assert seen == ["0", "1", "2"]
+
+
+def test_a_child_does_not_inherit_what_asks_for_keras_2(monkeypatch):
+    """TF_USE_LEGACY_KERAS, which importing TF-MOT sets, stays out of children."""
+    monkeypatch.setitem(os.environ, "TF_USE_LEGACY_KERAS", "1")
+    assert _python("import os; print(os.environ.get('TF_USE_LEGACY_KERAS'))").stdout == "None\n"

@@ -1,0 +1,375 @@
+"""train/: a user's model file, good, old, broken or hostile."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from edgewright.errors import InputError
+from edgewright.train import _model_file
+from edgewright.train._config_scan import read_allowed, scan_config
+from edgewright.train._model_file import load_model
+
+# Keras 2 files are made in a process of their own: tf_keras and Keras 3 in one process share TensorFlow's settings.
+_KERAS_2 = """
+import numpy as np, tensorflow as tf, tf_keras
+from tf_keras import layers
+tf_keras.utils.set_random_seed(0)
+picture = tf_keras.Input((8, 8, 3), name="picture")
+angle = tf_keras.Input((4,), name="angle")
+twice = tf_keras.Sequential([layers.Dense(4, activation="swish", input_shape=(4,)), layers.BatchNormalization()])
+x = layers.Conv2D(4, 3, activation="relu")(picture / 2.0 - 0.5)
+x = layers.DepthwiseConv2D(3)(x)
+x = layers.BatchNormalization()(x)
+x = tf.nn.relu6(x)
+x = layers.GlobalAveragePooling2D()(x)
+x = layers.Multiply(name="multiply")([x, twice(twice(angle))])
+s = layers.Bidirectional(layers.LSTM(3))(layers.Reshape((2, 2))(angle))
+outputs = [layers.Dense(3, activation="softmax", name="classes")(x), layers.Dense(1, name="value")(s)]
+model = tf_keras.Model([picture, angle], outputs, name="old")
+random = np.random.default_rng(0)
+for weight in model.weights:
+    weight.assign(random.uniform(0.1, 0.6, weight.shape).astype("float32"))
+model.compile("adam", "mean_squared_error")
+for name in ("old.h5", "old.keras", "old"):
+    model.save(name, **({} if "." in name else {"save_format": "tf"}))
+inputs = {"picture": random.normal(size=(5, 8, 8, 3)).astype("float32"), "angle": random.normal(size=(5, 4)).astype("float32")}
+classes, value = model(list(inputs.values()))
+np.savez("old.npz", classes=classes, value=value, **inputs)
+
+
+class Mine(tf_keras.layers.Layer):
+    def call(self, inputs):
+        return inputs * 3
+
+
+start = tf_keras.Input((4,), name="start")
+custom = tf_keras.Model(start, Mine(name="mine")(start))
+custom.save("custom", save_format="tf")
+"""  # noqa: E501
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Files of Keras 3: a model with two inputs, one with a Lambda, one with a custom layer, and an exported graph."""
+    folder = tmp_path_factory.mktemp("models")
+    keras.utils.set_random_seed(0)
+    left, right = keras.Input((6,), name="left"), keras.Input((2, 3), name="right")
+    x = keras.layers.Concatenate()([left, keras.layers.Flatten()(right)])
+    model = keras.Model([left, right], keras.layers.Dense(3, activation="softmax", name="classes")(x), name="two")
+    model.save(folder / "two.keras")
+    model.save(folder / "two.h5")
+    model.save_weights(folder / "two.weights.h5")
+    model.export(folder / "exported", verbose=False)
+    start = keras.Input((4,), name="start")
+    twice = keras.layers.Lambda(lambda x: x * 2, output_shape=(4,), name="twice")(start)
+    model = keras.Model(start, keras.layers.Dense(2)(twice))
+    model.save(folder / "lambda.keras")
+    model.save(folder / "lambda.h5")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory):
+    """Files of Keras 2, and what the model in them computes."""
+    folder = tmp_path_factory.mktemp("old")
+    subprocess.run([sys.executable, "-c", _KERAS_2], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def _inputs():
+    random = np.random.default_rng(1)
+    return [random.normal(size=(5, 6)).astype("float32"), random.normal(size=(5, 2, 3)).astype("float32")]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("two.keras", "keras"), ("two.h5", "keras hdf5")])
+def test_a_keras_3_file_comes_as_it_was_saved(folder, name, kind):
+    """Names, order of inputs and outputs are those of the saved model, to the last bit."""
+    loaded = load_model(folder / name)
+    assert (loaded.source_format, loaded.notes, loaded.self_contained) == (kind, (), True)
+    assert [tensor.name for tensor in loaded.model.inputs] == ["left", "right"]
+    expected = keras.saving.load_model(folder / "two.keras", compile=False)(_inputs())
+    np.testing.assert_array_equal(loaded.model(_inputs()), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("old.h5", "keras 2 hdf5"), ("old.keras", "keras 2"), ("old", "keras 2 savedmodel")]
+)
+def test_a_keras_2_file_is_carried_over(old, name, kind, tmp_path):
+    """Depthwise convolutions with groups, operations, shared and recurrent layers give the old outputs to 1e-5."""
+    if name == "old.h5":
+        assert '"groups": 1' in h5py.File(old / name).attrs["model_config"]
+        with pytest.raises((ValueError, TypeError)):
+            keras.saving.load_model(old / name, compile=False)
+    loaded = load_model(old / name)
+    assert loaded.source_format == kind and loaded.self_contained
+    assert loaded.notes[0].startswith("carried over from Keras 2") and len(loaded.notes) == 1
+    arrays = np.load(old / "old.npz")
+    classes, value = loaded.model([arrays["picture"], arrays["angle"]])
+    np.testing.assert_allclose(classes, arrays["classes"], atol=1e-5)
+    np.testing.assert_allclose(value, arrays["value"], atol=1e-5)
+    assert [tensor.name for tensor in loaded.model.inputs] == ["picture", "angle"]
+    loaded.model.save(tmp_path / "again.keras")
+    again = keras.saving.load_model(tmp_path / "again.keras")([arrays["picture"], arrays["angle"]])
+    np.testing.assert_array_equal(again[0], classes)
+
+
+def test_a_graph_without_keras_layers_is_one_layer(folder):
+    """An exported SavedModel has the signature's inputs by name, the original's outputs, and says what it cannot do."""
+    loaded = load_model(folder / "exported")
+    assert (loaded.source_format, loaded.self_contained) == ("savedmodel", False)
+    assert "pruning and fine-tuning are not possible" in loaded.notes[-1]
+    assert sorted(tensor.name for tensor in loaded.model.inputs) == ["left", "right"]
+    assert loaded.model.weights == []
+    by_name = dict(zip(("left", "right"), _inputs(), strict=True))
+    received = loaded.model([by_name[tensor.name] for tensor in loaded.model.inputs])
+    expected = keras.saving.load_model(folder / "two.keras", compile=False)(_inputs())
+    np.testing.assert_allclose(received, expected, atol=1e-6)
+
+
+def test_custom_layers_of_keras_2_are_used_as_a_graph(old):
+    """A Keras 2 SavedModel with a custom layer runs as a graph, and a note names the layer."""
+    loaded = load_model(old / "custom")
+    assert loaded.source_format == "savedmodel"
+    assert "'Mine'" in loaded.notes[0]
+    np.testing.assert_allclose(loaded.model(np.ones((2, 4), "float32")), 3 * np.ones((2, 4)))
+
+
+def test_open_dimensions_of_a_graph_are_refused(tmp_path):
+    """A SavedModel with a dimension of unknown size besides the batch is refused by the name of the input."""
+    start = keras.Input((None, 4), name="steps")
+    keras.Model(start, keras.layers.Dense(2)(start)).export(tmp_path / "open", verbose=False)
+    with pytest.raises(InputError, match="known dimensions besides the batch. Got: input 'steps'"):
+        load_model(tmp_path / "open")
+
+
+@pytest.mark.parametrize("name", ["lambda.keras", "lambda.h5"])
+def test_a_lambda_is_refused_by_name_and_can_be_allowed(folder, name):
+    """The message names layer, class, file and how to allow it; allowed, the model computes with it."""
+    with pytest.raises(InputError, match=rf"layer 'twice' of class Lambda in .*{name}.*--allow Lambda"):
+        load_model(folder / name)
+    model = load_model(folder / name, ["Lambda"]).model
+    kernel, bias = model.get_weights()
+    np.testing.assert_allclose(model(np.ones((1, 4), "float32")), 2 * np.ones((1, 4)) @ kernel + bias, rtol=1e-5)
+
+
+def test_a_custom_layer_is_refused_by_name_and_can_be_allowed(tmp_path, monkeypatch):
+    """An unknown class is refused with its layer; allowed as module:Class it is imported and used."""
+    module = (
+        "import keras\n"
+        "@keras.saving.register_keras_serializable('theirs')\n"
+        "class Scaled(keras.layers.Layer):\n"
+        "    def call(self, inputs):\n"
+        "        return inputs * 3\n"
+    )
+    (tmp_path / "their_layers.py").write_text(module)
+    monkeypatch.chdir(tmp_path)
+    make = (
+        "import keras; from their_layers import Scaled; x = keras.Input((4,), name='start')\n"
+        "keras.Model(x, Scaled(name='scaled')(x)).save('custom.keras')"
+    )
+    subprocess.run([sys.executable, "-c", make], check=True, capture_output=True)
+    with pytest.raises(InputError, match=r"layer 'scaled' with the class 'Scaled' .*--allow MODULE:Scaled"):
+        load_model(Path("custom.keras"))
+    model = load_model(Path("custom.keras"), ["their_layers:Scaled"]).model
+    np.testing.assert_array_equal(model(np.ones((1, 4), "float32")), 3 * np.ones((1, 4)))
+    with pytest.raises(InputError, match="Expected 'Other' in the module 'their_layers'"):
+        read_allowed(["their_layers:Other"]).custom_objects()
+    with pytest.raises(InputError, match="Expected the module 'no_such'"):
+        read_allowed(["no_such:Other"]).custom_objects()
+
+
+@pytest.mark.parametrize("entry", ["Dense", "", "a:", ":b", "a b:c"])
+def test_an_allow_entry_of_another_form_is_refused(entry):
+    """Only Lambda, TFSMLayer and module:Class can be allowed."""
+    with pytest.raises(InputError, match="module:Class"):
+        read_allowed([entry])
+
+
+_HOSTILE = {
+    "a function of another module": {"class_name": "function", "config": "system", "module": "os"},
+    "a class of another module": {"class_name": "Popen", "config": {}, "module": "subprocess"},
+    "a downloader of Keras": {"class_name": "function", "config": "get_file", "module": "keras.utils"},
+    "a loader of Keras": {"class_name": "function", "config": "load_model", "module": "keras.saving"},
+    "unsafe mode": {"class_name": "function", "config": "enable_unsafe_deserialization", "module": "keras.config"},
+    "another registered name": {
+        "class_name": "function", "config": "relu", "module": "builtins", "registered_name": "get_file",
+    },
+    "marshalled code": {"class_name": "__lambda__", "config": {"code": ""}},
+    "a graph elsewhere": {"class_name": "TFSMLayer", "module": "keras.layers", "config": {"filepath": "elsewhere"}},
+    "a pickle": {"class_name": "TorchModuleWrapper", "module": "keras.layers", "config": {}},
+    "a class without a module": {"class_name": "Popen", "config": {}},
+    "a TensorFlow operation that writes": {"class_name": "TFOpLambda", "config": {"function": "io.write_file"}},
+    "a class that is no text": {"class_name": ["Dense"], "config": {}},
+    "an unknown activation": {"class_name": "Dense", "config": {"activation": "system"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", _HOSTILE)
+def test_what_could_run_code_is_refused_wherever_it_stands(kind):
+    """A class or function outside the allow-list is refused deep inside a layer's config too."""
+    nested = {"class_name": "Dense", "config": {"name": "inner", "kernel_initializer": [_HOSTILE[kind]]}}
+    document = {"class_name": "Sequential", "config": {"name": "outer", "layers": [nested]}}
+    with pytest.raises(InputError, match="inner|Expected names"):
+        scan_config(document, read_allowed([]), "FILE")
+
+
+def test_a_config_nested_too_deep_is_refused():
+    """A config of thousands of levels is an error and no crash."""
+    document = {"class_name": "Sequential", "config": {}}
+    for _ in range(5000):
+        document = {"config": [document]}
+    with pytest.raises(InputError, match="nested"):
+        scan_config(document, read_allowed([]), "FILE")
+
+
+def _bad_files(folder, tmp_path):
+    whole = (folder / "two.keras").read_bytes()
+    old = (folder / "two.h5").read_bytes()
+    (tmp_path / "empty_folder").mkdir()
+    (tmp_path / "pb").mkdir()
+    (tmp_path / "pb" / "saved_model.pb").write_bytes(b"")
+    files = {
+        "text.keras": (b"not a model", "of another kind, which starts with"),
+        "random.h5": (np.random.default_rng(0).bytes(4000), "of another kind"),
+        "empty.keras": (b"", "an empty file"),
+        "model.tflite": (b"\x1c\0\0\0TFL3" + bytes(100), "a TFLite file.*not supported yet.*later release"),
+        "model.onnx": (b"\x08\x08\x12\x07pytorch", "an ONNX file.*not supported yet.*later release"),
+        "half.h5": (old[: len(old) // 2], "cannot be read .*truncated"),
+        "tenth.h5": (old[: len(old) // 10], "cannot be read .*truncated"),
+        "head.h5": (old[:20], "cannot be read .*truncated"),
+        "wrong_suffix.bin": (whole, "the suffix .keras"),
+        "wrong_suffix.model": (old, "the suffix .h5"),
+    }
+    for cut in (10, len(whole) // 10, len(whole) // 2, len(whole) - 30, len(whole) - 1):
+        files[f"cut_{cut}.keras"] = (whole[:cut], "truncated, an incomplete copy")
+    for name, (content, _) in files.items():
+        (tmp_path / name).write_bytes(content)
+    np.savez(tmp_path / "data.npz", a=np.zeros(3))
+    with h5py.File(tmp_path / "table.h5", "w") as file:
+        file["a"] = np.zeros(3)
+    with h5py.File(tmp_path / "linked.h5", "w") as file:
+        file["a"] = h5py.ExternalLink("/etc/passwd", "/")
+    messages = {name: message for name, (_, message) in files.items()}
+    messages |= {
+        "nowhere.keras": "does not exist",
+        "empty_folder": "a folder without saved_model.pb",
+        "pb/saved_model.pb": "Name its folder",
+        "data.npz": "an archive of arrays without config.json",
+        "table.h5": "without the attribute model_config",
+        "linked.h5": "ExternalLink",
+    }
+    return messages
+
+
+def test_what_is_no_whole_model_is_refused_before_anything_is_loaded(folder, tmp_path, monkeypatch):
+    """Text, noise, empty, truncated, other formats, folders and data: each refused with the file and what it is."""
+    monkeypatch.setattr(_model_file, "run_child", None)
+    for name, message in _bad_files(folder, tmp_path).items():
+        with pytest.raises(InputError, match=message) as caught:
+            load_model(tmp_path / name)
+        assert name.rpartition("/")[2] in str(caught.value)
+    with pytest.raises(InputError, match="holds weights only.*model.save"):
+        load_model(folder / "two.weights.h5")
+
+
+def test_an_archive_that_declares_too_much_is_refused(folder, tmp_path, monkeypatch):
+    """A bomb is refused by its declared sizes, members and names, before anything is unpacked."""
+    monkeypatch.setattr(_model_file, "run_child", None)
+    bomb = bytearray((folder / "two.keras").read_bytes())
+    # The uncompressed size in the first entry of the central directory.
+    place = bomb.index(b"PK\x01\x02") + 24
+    bomb[place : place + 4] = (2**32 - 16).to_bytes(4, "little")
+    (tmp_path / "bomb.keras").write_bytes(bomb)
+    with pytest.raises(InputError, match="unpacks to at most 50 times its size"):
+        load_model(tmp_path / "bomb.keras")
+    for name, members, message in (
+        ("many.keras", [f"{number}" for number in range(10_001)], "10001"),
+        ("outside.keras", ["config.json", "../outside"], "outside"),
+    ):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for member in members:
+                archive.writestr(member, "{}")
+        with pytest.raises(InputError, match=message):
+            load_model(tmp_path / name)
+    with h5py.File(tmp_path / "bomb.h5", "w") as file:
+        file.create_dataset("a", (2**40,), "f4", chunks=(2**10,), compression="gzip")
+    with pytest.raises(InputError, match="unpacks to at most"):
+        load_model(tmp_path / "bomb.h5")
+
+
+def _with_config(source, target, change):
+    """Copy a .keras file with its config changed."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for member in old.namelist():
+            content = old.read(member)
+            new.writestr(member, change(content.decode()) if member == "config.json" else content)
+
+
+def test_a_damaged_config_is_refused(folder, tmp_path):
+    """A config that is no JSON, and one whose weights do not fit, end with the file and the reason."""
+    _with_config(folder / "two.keras", tmp_path / "no_json.keras", lambda text: text[:-5])
+    with pytest.raises(InputError, match="Expected JSON in config.json"):
+        load_model(tmp_path / "no_json.keras")
+    _with_config(folder / "two.keras", tmp_path / "units.keras", lambda text: text.replace('"units": 3', '"units": 4'))
+    with pytest.raises(InputError, match=r"units.keras, of which loading ended with exit 1: .+"):
+        load_model(tmp_path / "units.keras")
+
+
+def test_private_modules_of_the_original_keras_2_are_found(old, tmp_path):
+    """A .keras file as Keras 2.15 itself wrote it, with keras.src.engine in its config, is carried over."""
+    _with_config(old / "old.keras", tmp_path / "k215.keras", lambda text: text.replace("tf_keras.src", "keras.src"))
+    assert '"keras.src' in zipfile.ZipFile(tmp_path / "k215.keras").read("config.json").decode()
+    assert load_model(tmp_path / "k215.keras").source_format == "keras 2"
+
+
+def test_a_load_that_takes_too_long_is_given_up(folder):
+    """The time limit ends the child process and is the reason in the message."""
+    with pytest.raises(InputError, match="time limit of 0.5 s"):
+        load_model(folder / "two.keras", time_limit_s=0.5)
+
+
+def test_a_damaged_saved_model_is_refused(folder, tmp_path):
+    """A truncated graph, and Keras 2 metadata cut short, are refused with the folder."""
+    (tmp_path / "cut").mkdir()
+    graph = (folder / "exported" / "saved_model.pb").read_bytes()
+    (tmp_path / "cut" / "saved_model.pb").write_bytes(graph[: len(graph) // 2])
+    with pytest.raises(InputError, match="saved_model.pb is truncated"):
+        load_model(tmp_path / "cut")
+    (tmp_path / "cut" / "keras_metadata.pb").write_bytes(b"\x0a\xff\x01abc")
+    with pytest.raises(InputError, match="keras_metadata.pb is damaged"):
+        load_model(tmp_path / "cut")
+
+
+def test_a_graph_that_runs_python_is_refused(tmp_path):
+    """A SavedModel with a Python function in its graph is refused by the operation's name."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], name="start")])
+    def serve(start):
+        return tf.ensure_shape(tf.numpy_function(np.abs, [start], tf.float32), [None, 2])
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "python"), signatures=serve)
+    with pytest.raises(InputError, match="operation PyFunc"):
+        load_model(tmp_path / "python")
+
+
+def test_compiled_settings_are_left_behind(folder, tmp_path):
+    """What a model was compiled with is not needed: a custom loss in the file does not stop it."""
+    model = keras.saving.load_model(folder / "two.keras")
+    model.compile("adam", "mean_squared_error")
+    model.save(tmp_path / "compiled.keras")
+
+    def change(text):
+        document = json.loads(text)
+        document["compile_config"]["loss"] = {"module": "theirs", "class_name": "function", "config": "their_loss"}
+        return json.dumps(document)
+
+    _with_config(tmp_path / "compiled.keras", tmp_path / "custom_loss.keras", change)
+    assert load_model(tmp_path / "custom_loss.keras").model.name == "two"
