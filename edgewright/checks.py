@@ -16,6 +16,8 @@ from .train import Dataset, Metric
 _REFEREE_MACS = 2e9
 _REFEREE_FEWEST = 16
 CHECK_TIME_LIMIT_S = 600.0
+# Below this agreement with the Keras model an artifact is not inexact but wrong.
+_GARBAGE_PERCENT = 50.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Check:
         artifact: its format and precision, such as "tflite int8".
         runtime, runtime_version: what ran it.
         referee: whether the runtime is a reference implementation, never measured for speed.
-        ok, reason: whether it ran; why not.
+        ok, reason: whether it ran and computes what the Keras model computes; why not.
         samples: how many samples it was run on.
         metric: its metric, in the metric's unit; None without labels.
         metric_reference: the original model's metric on the same samples.
@@ -130,13 +132,17 @@ def check(artifact: Artifact, runtime: str, reference: Reference, measure: bool 
     compressed = {name: array[:samples] for name, array in reference.compressed.items()}
     value = _metric(reference.metric, run.outputs, data.labels, samples)
     before = reference.original_metric(samples)
+    agreement = _agreement(compressed, run.outputs)
+    garbage = agreement < _GARBAGE_PERCENT
     return replace(
         made,
+        ok=not garbage,
+        reason=f"computes something else: it agrees with the Keras model to {agreement:.4g} % only" if garbage else "",
         metric=value,
         metric_reference=before,
         metric_lost=_lost(reference.metric, before, value),
         agreement_original_percent=_agreement(original, run.outputs),
-        agreement_keras_percent=_agreement(compressed, run.outputs),
+        agreement_keras_percent=agreement,
         max_difference=max(float(np.max(np.abs(run.outputs[name] - array))) for name, array in compressed.items()),
     )
 

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,19 @@ import numpy as np
 
 from ..children import GIB, Child, python, run_child
 from ..errors import InputError
+from ..export import get as get_exporter
+from ..export import names as format_names
 from ..figures import Figure, How
+from ._runner import save
+from ._runtime import Runtime
 
 RUNNER = Path(__file__).with_name("_runner.py")
 # Samples that a percentile needs at 99 % confidence, by MLPerf's early-stopping rule.
 _SAMPLES_NEEDED = {50: 11, 90: 64, 95: 130, 99: 662}
 _BOOTSTRAPS = 1000
+# Of a run's time limit, this much may go to timing, and never more than this many seconds: a slow model then has few
+# samples, with the percentiles that they allow, rather than none.
+_MEASURING_SHARE, _MEASURING_S = 0.25, 30.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Measurement:
         runtime, runtime_version: what ran it.
         peak_memory_bytes: the process' largest resident set, Python and runtime included.
         how: where it was taken.
-        conditions: CPU, cores, clock and governor where readable, load before the run.
+        conditions: CPU, cores and those allowed, governor, and clock and load before and after; None where unreadable.
     """
 
     samples_ms: tuple[float, ...]
@@ -53,6 +61,21 @@ class Measurement:
         if len(self.samples_ms) < _SAMPLES_NEEDED[percent]:
             return None
         return float(np.percentile(self.samples_ms, percent))
+
+    @property
+    def p50_ms(self) -> float | None:
+        """The median, or None."""
+        return self.percentile_ms(50)
+
+    @property
+    def p90_ms(self) -> float | None:
+        """What nine in ten are below, or None."""
+        return self.percentile_ms(90)
+
+    @property
+    def p99_ms(self) -> float | None:
+        """What 99 in a hundred are below, or None."""
+        return self.percentile_ms(99)
 
     @property
     def coefficient_of_variation(self) -> float:
@@ -127,19 +150,27 @@ def run_artifact(
     """
     from . import get
 
-    version = get(runtime).version()
-    if version is None:
-        reason = f"not installed: pip install {get(runtime).distribution}"
-        return Run(artifact, runtime, None, ok=False, reason=reason)
+    adapter = get(runtime)
     if threads < 1:
         raise InputError(f"Expected at least one thread. Got: {threads}.")
-    conditions = host_conditions()
+    version = adapter.version()
+    refusal = _refusal(adapter, artifact)
+    if refusal:
+        return Run(artifact, runtime, version, ok=False, reason=refusal)
+    assert version is not None
+    before = host_conditions()
     with tempfile.TemporaryDirectory(prefix="edgewright-run-") as folder:
         given, made = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
-        np.savez(given, **inputs)
+        try:
+            save(str(given), inputs)
+        except (OSError, ValueError) as error:  # a full disk, an array of objects
+            return Run(artifact, runtime, version, ok=False, reason=f"the inputs could not be written: {error}")
         command = python(RUNNER, "--runtime", runtime, "--artifact", artifact, "--inputs", given, "--outputs", made)
+        command += ["--threads", str(threads)]
+        if measure:
+            command += ["--measure", "--max-time-s", str(min(_MEASURING_S, _MEASURING_SHARE * time_limit_s))]
         child = run_child(
-            [*command, "--threads", str(threads), *(["--measure"] if measure else [])],
+            command,
             time_limit_s=time_limit_s,
             memory_limit_bytes=memory_limit_bytes,
             environment={"TF_CPP_MIN_LOG_LEVEL": "2"},
@@ -150,12 +181,27 @@ def run_artifact(
             try:
                 with np.load(made, allow_pickle=False) as arrays:
                     outputs = {name: arrays[name] for name in arrays.files}
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
                 reason = f"the runner left no outputs: {error}"
+    measurement = None
+    if measure and not reason:
+        try:
+            measurement = _measurement(answer, version, _both(before, host_conditions()))
+        except (KeyError, TypeError) as error:
+            reason = f"the runner gave no measurement: {type(error).__name__}: {error}"
     if reason:
         return Run(artifact, runtime, version, ok=False, reason=reason, ending=child.ending)
-    measurement = _measurement(answer, version, conditions) if measure else None
     return Run(artifact, runtime, version, True, outputs=outputs, measurement=measurement, ending=child.ending)
+
+
+def _refusal(runtime: Runtime, artifact: Path) -> str:
+    """Return why a runtime is not even started, or an empty string."""
+    if runtime.version() is None:
+        return f"not installed: pip install {runtime.distribution}"
+    suffixes = [get_exporter(format).suffix for format in runtime.formats if format in format_names()]
+    if suffixes and artifact.suffix not in suffixes:
+        return f"expected a file that {runtime.title} takes ({', '.join(suffixes)}), got {artifact.name}"
+    return ""
 
 
 def _answer(child: Child) -> tuple[dict[str, Any], str]:
@@ -164,10 +210,11 @@ def _answer(child: Child) -> tuple[dict[str, Any], str]:
         return {}, child.reason()
     try:
         answer = json.loads(child.stdout)
-        failed = None if answer["ok"] else f"{answer['error']}: {answer['message']}"
+        if not answer["ok"]:
+            return answer, " ".join(f"{answer['error']}: {answer['message']}".split())[:500]
     except (ValueError, KeyError, TypeError):
         return {}, f"the runner gave no answer: {child.reason()}"
-    return answer, "" if failed is None else " ".join(failed.split())[:500]
+    return answer, "" if child.ok else child.reason()
 
 
 def _measurement(answer: dict[str, Any], version: str, conditions: dict[str, Any]) -> Measurement:
@@ -194,9 +241,21 @@ def host_conditions() -> dict[str, Any]:
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
-        "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "cores_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "governor": next(iter(_lines(f"{frequency}/scaling_governor")), None),
         "clock_khz": next(iter(_lines(f"{frequency}/scaling_cur_freq")), None),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+
+
+def _both(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Return conditions with what moves, clock and load, as it was before the run and after it."""
+    moving = ("clock_khz", "load")
+    still = {name: value for name, value in before.items() if name not in moving}
+    return {
+        **still,
+        **{f"{name}_before": before[name] for name in moving},
+        **{f"{name}_after": after[name] for name in moving},
     }
 
 

@@ -10,12 +10,14 @@ Exit status: 0 done, 1 the artifact or the inputs failed, 2 usage, 3 the runtime
 """
 
 import argparse
+import gc
 import importlib
 import json
 import os
 import platform
 import sys
 import time
+import zipfile
 
 # In its folder lie adapters named onnxruntime and openvino, which would hide the packages of those names.
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -72,7 +74,8 @@ class TFLite(object):
     def _signature(self):
         signatures = self.interpreter.get_signature_list()
         if signatures:
-            runner = self.interpreter.get_signature_runner(sorted(signatures)[0])
+            name = "serving_default" if "serving_default" in signatures else sorted(signatures)[0]
+            runner = self.interpreter.get_signature_runner(name)
             inputs, outputs = runner.get_input_details(), runner.get_output_details()
         else:
             inputs = {_bare(detail["name"]): detail for detail in self.interpreter.get_input_details()}
@@ -126,7 +129,7 @@ class OnnxReference(object):
     def _tensor(onnx, value):
         kind = value.type.tensor_type
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
-        return Tensor(value.name, [size.dim_value for size in kind.shape.dim], dtype)
+        return Tensor(value.name, [size.dim_value or 1 for size in kind.shape.dim], dtype)
 
     def run(self, arrays):
         """Run one sample."""
@@ -142,6 +145,10 @@ class OpenVino(object):
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
         }
+        if threads == 1 and platform.machine() == "x86_64":
+            # On one thread of a CPU with AMX, 2026.4.1 fuses int8 dense layers into one kernel that computes nonsense
+            # (right on two threads, with oneDNN held below AMX, and with this setting).
+            settings["SNIPPETS_MODE"] = "DISABLE"
         model = module.Core().compile_model(artifact, "CPU", settings)
         self.request = model.create_infer_request()
         self.inputs = [self._tensor(port, place) for place, port in enumerate(model.inputs)]
@@ -178,6 +185,7 @@ def _tflite_tensor(name, detail):
 
 
 def _onnx_tensor(value):
+    # A dimension that the file leaves open is the batch.
     kinds = {"float": "float32", "double": "float64"}
     kind = value.type[len("tensor(") : -1]
     return Tensor(value.name, [size if isinstance(size, int) else 1 for size in value.shape], kinds.get(kind, kind))
@@ -225,18 +233,34 @@ def prepare(arrays, tensors):
     if set(expected) != set(received):
         raise InputsError("expected inputs {}, got {}".format(sorted(expected), sorted(received)))
     for name, shape in expected.items():
-        if tuple(received[name][1:]) != shape[1:]:
-            raise InputsError("expected {} as [samples, {}], got {}".format(name, list(shape[1:]), received[name]))
+        if len(received[name]) != len(shape) or received[name][1:] != shape[1:]:
+            samples = ", ".join(["samples"] + [str(size) for size in shape[1:]])
+            raise InputsError("expected {} as [{}], got {}".format(name, samples, list(received[name])))
     counts = {shape[0] for shape in received.values()}
     if len(counts) != 1 or 0 in counts:
         raise InputsError("expected as many samples, at least one, in each input, got {}".format(received))
-    stored = []
-    for tensor in tensors:
-        array = arrays[tensor.name]
-        if tensor.scale and not np.issubdtype(array.dtype, np.integer):
-            array = quantize(array, tensor.scale, tensor.zero_point, tensor.dtype)
-        stored.append(np.ascontiguousarray(array, tensor.dtype))
+    stored = [as_stored(arrays[tensor.name], tensor) for tensor in tensors]
     return [[array[place : place + 1] for array in stored] for place in range(counts.pop())]
+
+
+def as_stored(array, tensor):
+    """Return an input's values as the file stores them.
+
+    What comes is real numbers whatever its dtype, so for a quantized tensor integers are quantized like floats. Into an
+    integer tensor that is not quantized, such as indices, only values that it holds exactly are taken.
+    """
+    if array.dtype.kind not in "fiub":
+        raise InputsError("expected numbers in {}, got {}".format(tensor.name, array.dtype))
+    if tensor.scale:
+        if np.isnan(array).any():
+            raise InputsError("expected numbers in {} to quantize to {}, got NaN".format(tensor.name, tensor.dtype))
+        return quantize(array, tensor.scale, tensor.zero_point, tensor.dtype)
+    with np.errstate(invalid="ignore"):
+        stored = np.ascontiguousarray(array, tensor.dtype)
+    if tensor.dtype.kind in "iub" and not np.array_equal(stored, array):
+        text = "expected {} as {}, got {} with values that are lost in it"
+        raise InputsError(text.format(tensor.name, tensor.dtype, array.dtype))
+    return stored
 
 
 def collect(results, tensors):
@@ -250,32 +274,57 @@ def collect(results, tensors):
     return outputs
 
 
-def measure(model, samples, warmup_s, min_runs, min_time_s, max_runs):
-    """Return (warm-up runs, latencies in ms): single inferences over the varied samples, one after the other."""
+def measure(model, samples, warmup_s, min_runs, min_time_s, max_runs, max_time_s):
+    """Return (warm-up runs, latencies in ms): single inferences over the varied samples, one after the other.
+
+    It ends when there are enough runs and enough time has gone by, and in any case at ``max_runs`` or ``max_time_s``.
+    """
+    # The window holds one call of ``model.run``: handing over inputs that lie ready as the file stores them, the
+    # inference, and the outputs as NumPy arrays, likewise as stored. Quantizing, dequantizing, keeping the outputs and
+    # Python's garbage collection lie outside.
     clock = time.perf_counter_ns
     warmup_runs, started = 0, clock()
-    while clock() - started < warmup_s * 1e9 or warmup_runs < 5:
+    while warmup_runs < 5 or clock() - started < warmup_s * 1e9:
         model.run(samples[warmup_runs % len(samples)])
         warmup_runs += 1
-    latencies, started = [], clock()
-    while len(latencies) < max_runs and (len(latencies) < min_runs or clock() - started < min_time_s * 1e9):
-        arrays = samples[len(latencies) % len(samples)]
-        before = clock()
-        model.run(arrays)
-        latencies.append((clock() - before) / 1e6)
+        if clock() - started > max_time_s * 1e9:
+            break
+    latencies = []
+    gc.collect()
+    gc.disable()
+    try:
+        started = clock()
+        while not latencies or (
+            len(latencies) < max_runs
+            and clock() - started < max_time_s * 1e9
+            and (len(latencies) < min_runs or clock() - started < min_time_s * 1e9)
+        ):
+            arrays = samples[len(latencies) % len(samples)]
+            before = clock()
+            model.run(arrays)
+            latencies.append((clock() - before) / 1e6)
+    finally:
+        gc.enable()
     return warmup_runs, latencies
 
 
-def save(path, outputs):
-    """Write the outputs beside ``path`` and rename them into place."""
-    temporary = path + ".partial.npz"
-    np.savez(temporary, **outputs)
+def save(path, arrays):
+    """Write arrays by name as an .npz beside ``path`` and rename it into place.
+
+    ``numpy.savez`` has no array named "file", and pickles what is no plain array.
+    """
+    temporary = path + ".partial"
+    with zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(name + ".npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
     os.replace(temporary, path)
 
 
-def run(options):
-    """Load, run and measure; return the answer."""
-    answer = describe(options)
+def run(options, answer):
+    """Load, run and measure; put what is found into ``answer``, step by step."""
+    with open(options.artifact, "rb"):  # a missing file is told in the same words for every runtime
+        pass
     with np.load(options.inputs, allow_pickle=False) as arrays:
         inputs = {name: arrays[name] for name in arrays.files}
     before = time.perf_counter()
@@ -293,25 +342,37 @@ def run(options):
     answer["non_finite"] = int(sum(np.count_nonzero(~np.isfinite(array)) for array in outputs.values()))
     if options.measure:
         answer["warmup_runs"], answer["samples_ms"] = measure(
-            model, samples, options.warmup_s, options.min_runs, options.min_time_s, options.max_runs
+            model,
+            samples,
+            options.warmup_s,
+            options.min_runs,
+            options.min_time_s,
+            options.max_runs,
+            options.max_time_s,
         )
     save(options.outputs, outputs)
     answer["peak_memory_bytes"] = peak_memory_bytes()
     answer["ok"] = True
-    return answer
 
 
 def describe(options):
-    """Return who answers: the runtime and its version, Python, NumPy, the machine."""
+    """Return who answers: the runtime, Python, NumPy, the machine."""
     return {
         "schema": SCHEMA,
         "ok": False,
         "runtime": options.runtime,
+        "runtime_version": None,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": platform.machine(),
         "threads": options.threads,
     }
+
+
+def version_of(name):
+    """Return the version that an imported module's package gives itself, or None."""
+    version = getattr(sys.modules.get(name.split(".")[0]), "__version__", None)
+    return None if version is None else str(version)
 
 
 def peak_memory_bytes():
@@ -349,6 +410,7 @@ def parse(arguments):
     parser.add_argument("--min-runs", type=int, default=200)
     parser.add_argument("--min-time-s", type=float, default=0.5)
     parser.add_argument("--max-runs", type=int, default=5000)
+    parser.add_argument("--max-time-s", type=float, default=30.0, help="stop then, however few runs there are")
     return parser.parse_args(arguments)
 
 
@@ -359,15 +421,16 @@ def main(arguments=None):
     # Runtimes write to stdout too: it is theirs, and the answer goes to a copy of it.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    answer, status = describe(options), 0
     try:
+        status = 3
         importlib.import_module(LOADERS[options.runtime][0])
-    except ImportError as error:
-        answer, status = dict(describe(options), error=type(error).__name__, message=str(error)), 3
-    else:
-        try:
-            answer, status = run(options), 0
-        except Exception as error:  # whatever a runtime raises is an answer
-            answer, status = dict(describe(options), error=type(error).__name__, message=str(error)), 1
+        answer["runtime_version"] = version_of(LOADERS[options.runtime][0])
+        status = 1
+        run(options, answer)
+        status = 0
+    except Exception as error:  # whatever a runtime raises is an answer
+        answer.update(ok=False, error=type(error).__name__, message=str(error))
     json.dump(answer, answers)
     answers.write("\n")
     answers.close()

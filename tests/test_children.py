@@ -82,3 +82,16 @@ def test_a_child_does_not_inherit_what_asks_for_keras_2(monkeypatch):
     """TF_USE_LEGACY_KERAS, which importing TF-MOT sets, stays out of children."""
     monkeypatch.setitem(os.environ, "TF_USE_LEGACY_KERAS", "1")
     assert _python("import os; print(os.environ.get('TF_USE_LEGACY_KERAS'))").stdout == "None\n"
+
+
+def test_a_child_gets_variables_on_top_of_this_process_s():
+    """What is set for a child is seen there, beside what it inherits."""
+    code = "import os; print(os.environ['EDGEWRIGHT_TEST'], 'PATH' in os.environ)"
+    assert _python(code, environment={"EDGEWRIGHT_TEST": "set"}).stdout == "set True\n"
+
+
+def test_a_long_stderr_keeps_its_end():
+    """Of what a child writes to stderr the last 64 KiB are kept, so that the reason is among them."""
+    child = _python("import sys\nfor n in range(30000): print(n, file=sys.stderr)\nsys.exit(1)")
+    assert child.reason() == "exit 1: 29999"
+    assert len(child.stderr) <= 65536

@@ -15,8 +15,10 @@ import pytest
 from typer.testing import CliRunner
 
 import edgewright
+from edgewright.checks import Reference, check
 from edgewright.cli import app
 from edgewright.errors import GateFailed, InputError, MissingRequirement
+from edgewright.export import load_bundle
 from edgewright.files import check_output_folder, new_folder
 from edgewright.stages import Stages
 
@@ -29,8 +31,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("user")
     keras.utils.set_random_seed(0)
     left, right = keras.Input((6,), name="left"), keras.Input((4, 4, 1), name="right")
-    x = keras.layers.Concatenate()([left, keras.layers.Flatten()(keras.layers.Conv2D(3, 3)(right))])
-    x = keras.layers.Dense(16, activation="relu", name="hidden")(x)
+    y = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, activation="relu")(right))
+    x = keras.layers.Dense(8, activation="relu", name="beside")(left)
+    x = keras.layers.Dense(16, activation="relu", name="hidden")(keras.layers.Concatenate()([x, y]))
     model = keras.Model([left, right], keras.layers.Dense(3, activation="softmax", name="classes")(x), name="mine")
     model.save(folder / "mine.keras")
     random = np.random.default_rng(0)
@@ -146,6 +149,34 @@ def test_the_python_api_does_the_same_without_labels(folder, tmp_path):
     assert all(check["agreement_original_percent"] > 80 for check in evidence["checks"])
     with pytest.raises(AttributeError):
         made.path = tmp_path
+
+
+def test_an_artifact_that_computes_something_else_is_not_handed_over(tmp_path):
+    """A model whose int8 form OpenVINO can get wrong on one thread: it is right, or it is not in the bundle."""
+    keras.utils.set_random_seed(0)
+    left, right = keras.Input((6,), name="left"), keras.Input((4, 4, 1), name="right")
+    x = keras.layers.Concatenate()([left, keras.layers.Flatten()(keras.layers.Conv2D(3, 3)(right))])
+    x = keras.layers.Dense(16, activation="relu")(x)
+    model = keras.Model([left, right], keras.layers.Dense(3, activation="softmax", name="classes")(x))
+    random = np.random.default_rng(0)
+    data = {"left": random.normal(size=(120, 6)), "right": random.uniform(size=(120, 4, 4, 1))}
+    made = edgewright.export(edgewright.compress(model, data, "int8"), tmp_path / "bundle", ["openvino"])
+    handed_over = {artifact.name for artifact in made.artifacts}
+    for run in made.manifest["evidence"]["checks"]:
+        if run["artifact"] in handed_over:
+            assert run["agreement_keras_percent"] >= 85
+        else:
+            assert "computes something else" in made.manifest["failures"][run["artifact"]]
+    assert len(handed_over) + len(made.manifest["failures"]) == 2
+
+
+def test_a_wrong_output_fails_the_check(bundle):
+    """Compared with other outputs than its own model's, an artifact fails, with the agreement as the reason."""
+    opened = load_bundle(bundle[0])
+    inputs, outputs = opened.golden()
+    wrong = {name: -array for name, array in outputs.items()}
+    made = check(opened.artifacts[0], "onnxruntime", Reference(edgewright.Dataset(inputs), None, wrong, wrong))
+    assert not made.ok and "computes something else" in made.reason
 
 
 def test_dry_run_prints_the_resolved_recipe(folder, tmp_path):

@@ -5,59 +5,108 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-import keras
 import numpy as np
+import psutil
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgewright.children import python, run_child
 from edgewright.errors import InputError
-from edgewright.export import convert, freeze
 from edgewright.runtimes import Measurement, for_format, get, names, run_artifact
 from edgewright.runtimes import _client as client
 from edgewright.runtimes import _runner as runner
 
-FORMATS = ("tflite", "onnx", "openvino")
 RUNTIMES = [(name, format) for name in names() for format in get(name).formats]
 
 
+# Makes the files: run in a process of its own, for TensorFlow's start, with the folder as its argument.
+MAKE = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import openvino
+import tensorflow as tf
+from onnx import TensorProto, helper, numpy_helper
+
+folder = Path(sys.argv[1])
+weights, samples = dict(np.load(folder / "weights.npz")), dict(np.load(folder / "samples.npz"))
+sizes = {"second": 3, "first": 4}, {"wide": 5, "narrow": 2}
+
+
+@tf.function(input_signature=[tf.TensorSpec([1, size], name=name) for name, size in sizes[0].items()])
+def serve(second, first):
+    wide = tf.nn.relu(tf.matmul(tf.concat([second, first], 1), weights["kernel"]) + weights["bias"])
+    return {"wide": wide, "narrow": tf.matmul(wide, weights["kernel_2"]) + weights["bias_2"]}
+
+
+tf.saved_model.save(tf.Module(), folder / "saved", signatures={"serving_default": serve})
+for precision in ("float32", "int8"):
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"))
+    if precision == "int8":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: (
+            {name: array[place : place + 1] for name, array in samples.items()} for place in range(20)
+        )
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    (folder / f"{precision}.tflite").write_bytes(converter.convert())
+
+inputs, outputs = (
+    [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size]) for name, size in side.items()] for side in sizes
+)
+nodes = [
+    helper.make_node("Concat", ["second", "first"], ["x"], axis=1),
+    helper.make_node("Gemm", ["x", "kernel", "bias"], ["h"]),
+    helper.make_node("Relu", ["h"], ["wide"]),
+    helper.make_node("Gemm", ["wide", "kernel_2", "bias_2"], ["narrow"]),
+]
+constants = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+graph = helper.make_graph(nodes, "small", inputs, outputs, constants)
+onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), folder / "float32.onnx")
+openvino.save_model(openvino.convert_model(folder / "float32.onnx"), folder / "float32.xml", compress_to_fp16=False)
+"""
+
+
 @pytest.fixture(scope="module")
-def model():
-    """Two dense inputs, two outputs: small enough for NumPy."""
-    keras.utils.set_random_seed(0)
-    second, first = keras.Input((3,), name="second"), keras.Input((4,), name="first")
-    x = keras.layers.Concatenate()([second, first])
-    wide = keras.layers.Dense(5, activation="relu", name="wide")(x)
-    narrow = keras.layers.Dense(2, name="narrow")(wide)
-    return keras.Model([second, first], [wide, narrow], name="small")
+def weights():
+    """Those of two dense layers, small enough for NumPy."""
+    random = np.random.default_rng(1)
+    shapes = {"kernel": (7, 5), "bias": (5,), "kernel_2": (5, 2), "bias_2": (2,)}
+    return {name: random.normal(size=shape).astype("f4") for name, shape in shapes.items()}
 
 
 @pytest.fixture(scope="module")
 def inputs():
-    """Twenty samples."""
+    """Twenty samples of two inputs whose alphabetical order is not the model's."""
     random = np.random.default_rng(0)
     return {"first": random.normal(size=(20, 4)).astype("f4"), "second": random.normal(size=(20, 3)).astype("f4")}
 
 
 @pytest.fixture(scope="module")
-def expected(model, inputs):
-    """The outputs, computed in NumPy from the weights."""
-    (kernel, bias), (kernel_2, bias_2) = (model.get_layer(name).get_weights() for name in ("wide", "narrow"))
-    wide = np.maximum(np.concatenate([inputs["second"], inputs["first"]], axis=1) @ kernel + bias, 0)
-    return {"wide": wide, "narrow": wide @ kernel_2 + bias_2}
+def expected(weights, inputs):
+    """The two outputs, computed in NumPy."""
+    x = np.concatenate([inputs["second"], inputs["first"]], axis=1)
+    wide = np.maximum(x @ weights["kernel"] + weights["bias"], 0)
+    return {"wide": wide, "narrow": wide @ weights["kernel_2"] + weights["bias_2"]}
 
 
 @pytest.fixture(scope="module")
-def artifacts(model, inputs, tmp_path_factory):
-    """The model in each format as float32, and TFLite as int8."""
+def artifacts(weights, inputs, tmp_path_factory):
+    """The model's file in each format as float32, and as int8 in TFLite."""
     folder = tmp_path_factory.mktemp("artifacts")
+    np.savez(folder / "weights.npz", **weights)
     np.savez(folder / "samples.npz", **inputs)
-    frozen = freeze(model, folder / "frozen")
-    cells = [(format, "float32") for format in FORMATS] + [("tflite", "int8")]
-    made = {cell: convert(frozen, *cell, folder / "-".join(cell), folder / "samples.npz") for cell in cells}
-    return {cell: conversion.artifact for cell, conversion in made.items()}
+    made = run_child(python("-c", MAKE, folder), time_limit_s=300, environment={"TF_CPP_MIN_LOG_LEVEL": "2"})
+    assert made.ok, made.stderr
+    suffixes = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
+    files = {(format, "float32"): folder / f"float32{suffix}" for format, suffix in suffixes.items()}
+    return {**files, ("tflite", "int8"): folder / "int8.tflite"}
 
 
 def test_the_runner_is_python_3_7():
@@ -77,26 +126,77 @@ def test_the_runner_is_python_3_7():
     assert imported <= set(sys.stdlib_module_names) | {"numpy"}
 
 
+def test_every_runtime_has_a_loader_in_the_runner():
+    """What has an adapter here can be loaded by the runner, under the same name, and the other way round."""
+    assert set(runner.LOADERS) == set(names())
+
+
 def test_the_runner_runs_alone(artifacts, inputs, tmp_path):
     """Copied to another folder, with nothing of edgewright beside it, the runner answers the same."""
     copied = tmp_path / "runner.py"
     copied.write_bytes(Path(runner.__file__).read_bytes())
     np.savez(tmp_path / "in.npz", **inputs)
-    command = [sys.executable, "-I", copied, "--runtime", "litert", "--artifact", artifacts["tflite", "float32"].path]
+    command = [sys.executable, "-I", copied, "--runtime", "litert", "--artifact", artifacts["tflite", "float32"]]
     command += ["--inputs", tmp_path / "in.npz", "--outputs", tmp_path / "out.npz", "--measure", "--max-runs", "50"]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True, cwd=tmp_path)
     answer = json.loads(done.stdout)
     assert answer["ok"] and answer["schema"] == 1 and len(answer["samples_ms"]) == 50
     assert {tensor["name"] for tensor in answer["outputs"]} == {"wide", "narrow"}
+    assert answer["runtime_version"] == get("litert").version() and answer["non_finite"] == 0
     assert answer["load_ms"] > 0 and answer["first_ms"] > 0 and answer["peak_memory_bytes"] > 1e6
     with np.load(tmp_path / "out.npz") as outputs:
         assert outputs["wide"].shape == (20, 5)
 
 
+def _answer_without(package, artifact, folder, *more):
+    """Run the runner where a package cannot be imported; return its exit status and stdout."""
+    code = f"import runpy, sys; sys.modules[{package!r}] = None; runpy.run_path(sys.argv[0], run_name='__main__')"
+    code = code.replace("import runpy, sys;", "import runpy, sys; sys.argv = sys.argv[1:];")
+    command = [sys.executable, "-c", code, runner.__file__, "--artifact", artifact, "--inputs", folder / "in.npz"]
+    command += ["--outputs", folder / "out.npz", *more]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, cwd=folder)
+    return done.returncode, done.stdout
+
+
+def test_the_runner_ends_with_3_without_the_runtime(tmp_path):
+    """A runtime that cannot be imported is exit status 3, and the answer names what is missing."""
+    status, answer = _answer_without("onnxruntime", tmp_path / "any.onnx", tmp_path, "--runtime", "onnxruntime")
+    assert status == 3
+    assert not json.loads(answer)["ok"] and "onnxruntime" in json.loads(answer)["message"]
+
+
+def test_the_runner_ends_with_2_on_wrong_usage(tmp_path):
+    """A runtime that the runner does not know is exit status 2, without an answer."""
+    assert _answer_without("none", tmp_path / "any.onnx", tmp_path, "--runtime", "onnxruntim") == (2, "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux only: prctl")
+def test_the_runner_does_not_outlive_its_parent():
+    """When the process that started it is killed, the runner is gone too."""
+    child = f"import runpy, time; runpy.run_path({runner.__file__!r})['die_with_parent'](); print('ready', flush=True)"
+    parent = (
+        "import os, signal, subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child + '; time.sleep(600)'!r}], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline(); print(child.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, check=False, timeout=60)
+    deadline = time.monotonic() + 10
+    while _runs(int(done.stdout)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(int(done.stdout))
+
+
+def _runs(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 @pytest.mark.parametrize(("name", "format"), RUNTIMES)
 def test_a_runtime_computes_what_numpy_computes(name, format, artifacts, inputs, expected):
     """Inputs and outputs are matched by name, and the numbers are those of the published equation, to 1e-5."""
-    run = run_artifact(artifacts[format, "float32"].path, name, inputs)
+    run = run_artifact(artifacts[format, "float32"], name, inputs)
     assert run.ok, run.reason
     assert run.runtime_version == get(name).version()
     for output, array in expected.items():
@@ -106,22 +206,25 @@ def test_a_runtime_computes_what_numpy_computes(name, format, artifacts, inputs,
 @pytest.mark.parametrize("name", for_format("tflite"))
 def test_quantized_inputs_and_outputs_are_converted(name, artifacts, inputs, expected):
     """An int8 file takes floats and gives floats, within a few steps of its output scale."""
-    artifact = artifacts["tflite", "int8"]
-    run = run_artifact(artifact.path, name, inputs)
+    run = run_artifact(artifacts["tflite", "int8"], name, inputs)
     assert run.ok, run.reason
-    for tensor in artifact.outputs:
-        assert np.abs(run.outputs[tensor.name] - expected[tensor.name]).max() <= 4 * tensor.scale
+    for output, array in expected.items():
+        assert run.outputs[output].dtype == "float32"
+        step = np.ptp(array) / 255
+        assert np.abs(run.outputs[output] - array).max() <= 4 * step
 
 
 @pytest.mark.parametrize("name", [name for name in names() if not get(name).referee])
 def test_latencies_come_with_their_conditions(name, artifacts, inputs):
     """A measurement keeps every sample, and says how it was obtained."""
     artifact = artifacts[get(name).formats[0], "float32"]
-    measurement = run_artifact(artifact.path, name, inputs, measure=True).measurement
+    measurement = run_artifact(artifact, name, inputs, measure=True).measurement
     assert len(measurement.samples_ms) >= 200 and min(measurement.samples_ms) > 0
     figure = measurement.latency()
     assert figure.how == "measured here" and figure.low <= figure.value <= figure.high
-    assert measurement.conditions["cpu"] and measurement.warmup_runs >= 5
+    assert measurement.warmup_runs >= 5 and measurement.peak_memory_bytes > 1e6
+    assert measurement.conditions["cpu"] and measurement.conditions["cores"] >= 1
+    assert {"load_before", "load_after", "clock_khz_before", "clock_khz_after"} <= set(measurement.conditions)
 
 
 @pytest.mark.parametrize(("name", "format"), RUNTIMES)
@@ -130,7 +233,7 @@ def test_a_damaged_artifact_is_a_reason(name, format, damage, artifacts, inputs,
     """A file that is cut, overwritten, empty or missing is a failed run with a reason, whatever the runtime does."""
     if name == "tensorflow_lite" and damage != "truncated":
         pytest.skip("its start takes seconds, and it is LiteRT's loader")
-    whole = artifacts[format, "float32"].path
+    whole = artifacts[format, "float32"]
     path = tmp_path / whole.name
     content = {
         "truncated": whole.read_bytes()[: whole.stat().st_size // 2],
@@ -149,15 +252,18 @@ def test_a_damaged_artifact_is_a_reason(name, format, damage, artifacts, inputs,
     [
         (lambda inputs: {"first": inputs["first"]}, r"expected inputs \['first', 'second'\], got \['first'\]"),
         (lambda inputs: {**inputs, "third": inputs["first"]}, r"got \['first', 'second', 'third'\]"),
-        (lambda inputs: {**inputs, "first": inputs["first"][:, :2]}, r"expected first as \[samples, \[4\]\]"),
+        (
+            lambda inputs: {**inputs, "first": inputs["first"][:, :2]},
+            r"expected first as \[samples, 4\], got \[20, 2\]",
+        ),
         (lambda inputs: {**inputs, "first": inputs["first"][:5]}, "as many samples"),
         (lambda inputs: {name: array[:0] for name, array in inputs.items()}, "at least one"),
     ],
 )
-@pytest.mark.parametrize("name", ["litert", "onnxruntime", "openvino"])
+@pytest.mark.parametrize("name", [name for name in names() if name != "tensorflow_lite"])
 def test_inputs_that_do_not_fit_print_both_sides(name, change, message, artifacts, inputs):
     """Missing, further or misshapen inputs say what was expected and what came."""
-    run = run_artifact(artifacts[get(name).formats[0], "float32"].path, name, change(inputs))
+    run = run_artifact(artifacts[get(name).formats[0], "float32"], name, change(inputs))
     assert not run.ok
     pytest.raises(InputError, _raise, run.reason).match(message)
 
@@ -166,10 +272,144 @@ def _raise(reason):
     raise InputError(reason)
 
 
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.array([[0.5]]), "expected indices as int32, got float64 with values that are lost in it"),
+        (np.array([[2**40]]), "expected indices as int32, got int64"),
+        (np.array([[np.nan]]), "expected indices as int32"),
+        (np.array([["a"]]), "expected numbers in indices, got <U1"),
+    ],
+)
+def test_values_that_an_integer_input_cannot_hold_are_refused(array, message):
+    """Nothing is cut off or wrapped around on its way into an integer tensor."""
+    with pytest.raises(runner.InputsError, match=message):
+        runner.as_stored(array, runner.Tensor("indices", (1, 1), "int32"))
+
+
+def test_integers_pass_into_an_integer_input_as_they_are():
+    """Indices reach a tensor that is not quantized unchanged, from any integer or whole float type."""
+    for dtype in ("int8", "int64", "float32"):
+        stored = runner.as_stored(np.array([[1, 100]], dtype), runner.Tensor("indices", (1, 2), "int32"))
+        assert stored.dtype == "int32" and stored.tolist() == [[1, 100]]
+
+
+def test_pictures_of_bytes_are_quantized_like_any_number():
+    """For a quantized tensor 0 to 255 are real numbers, not stored ones that would wrap around in int8."""
+    pixels = runner.Tensor("pixels", (1, 3), "int8", 1.0, -128)
+    assert runner.as_stored(np.array([[0, 128, 255]], "uint8"), pixels).tolist() == [[-128, 0, 127]]
+    with pytest.raises(runner.InputsError, match="got NaN"):
+        runner.as_stored(np.array([[np.nan]]), pixels)
+
+
+def test_an_array_without_samples_is_refused():
+    """A single number is not taken for an array of samples."""
+    with pytest.raises(runner.InputsError, match=r"expected x as \[samples\], got \[\]"):
+        runner.prepare({"x": np.float32(1)}, [runner.Tensor("x", (1,), "float32")])
+
+
+def test_arrays_of_any_name_are_saved_and_objects_are_not(tmp_path):
+    """Arrays named "file" or with a slash come back; an array of Python objects is refused, never pickled."""
+    arrays = {"file": np.arange(3), "block/dense:0": np.float32([[1, 2]]), "turned": np.ones((2, 3)).T}
+    runner.save(str(tmp_path / "arrays.npz"), arrays)
+    with np.load(tmp_path / "arrays.npz", allow_pickle=False) as loaded:
+        assert set(loaded.files) == set(arrays)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(loaded[name], array)
+    with pytest.raises(ValueError, match="[Oo]bject"):
+        runner.save(str(tmp_path / "objects.npz"), {"x": np.array([object()])})
+    assert not (tmp_path / "objects.npz").exists()
+
+
+class _WithoutSignature:
+    """An interpreter of a TFLite file that has no signature."""
+
+    def __init__(self, model_path, num_threads):
+        """Take what the runner gives."""
+
+    def allocate_tensors(self):
+        """Do nothing."""
+
+    def get_signature_list(self):
+        """Return none."""
+        return {}
+
+    def get_input_details(self):
+        """Return two inputs with the names that TensorFlow gives them."""
+        plain = {"shape": np.array([1, 2]), "dtype": np.float32, "quantization": (0.0, 0)}
+        return [{**plain, "name": f"serving_default_{name}:0", "index": index} for index, name in enumerate("ba")]
+
+    def get_output_details(self):
+        """Return one quantized output."""
+        detail = {"shape": np.array([1, 2]), "dtype": np.int8, "quantization": (0.5, -3)}
+        return [{**detail, "name": "StatefulPartitionedCall:0", "index": 7}]
+
+
+def test_a_tflite_file_without_signature_goes_by_its_tensors():
+    """Inputs and outputs are then named as their tensors are, without what the converter put around the names."""
+    model = runner.TFLite(_WithoutSignature, "any", 1)
+    assert [(tensor.name, tensor.key) for tensor in model.inputs] == [("a", 1), ("b", 0)]
+    assert [tensor.plain() for tensor in model.outputs] == [
+        {"name": "StatefulPartitionedCall", "shape": [1, 2], "dtype": "int8", "scale": 0.5, "zero_point": -3}
+    ]
+
+
+class _Slow:
+    """A model whose inference takes a while; it counts the samples that it got."""
+
+    def __init__(self, seconds):
+        self.seconds, self.seen = seconds, []
+
+    def run(self, arrays):
+        """Take the time."""
+        self.seen.append(arrays)
+        time.sleep(self.seconds)
+
+
+def test_measuring_a_slow_model_ends_in_time():
+    """At its time limit measuring stops with the few samples that it has, at least one."""
+    for max_time_s in (0.2, 0.0):
+        started = time.perf_counter()
+        _, latencies = runner.measure(_Slow(0.02), ["a"], 0.05, 1000, 0.1, 5000, max_time_s)
+        assert 1 <= len(latencies) <= 11 and time.perf_counter() - started < 5
+        assert min(latencies) >= 20
+
+
+def test_measuring_takes_varied_samples_until_runs_and_time_are_enough():
+    """Each sample has its turn, and both the fewest runs and the shortest time are kept."""
+    model = _Slow(0.0)
+    warmup_runs, latencies = runner.measure(model, ["a", "b", "c"], 0.0, 30, 0.0, 5000, 30.0)
+    assert warmup_runs == 5 and len(latencies) == 30
+    assert model.seen[5:] == ["a", "b", "c"] * 10
+    assert len(runner.measure(_Slow(0.001), ["a"], 0.0, 1, 0.1, 5000, 30.0)[1]) > 10
+    assert len(runner.measure(_Slow(0.0), ["a"], 0.0, 100, 10.0, 40, 30.0)[1]) == 40
+
+
+def test_a_format_that_a_runtime_does_not_take_is_a_reason(artifacts, inputs):
+    """A file of another format is not even tried."""
+    run = run_artifact(artifacts["onnx", "float32"], "litert", inputs)
+    assert not run.ok and run.ending == ""
+    assert run.reason == "expected a file that LiteRT takes (.tflite), got float32.onnx"
+
+
+def test_what_the_caller_gets_wrong_is_an_input_error(tmp_path):
+    """An unknown runtime and no threads at all are errors of the call, not of the artifact."""
+    with pytest.raises(InputError, match="Did you mean 'litert'"):
+        run_artifact(tmp_path / "any.tflite", "litertt", {})
+    with pytest.raises(InputError, match="at least one thread. Got: 0"):
+        run_artifact(tmp_path / "any.tflite", "litert", {}, threads=0)
+
+
+def test_inputs_that_cannot_be_written_are_a_reason(tmp_path):
+    """An array of Python objects is a failed run with its reason."""
+    run = run_artifact(tmp_path / "any.tflite", "litert", {"x": np.array([object()])})
+    assert not run.ok and "the inputs could not be written" in run.reason
+
+
 def test_a_runtime_that_is_not_installed_says_what_to_install(artifacts, inputs, monkeypatch):
     """Without its distribution a runtime is a failed run that names the package."""
     monkeypatch.setattr("edgewright.runtimes._runtime.metadata.version", _not_found)
-    run = run_artifact(artifacts["tflite", "float32"].path, "tflite_runtime", inputs)
+    run = run_artifact(artifacts["tflite", "float32"], "tflite_runtime", inputs)
     assert not run.ok and "pip install tflite-runtime" in run.reason
 
 
@@ -186,7 +426,15 @@ def _not_found(name):
         ("import time; time.sleep(60)", "time limit of 2 s"),
         ("x = []\nwhile True: x.append(bytearray(b'x') * (8 * 1024**2))", "memory limit of 0.2 GiB"),
         ("print('nonsense')", "gave no answer"),
+        ("print('[]')", "gave no answer"),
         ("print('{\"ok\": true}')", "left no outputs"),
+        (
+            "import sys; open(sys.argv[sys.argv.index('--outputs') + 1], 'wb').write(b'PK\\x03\\x04 nonsense')\n"
+            "print('{\"ok\": true}')",
+            "left no outputs",
+        ),
+        ("import sys; print('{\"ok\": true}'); sys.exit(1)", "exit 1"),
+        ("import sys; print('usage', file=sys.stderr); sys.exit(2)", "exit 2: usage"),
     ],
 )
 def test_a_runner_that_dies_is_a_reason(body, reason, inputs, tmp_path, monkeypatch):
@@ -194,10 +442,23 @@ def test_a_runner_that_dies_is_a_reason(body, reason, inputs, tmp_path, monkeypa
     program = tmp_path / "runner.py"
     program.write_text(body)
     monkeypatch.setattr(client, "RUNNER", program)
-    run = run_artifact(tmp_path / "any", "litert", inputs, time_limit_s=2, memory_limit_bytes=256 * 1024**2)
+    run = run_artifact(tmp_path / "any.tflite", "litert", inputs, time_limit_s=2, memory_limit_bytes=256 * 1024**2)
     assert not run.ok and reason in run.reason
 
 
+def test_an_answer_without_latencies_is_a_reason(inputs, tmp_path, monkeypatch):
+    """Where latencies were asked for, an answer that has none is a failed run."""
+    program = tmp_path / "runner.py"
+    program.write_text(
+        "import sys, numpy\nnumpy.savez(sys.argv[sys.argv.index('--outputs') + 1], y=1)\nprint('{\"ok\": true}')"
+    )
+    monkeypatch.setattr(client, "RUNNER", program)
+    assert run_artifact(tmp_path / "any.tflite", "litert", inputs).ok
+    run = run_artifact(tmp_path / "any.tflite", "litert", inputs, measure=True)
+    assert not run.ok and "no measurement" in run.reason and run.measurement is None
+
+
+@settings(deadline=None)  # other work may hold a core
 @given(
     st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20),
     st.floats(1e-3, 10),
@@ -216,6 +477,7 @@ def test_quantization_is_exact_to_half_a_step(values, scale, zero_point, dtype):
     np.testing.assert_allclose(back, wanted, atol=scale / 2 + 1e-3 * scale + 1e-6 * np.abs(wanted).max() + 1e-9)
 
 
+@settings(deadline=None)  # other work may hold a core
 @given(st.lists(st.integers(-128, 127), min_size=1, max_size=20), st.floats(1e-3, 10), st.integers(-128, 127))
 def test_stored_integers_survive_a_round_trip(stored, scale, zero_point):
     """Dequantized and quantized again, every int8 value is itself."""
@@ -233,3 +495,15 @@ def test_a_percentile_is_withheld_without_enough_samples(percent, needed):
     assert measurement(needed - 1).percentile_ms(percent) is None
     assert measurement(needed).percentile_ms(percent) == pytest.approx(1 + percent / 100)
     assert measurement(10).latency() is None
+    assert (measurement(63).p90_ms, measurement(661).p99_ms) == (None, None)
+    assert measurement(662).p50_ms < measurement(662).p90_ms < measurement(662).p99_ms
+
+
+def test_the_interval_of_the_median_is_the_same_every_time():
+    """The bootstrap is seeded: one measurement has one interval, and it holds the median."""
+    samples = tuple(np.random.default_rng(3).lognormal(size=200))
+    measurement = Measurement(samples, 1, 1, 5, 1, "litert", "2", None)
+    first, second = measurement.latency(), measurement.latency()
+    assert first == second and first.low < first.value < first.high
+    assert first.value == np.median(samples) and "200 runs" in first.basis and "1 thread," in first.basis
+    assert measurement.coefficient_of_variation == pytest.approx(np.std(samples) / np.mean(samples))

@@ -33,14 +33,19 @@ OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
     **{f"nn.{op}": (op, _FEATURES) for op in ("relu", "relu6", "silu", "elu", "selu", "softplus")},
     "nn.gelu": ("gelu", {"features": "x", "approximate": "approximate"}),
     "nn.leaky_relu": ("leaky_relu", {"features": "x", "alpha": "negative_slope"}),
+    "math.softplus": ("softplus", _FEATURES),
     "nn.sigmoid": ("sigmoid", _UNARY),
     "nn.softmax": ("softmax", {"logits": "x", "axis": "axis"}),
     "nn.tanh": ("tanh", _UNARY),
+    "cast": ("cast", {"x": "x", "dtype": "dtype"}),
     "clip_by_value": ("clip", {"t": "x", "clip_value_min": "x_min", "clip_value_max": "x_max"}),
     "concat": ("concatenate", {"values": "xs", "axis": "axis"}),
     "expand_dims": ("expand_dims", {"input": "x", "axis": "axis"}),
     "linalg.matmul": ("matmul", {"a": "x1", "b": "x2"}),
     "reshape": ("reshape", {"tensor": "x", "shape": "newshape"}),
+    # tf_keras writes tf.squeeze and tf.transpose under the names that they had in TensorFlow 1.
+    "compat.v1.squeeze": ("squeeze", {"input": "x", "axis": "axis"}),
+    "compat.v1.transpose": ("transpose", {"a": "x", "perm": "axes"}),
     "squeeze": ("squeeze", {"input": "x", "axis": "axis"}),
     "stack": ("stack", {"values": "x", "axis": "axis"}),
     "transpose": ("transpose", {"a": "x", "perm": "axes"}),
@@ -249,7 +254,10 @@ def _operation(old: Any, arguments: Any, named: dict[str, Any]) -> Any:
     given = {**dict(zip(names, arguments, strict=False)), **named}
     given = {name: value for name, value in given.items() if value is not None and name != "name"}
     surplus = {name: value for name, value in given.items() if name not in names and value is not False}
-    if not operation or len(arguments) > len(names) or surplus:
+    # What follows in a call by position is TensorFlow's name for the result, or a setting that is off.
+    rest = [value for value in arguments[len(names) :] if value is not None and value is not False]
+    surplus |= {str(value): value for value in rest if not isinstance(value, str)}
+    if not operation or surplus:
         raise InputError(
             f"Expected an operation that can be carried over to Keras 3. Got: tf.{symbol} in layer {old.name!r} "
             f"with {surplus or 'its arguments'}."
@@ -258,6 +266,8 @@ def _operation(old: Any, arguments: Any, named: dict[str, Any]) -> Any:
     if operation == "getitem":
         return values["x"][_key(values["key"])]
     plain = {name: value.numpy() if tf.is_tensor(value) else value for name, value in values.items()}
+    if operation == "cast":
+        plain["dtype"] = tf.as_dtype(plain["dtype"]).name
     if operation == "reshape":
         plain["newshape"] = tuple(int(size) for size in plain["newshape"])
     return getattr(keras.ops, operation)(**plain)

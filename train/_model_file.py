@@ -142,7 +142,9 @@ def _scan_zip(path: Path, allowed: Allowed) -> str:
         what = "an archive of arrays" if any(name.endswith(".npy") for name in members) else "a zip archive"
         raise InputError(f"Expected {_WHAT}. Got: {path}, {what} without config.json; it holds {sorted(members)[:5]}.")
     config, metadata = _zip_config(path)
-    scan_config(config, allowed, str(path))
+    # What it was compiled with is never read (compile=False): a loss of the user's own is no obstacle.
+    architecture = {key: value for key, value in config.items() if key != "compile_config"}
+    scan_config(architecture, allowed, str(path))
     version = str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
     if path.suffix != ".keras":
         raise InputError(f"Expected the suffix .keras for a Keras file. Got: {path}. Rename it.")
@@ -163,6 +165,8 @@ def _zip_config(path: Path) -> tuple[Any, Any]:
                     found.append(_json(file.read(_MAX_CONFIG_BYTES), name, path))
             except (zipfile.BadZipFile, OSError, EOFError) as error:
                 raise InputError(f"Expected a .keras file. Got: {path}, whose {name} is damaged ({error}).") from error
+    if not isinstance(found[0], dict):
+        raise InputError(f"Expected an object in config.json of {path}. Got: {type(found[0]).__name__}.")
     return found[0], found[1]
 
 

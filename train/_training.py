@@ -76,8 +76,12 @@ def outputs_of(model: "keras.Model", data: Dataset, batch_size: int = 256) -> di
     """Return the model's outputs for every sample, ``[samples, ...]`` by output name."""
     import keras
 
-    outputs = model.predict(as_inputs(model, data.inputs), batch_size=batch_size, verbose=0)
-    return dict(zip(output_names(model), map(np.asarray, keras.tree.flatten(outputs)), strict=True))
+    batches = []
+    for start in range(0, len(data), batch_size):
+        inputs = {name: array[start : start + batch_size] for name, array in data.inputs.items()}
+        batches.append(keras.tree.flatten(model(as_inputs(model, inputs), training=False)))
+    arrays = [np.concatenate([np.asarray(array) for array in parts]) for parts in zip(*batches, strict=True)]
+    return dict(zip(output_names(model), arrays, strict=True))
 
 
 def as_inputs(model: "keras.Model", inputs: Arrays) -> Any:
