@@ -28,6 +28,8 @@ class Compressed:
         recipe: what was done.
         report: for each variable what was applied, or why it was skipped.
         seed: of everything random.
+        notes: what was converted when the model's file was loaded, a sentence each.
+        self_contained: whether the model can be saved as a .keras file; not when it is the graph of a SavedModel.
     """
 
     model: "keras.Model"
@@ -36,6 +38,8 @@ class Compressed:
     recipe: Recipe
     report: tuple[VariableReport, ...]
     seed: int
+    notes: tuple[str, ...] = ()
+    self_contained: bool = True
 
     @property
     def precisions(self) -> tuple[str, ...]:

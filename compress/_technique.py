@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pydantic
 
+from ..errors import InputError
 from ..plugins import Plugins
 from ..train import Task
 from ..train._training import OnEpoch
@@ -59,12 +60,22 @@ class Work:
     on_epoch: OnEpoch | None = None
 
     def own_copy(self) -> "Work":
-        """Return the work with a model that may be changed: a copy, unless it is one already."""
+        """Return the work with a model that may be changed: a copy, unless it is one already.
+
+        Raises:
+            InputError: Keras cannot rebuild the model's layers.
+        """
         import keras
 
         if self.model is not self.original:
             return self
-        copy = keras.models.clone_model(self.original)
+        try:
+            copy = keras.models.clone_model(self.original)
+        except (ValueError, TypeError, NotImplementedError) as error:
+            raise InputError(
+                f"Expected a model whose layers Keras can copy, to change its weights. Got: {self.original.name}: "
+                f"{str(error).strip().splitlines()[0]} Use a recipe that only quantizes, such as int8."
+            ) from error
         copy.set_weights(self.original.get_weights())
         return replace(self, model=copy)
 

@@ -61,13 +61,17 @@ def compress(
     """
     report = part(on_progress, 0, 1)
     recipe = load_recipe(recipe)
+    notes: tuple[str, ...] = ()
+    self_contained = True
     if isinstance(model, str | Path):
         report(Event("load", (str(model),)))
-        model = load_model(Path(model), allow).model
+        loaded = load_model(Path(model), allow)
+        model, notes, self_contained = loaded.model, loaded.notes, loaded.self_contained
     task = task_of(data, model)
-    return apply_recipe(
+    compressed = apply_recipe(
         model, task, recipe, seed, lambda step, done, total: report(Event(step, (model.name,), done / max(total, 1)))
     )
+    return replace(compressed, notes=notes, self_contained=self_contained)
 
 
 def export(
@@ -111,6 +115,7 @@ def validate(
     max_size_bytes: int | None = None,
     max_drop: float | None = None,
     measure: bool = True,
+    allow: Sequence[str] = (),
     on_progress: OnProgress | None = None,
 ) -> Report:
     """Judge each artifact of a bundle against each device.
@@ -123,6 +128,7 @@ def validate(
         max_latency_ms, max_size_bytes: what is asked for; each device's own default where None.
         max_drop: how much of the metric may be lost, in points, or in percent of a metric that is no share; likewise.
         measure: measure latencies on this host.
+        allow: classes that the bundle's Keras model may hold although they run code; needed only with data.
         on_progress: told what is being done.
 
     Returns:
@@ -136,7 +142,7 @@ def validate(
         bundle = load_bundle(Path(bundle))
     profiles = [_devices.get(name) for name in (devices or _devices.names())]
     if data is not None:
-        reference = _bundled_reference(bundle, data)
+        reference = _bundled_reference(bundle, data, allow)
         checks = check_all(bundle.artifacts, reference, measure, report)
     else:
         checks = tuple(read_check(document) for document in bundle.manifest["evidence"]["checks"])
@@ -197,8 +203,8 @@ def _measured(bundle: Bundle, checks: tuple[Check, ...], on_progress: OnProgress
     return tuple(merged)
 
 
-def _bundled_reference(bundle: Bundle, data: DataLike) -> Reference:
-    model = bundled_model(bundle)
+def _bundled_reference(bundle: Bundle, data: DataLike, allow: Sequence[str]) -> Reference:
+    model = bundled_model(bundle, allow)
     task = task_of(data, model)
     outputs = outputs_of(model, task.test)
     return Reference(task.test, task.metric, outputs, outputs)

@@ -5,7 +5,7 @@ import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from importlib import metadata
@@ -22,6 +22,7 @@ from .export._bundle import artifact_at, bundle_manifest, files_of, plain_artifa
 from .files import MANIFEST, new_folder, write_json
 from .progress import Event, OnProgress, part
 from .stages import Stages, digest
+from .train._model_file import load_model
 from .train._training import outputs_of
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def make_bundle(
         if not artifacts:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
             raise GateFailed(f"Expected an artifact of {compressed.model.name} that runs. Got: none. {reasons}")
-        _write_model(compressed.model, folder, failures)
+        _write_model(compressed, folder, failures)
         _write_golden(reference, folder)
         (folder / "recipe.toml").write_text(compressed.recipe.to_toml(), encoding="utf-8")
         facts = _facts(compressed, reference, checks, failures, conversions)
@@ -90,18 +91,15 @@ def reference_of(compressed: Compressed) -> Reference:
     return Reference(test, compressed.task.metric, original, outputs)
 
 
-def bundled_model(bundle: Bundle) -> "keras.Model":
+def bundled_model(bundle: Bundle, allow: Sequence[str] = ()) -> "keras.Model":
     """Return the compressed Keras model that lies in a bundle.
 
     Raises:
-        InputError: it could not be saved when the bundle was made.
+        InputError: it could not be saved when the bundle was made, or holds what ``allow`` does not name.
     """
-    import keras
-
     if not (bundle.path / MODEL).exists():
         raise InputError(f"Expected {MODEL} in {bundle.path}, to compare with. Got: none.")
-    model: keras.Model = keras.saving.load_model(bundle.path / MODEL, compile=False)
-    return model
+    return load_model(bundle.path / MODEL, allow).model
 
 
 def _save_calibration(compressed: Compressed, path: Path) -> Path | None:
@@ -184,9 +182,12 @@ def _right_ones(
     return tuple(right), failures
 
 
-def _write_model(model: "keras.Model", folder: Path, failures: dict[str, str]) -> None:
+def _write_model(compressed: Compressed, folder: Path, failures: dict[str, str]) -> None:
+    if not compressed.self_contained:
+        failures[MODEL] = "the model is the graph of a SavedModel, which stays where it is"
+        return
     try:
-        model.save(folder / MODEL)
+        compressed.model.save(folder / MODEL)
     except (ValueError, TypeError, RuntimeError) as error:
         (folder / MODEL).unlink(missing_ok=True)
         failures[MODEL] = f"Keras could not save the model: {error}"
@@ -208,6 +209,7 @@ def _facts(
     metric = compressed.task.metric
     return {
         "model": compressed.model.name,
+        "notes": list(compressed.notes),
         "seed": compressed.seed,
         "recipe": {**compressed.recipe.resolved(), "sha256": compressed.recipe.sha256},
         "variables": [asdict(variable) for variable in compressed.report],

@@ -17,7 +17,7 @@ import psutil
 GIB = 1024**3
 # What a child may not inherit: importing TF-MOT sets it, and it would turn a child's Keras 3 into Keras 2.
 _NOT_INHERITED = ("TF_USE_LEGACY_KERAS",)
-_POLL_S = 0.02
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Child:
         ending: "ok", "exit 3", "killed by SIGSEGV", "time limit of 60 s" or "memory limit of 2.0 GiB".
         stdout, stderr: what it printed, the last 64 KiB of stderr.
         wall_s: seconds it ran.
-        peak_memory_bytes: largest resident set seen of it and its children, polled every 20 ms.
+        peak_memory_bytes: largest resident set seen of it and its children, polled every 50 ms.
     """
 
     ending: str
@@ -58,7 +58,8 @@ def run_child(
 ) -> Child:
     """Run a command to its end or to its limits and say how it ended.
 
-    It gets a session of its own, so that its own children die with it, and no standard input.
+    It gets a session of its own, so that its own children die with it (but for one that starts a session itself), and
+    no standard input.
 
     Args:
         command: the program and its arguments.
@@ -119,7 +120,8 @@ def _ending(returncode: int) -> str:
     if returncode == 0:
         return "ok"
     if returncode < 0:
-        return f"killed by {signal.Signals(-returncode).name}"
+        number = -returncode
+        return f"killed by {signal.Signals(number).name if number in set(signal.Signals) else f'signal {number}'}"
     return f"exit {returncode}"
 
 

@@ -90,6 +90,7 @@ def validate(
     max_size_bytes: Annotated[int | None, typer.Option(help="Instead of the device's default budget.")] = None,
     max_drop: Annotated[float | None, typer.Option(help="Points of the metric that may be lost.")] = None,
     measure: Annotated[bool, typer.Option(help="Measure latencies on this host.")] = True,
+    allow: Allow = None,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -109,6 +110,7 @@ def validate(
                 max_size_bytes=max_size_bytes,
                 max_drop=max_drop,
                 measure=measure,
+                allow=tuple(allow or ()),
                 on_progress=on_progress,
             )
         return report.plain(), report.exit_code, table(report)
@@ -203,6 +205,7 @@ def _print(text: Any) -> None:
 
 def _bundle_text(bundle: Any) -> str:
     lines = [f"{bundle.path}: {len(bundle.artifacts)} artifacts of {bundle.manifest['model']}"]
+    lines += [f"  note: {note}" for note in bundle.manifest["notes"]]
     evidence = bundle.manifest["evidence"]
     unit = evidence["metric"]["unit"] if evidence["metric"] else ""
     for check in evidence["checks"]:

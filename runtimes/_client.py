@@ -227,7 +227,7 @@ def _measurement(answer: dict[str, Any], version: str, conditions: dict[str, Any
         runtime=answer["runtime"],
         runtime_version=version,
         peak_memory_bytes=answer["peak_memory_bytes"],
-        conditions=conditions,
+        conditions={**conditions, "settings": answer.get("settings", {})},
     )
 
 

@@ -140,7 +140,7 @@ class OpenVino(object):
     """OpenVINO on the CPU, computing in float32 where the model does (bfloat16 is its default where the CPU has it)."""
 
     def __init__(self, module, artifact, threads):
-        settings = {
+        self.settings = settings = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY",
@@ -330,6 +330,7 @@ def run(options, answer):
     before = time.perf_counter()
     model = LOADERS[options.runtime][1](options.artifact, options.threads)
     answer["load_ms"] = (time.perf_counter() - before) * 1e3
+    answer["settings"] = getattr(model, "settings", {})
     answer["inputs"] = [tensor.plain() for tensor in model.inputs]
     answer["outputs"] = [tensor.plain() for tensor in model.outputs]
 

@@ -170,6 +170,35 @@ def test_an_artifact_that_computes_something_else_is_not_handed_over(tmp_path):
     assert len(handed_over) + len(made.manifest["failures"]) == 2
 
 
+def test_a_saved_model_is_quantized_and_exported(folder, tmp_path):
+    """The graph of a SavedModel becomes int8 artifacts; the bundle says that its Keras model is not in it."""
+    keras.saving.load_model(folder / "mine.keras").export(tmp_path / "exported", verbose=False)
+    compressed = edgewright.compress(tmp_path / "exported", folder / "labelled.npz", "int8")
+    made = edgewright.export(compressed, tmp_path / "bundle", ["tflite"])
+    assert [artifact.name for artifact in made.artifacts] == ["tflite float32", "tflite int8"]
+    assert made.manifest["notes"] and set(made.manifest["failures"]) == {"model.keras"}
+    assert all(run["ok"] for run in made.manifest["evidence"]["checks"])
+    with pytest.raises(InputError, match="kernel|copy"):
+        edgewright.compress(tmp_path / "exported", folder / "labelled.npz", "sparse-90-int8")
+
+
+def test_a_file_of_keras_2_is_compressed(tmp_path):
+    """A Keras 2 file that Keras 3 refuses goes all the way, with a note of how it came over."""
+    import tf_keras
+
+    image = tf_keras.Input((8, 8, 2), name="image")
+    y = tf_keras.layers.DepthwiseConv2D(3, padding="same", activation="relu")(image)
+    y = tf_keras.layers.Dense(3, activation="softmax", name="out")(tf_keras.layers.Flatten()(y))
+    tf_keras.Model(image, y, name="old").save(tmp_path / "old.h5")
+    data = {"image": np.random.default_rng(0).uniform(size=(60, 8, 8, 2)).astype("float32")}
+    compressed = edgewright.compress(tmp_path / "old.h5", data, "int8")
+    made = edgewright.export(compressed, tmp_path / "bundle", ["tflite"])
+    assert any("Keras 2" in note for note in made.manifest["notes"])
+    assert all(run["ok"] for run in made.manifest["evidence"]["checks"])
+    report = edgewright.validate(made, data, ["coral-dev-board"], measure=False)
+    assert {row.verdict.status for row in report.rows} <= {"pass", "inconclusive"}
+
+
 def test_a_wrong_output_fails_the_check(bundle):
     """Compared with other outputs than its own model's, an artifact fails, with the agreement as the reason."""
     opened = load_bundle(bundle[0])
