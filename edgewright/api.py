@@ -69,7 +69,11 @@ def compress(
         model, notes, self_contained = loaded.model, loaded.notes, loaded.self_contained
     task = task_of(data, model)
     compressed = apply_recipe(
-        model, task, recipe, seed, lambda step, done, total: report(Event(step, (model.name,), done / max(total, 1)))
+        model,
+        task,
+        recipe,
+        seed,
+        lambda step, done, total: report(Event(step, (model.name, f"epoch {done}"), done / max(total, 1))),
     )
     return replace(compressed, notes=notes, self_contained=self_contained)
 

@@ -66,7 +66,7 @@ def compress(
         from .files import check_output_folder
 
         check_output_folder(out)
-        _hush_tensorflow()
+        _import_tensorflow()
         from . import api
         from .progress import part
 
@@ -97,9 +97,11 @@ def validate(
     """Judge each artifact of BUNDLE against each device; the exit code is the verdict."""
 
     def work() -> tuple[dict[str, Any], int, Any]:
-        _hush_tensorflow()
         from . import api
         from .report import table
+
+        if data is not None:
+            _import_tensorflow()
 
         with shown(quiet) as on_progress:
             report = api.validate(
@@ -129,7 +131,7 @@ def run(
     """Run the main job: the embedded defaults, trained on real data, all the way to verdicts for every device."""
 
     def work() -> tuple[dict[str, Any], int, Any]:
-        _hush_tensorflow()
+        _import_tensorflow()
         from .main_job import run as run_main_job
         from .report import table
 
@@ -232,10 +234,20 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _hush_tensorflow() -> None:
-    """TensorFlow greets on stderr; unless the user asked for it, only its errors are shown."""
+def _import_tensorflow() -> None:
+    """Import TensorFlow without its greetings: it writes them to stderr before any of its settings are read."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow
+
+        tensorflow.constant(0)
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from .checks import Check
+from .checks import Check, read_check
 from .devices import Budget, Evidence, Profile, Status, Verdict, judge
 from .export import Artifact, Bundle
 from .figures import Figure
@@ -163,52 +163,97 @@ def _plain_row(row: Row) -> dict[str, Any]:
 
 
 def table(report: Report) -> "RenderableType":
-    """Return the report as a table for people: rows, then why rows do not pass, then what to deploy where."""
+    """Return the report for people: what ran on this host, what follows for each device, and why if it is no pass.
+
+    Figures of this host and of devices stand in tables of their own, so that none is taken for another.
+    """
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    rows = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("model", "artifact", "device", "accuracy", "lost", "size", "gzip"):
-        rows.add_column(heading, justify="right" if heading in ("accuracy", "lost", "size", "gzip") else "left")
-    rows.add_column("latency there", justify="right")
-    rows.add_column("90 % interval")
-    rows.add_column("how")
-    rows.add_column("p50 here", justify="right")
-    rows.add_column("verdict")
     notes: dict[str, list[str]] = {}
     for row in report.rows:
-        rows.add_row(*_cells(row, report.models[row.model]), style=None)
         for reason in row.verdict.reasons if row.verdict.status != Status.PASS else ():
             notes.setdefault(f"{row.verdict.status}: {reason}", []).append(f"{row.model} {_name(row)} on {row.device}")
-    lines = [_deploy_line(report, model, device) for model, device in report._pairs()]
-    parts: list[RenderableType] = [rows]
-    parts += [Text(f"\n{note}\n    {', '.join(where)}") for note, where in notes.items()]
-    parts += [Text("\n" + "\n".join(_model_lines(report))), Text("\n" + "\n".join(lines))]
-    return Group(*parts)
+    why = [f"{note}\n    {', '.join(where)}" for note, where in notes.items()]
+    deploy = [_deploy_line(report, model, device) for model, device in report._pairs()]
+    return Group(
+        Text("Measured here, on this host: every artifact in every runtime that is installed, batch 1, one thread\n"),
+        _host_table(report),
+        Text("\n".join(["", *_model_lines(report), ""])),
+        Text(f"What follows for each device; accuracy and size as measured here\n{_legend(report)}\n"),
+        _device_table(report),
+        Text("\n".join(["", *why, "", *deploy])),
+    )
+
+
+def _table(left: Sequence[str], right: Sequence[str], last: Sequence[str] = ()) -> Any:
+    """Return an empty table with left-aligned, right-aligned and again left-aligned columns."""
+    from rich.table import Table
+
+    made = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in left:
+        made.add_column(heading)
+    for heading in right:
+        made.add_column(heading, justify="right")
+    for heading in last:
+        made.add_column(heading)
+    return made
+
+
+def _host_table(report: Report) -> Any:
+    made = _table(
+        ("model", "artifact", "runtime"), ("samples", "accuracy", "agrees with Keras", "largest diff.", "p50", "p90")
+    )
+    for model, facts in report.models.items():
+        for document in facts["checks"]:
+            run = read_check(document)
+            runtime = f"{run.runtime} {run.runtime_version or ''}{' (referee)' if run.referee else ''}"
+            if run.agreement_keras_percent is None or not run.ok:
+                made.add_row(model, run.artifact, runtime, "-", f"failed: {run.reason[:80]}")
+                continue
+            measured = run.measurement
+            made.add_row(
+                *(model, run.artifact, runtime, str(run.samples), _quality(run, facts)),
+                *(f"{run.agreement_keras_percent:.4g} %", f"{run.max_difference:.2g}"),
+                *(_milliseconds(measured.percentile_ms(percent) if measured else None) for percent in (50, 90)),
+            )
+    return made
 
 
 _STYLES = {Status.PASS: "green", Status.FAIL: "red", Status.INCONCLUSIVE: "yellow", Status.UNSUPPORTED: "dim"}
 
 
-def _cells(row: Row, facts: dict[str, Any]) -> tuple[Any, ...]:
+def _device_table(report: Report) -> Any:
     from rich.text import Text
 
-    latency = row.verdict.latency
-    return (
-        row.model,
-        _name(row),
-        row.device,
-        _quality(row.check, facts),
-        "" if row.check is None or row.check.metric_lost is None else f"{row.check.metric_lost:+.1f}",
-        _kilobytes(row.size_bytes),
-        _kilobytes(row.gzip_bytes),
-        f"{latency.value:.3g} ms" if latency else "-",
-        f"{latency.low:.2g} to {latency.high:.2g}" if latency and latency.low is not None else "",
-        str(latency.how) if latency else "",
-        f"{row.latency_here_ms.value:.3g} ms" if row.latency_here_ms else "-",
-        Text(str(row.verdict.status), style=_STYLES[row.verdict.status]),
+    made = _table(
+        ("model", "artifact", "device"),
+        ("accuracy", "lost", "size", "gzip", "latency there"),
+        ("90 % interval", "how obtained", "verdict"),
     )
+    for row in report.rows:
+        latency = row.verdict.latency
+        lost = row.check.metric_lost if row.check else None
+        made.add_row(
+            *(row.model, _name(row), row.device, _quality(row.check, report.models[row.model])),
+            "" if lost is None else f"{lost:+.1f}",
+            *(
+                _kilobytes(row.size_bytes),
+                _kilobytes(row.gzip_bytes),
+                _milliseconds(latency.value if latency else None),
+            ),
+            f"{latency.low:.2g} to {latency.high:.2g}" if latency and latency.low is not None else "",
+            f"{latency.how}, {row.verdict.unit}" if latency else "",
+            Text(str(row.verdict.status), style=_STYLES[row.verdict.status]),
+        )
+    return made
+
+
+def _legend(report: Report) -> str:
+    """Say which runtime stands in for the devices' own."""
+    stand_ins = {row.format: row.check for row in report.rows if row.check}
+    named = (f"{format} in {run.runtime} {run.runtime_version}" for format, run in stand_ins.items())
+    return f"({', '.join(named)}); latency there is the device's, never this host's."
 
 
 def _quality(made: Check | None, facts: dict[str, Any]) -> str:
@@ -218,6 +263,10 @@ def _quality(made: Check | None, facts: dict[str, Any]) -> str:
     if made.metric is not None and metric:
         return f"{made.metric:.4g} {metric['unit']}".strip()
     return f"agrees {made.agreement_original_percent:.4g} %"
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g} ms"
 
 
 def _model_lines(report: Report) -> list[str]:

@@ -88,7 +88,7 @@ def test_the_table_shows_what_the_report_holds(job):
     text = job[1].stdout
     for device in DEVICES:
         assert f"sparse on {device}: deploy" in text
-    assert "predicted" in text and "p50 here" in text
+    assert "predicted" in text and "Measured here, on this host" in text
     assert "\x1b" not in text
 
 
