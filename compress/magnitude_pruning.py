@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from ..errors import InputError
+from ..train import Schedule
 from ..train._training import fit
 from ._objective import objective
 from ._technique import Parameters, Result, Technique, Work
@@ -120,16 +121,8 @@ def _prune_while_training(work: Work, pruned: list["keras.Variable"], parameters
                     masks[variable.path].assign(_mask(variable.value, sparsity))
             self.step += 1
 
-    fit(
-        mapped,
-        task,
-        parameters.epochs,
-        parameters.batch_size,
-        parameters.learning_rate,
-        work.seed,
-        work.on_epoch,
-        (UpdateMasks(),),
-    )
+    schedule = Schedule(parameters.epochs, parameters.batch_size, parameters.learning_rate)
+    fit(mapped, task, schedule, work.seed, work.on_epoch, callbacks=(UpdateMasks(),))
     for variable in pruned:
         variable.assign(variable.value * masks[variable.path].value)
 

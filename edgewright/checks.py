@@ -38,7 +38,8 @@ class Reference:
 
     def original_metric(self, samples: int | None = None) -> float | None:
         """Return the original model's metric, on the first ``samples`` samples where a number is given."""
-        return _metric(self.metric, self.original, self.data.labels, samples or len(self.data))
+        samples = samples or len(self.data)
+        return _metric(self.metric, self.original, self.data.take(samples).labels, samples)
 
     def compressed_metric(self) -> float | None:
         """Return the compressed Keras model's metric."""
@@ -202,11 +203,14 @@ def _wrong_outputs(outputs: Mapping[str, np.ndarray], expected: Mapping[str, np.
 
 
 def _metric(
-    metric: Metric | None, outputs: Mapping[str, np.ndarray], labels: np.ndarray | None, samples: int
+    metric: Metric | None,
+    outputs: Mapping[str, np.ndarray],
+    labels: np.ndarray | Mapping[str, np.ndarray] | None,
+    samples: int,
 ) -> float | None:
     if metric is None or labels is None:
         return None
-    return metric.of(next(iter(outputs.values()))[:samples], labels[:samples])
+    return metric.measure({name: array[:samples] for name, array in outputs.items()}, labels)
 
 
 def _lost(metric: Metric | None, before: float | None, after: float | None) -> float | None:

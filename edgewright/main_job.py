@@ -70,14 +70,15 @@ def _one(
     import keras
 
     architecture = _train.get(default.architecture)
+    experiment = architecture.default
     stages = Stages(work / default.architecture)
     trained = stages.once(
         "train",
-        [architecture.name, architecture.epochs, architecture.batch_size, architecture.learning_rate, seed, versions()],
+        [architecture.name, repr(experiment.schedules["edge"]), seed, versions()],
         lambda folder: _train_into(folder, default, seed, part(report, 0, 0.15)),
     )
     model = keras.saving.load_model(trained / "model.keras")
-    compressed = compress(model, architecture.task(), default.recipe, seed=seed, on_progress=part(report, 0.15, 0.3))
+    compressed = compress(model, experiment.task(), default.recipe, seed=seed, on_progress=part(report, 0.15, 0.3))
     bundle = export(
         compressed,
         out / architecture.name,
@@ -90,7 +91,7 @@ def _one(
 def _train_into(folder: Path, default: Default, seed: int, report: OnProgress) -> None:
     architecture = _train.get(default.architecture)
     model = train(
-        architecture,
+        architecture.default,
         seed=seed,
         on_epoch=lambda done, total: report(Event("train", (architecture.name, f"epoch {done}"), done / total)),
     )

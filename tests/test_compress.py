@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from edgewright.compress import compress, get, load_recipe, names, parse_recipe, shipped_recipes
 from edgewright.compress.magnitude_pruning import MagnitudePruning, _mask, _schedule
 from edgewright.errors import InputError
-from edgewright.train import ACCURACY, Dataset, Task
+from edgewright.train import ACCURACY, Dataset, Schedule, Task
 from edgewright.train._training import fit, outputs_of
 
 
@@ -179,7 +179,7 @@ def test_moving_statistics_are_updated_during_fine_tuning(pruned):
 def test_without_labels_fine_tuning_imitates_the_original():
     """On unlabelled data the pruned model comes nearer to the original's outputs than without fine-tuning."""
     model = _model()
-    fit(model, _task(), 3, 32, 3e-3, 0)
+    fit(model, _task(), Schedule(3, 32, 3e-3), 0)
     task = _task(labelled=False)
     expected = outputs_of(model, task.test)["classes"]
 

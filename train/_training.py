@@ -1,75 +1,233 @@
-"""Seeded training of an architecture on its task."""
+"""Seeded training that goes on where it was killed, with the same result."""
 
+import json
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._task import Architecture, Arrays, Dataset, Task
+from ..errors import InputError
+from ._task import Arrays, Dataset, Experiment, Schedule, Task
 
 if TYPE_CHECKING:
     import keras
 
 OnEpoch = Callable[[int, int], None]
+CHECKPOINT = "checkpoint.npz"
 
 
 def train(
-    architecture: Architecture, size: str = "edge", seed: int = 0, on_epoch: OnEpoch | None = None
+    experiment: Experiment,
+    size: str = "edge",
+    seed: int = 0,
+    on_epoch: OnEpoch | None = None,
+    folder: Path | None = None,
 ) -> "keras.Model":
-    """Build a model and train it on its task (Adam, cosine decay to zero), the same for the same seed.
+    """Build a model and train it on its task, the same for the same seed.
 
     Args:
-        architecture: what to train.
-        size: one of ``architecture.sizes``.
+        experiment: what to train.
+        size: one of ``experiment.schedules``.
         seed: of the initial weights, the order of the samples and dropout.
         on_epoch: called with (epochs done, epochs in all).
+        folder: where a checkpoint is kept after each epoch; a training that finds one there goes on from it.
+
+    Raises:
+        InputError: the experiment has no such size, or the checkpoint is another training's.
+        FloatingPointError: the loss became NaN or infinite.
     """
-    model = architecture.build(size, seed)
-    task = architecture.task()
-    fit(model, task, architecture.epochs, architecture.batch_size, architecture.learning_rate, seed, on_epoch)
+    if size not in experiment.schedules:
+        raise InputError(f"Expected a size of {experiment.name}: {', '.join(experiment.schedules)}. Got: {size!r}.")
+    schedule = experiment.schedules[size]
+    with devices():
+        model = experiment.build(size, seed)
+    fit(
+        model,
+        experiment.task(),
+        schedule,
+        seed,
+        on_epoch,
+        callbacks=experiment.callbacks(model, steps_of(schedule, len(experiment.task().train)))
+        if experiment.callbacks
+        else (),
+        optimizer=experiment.optimizer,
+        folder=folder,
+    )
     return model
+
+
+def devices() -> AbstractContextManager[Any]:
+    """Return the scope to build a model in: spread over all GPUs and hosts that the environment has.
+
+    With TensorFlow that is ``MultiWorkerMirroredStrategy`` where TF_CONFIG names several workers, and
+    ``MirroredStrategy`` where there are several GPUs; with JAX it is Keras' ``DataParallel``.
+    """
+    import keras
+
+    if keras.backend.backend() == "jax":
+        if len(keras.distribution.list_devices()) > 1:
+            keras.distribution.set_distribution(keras.distribution.DataParallel())
+        return nullcontext()
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if len(json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {}).get("worker", [])) > 1:
+            return tf.distribute.MultiWorkerMirroredStrategy().scope()
+        if len(tf.config.list_logical_devices("GPU")) > 1:
+            return tf.distribute.MirroredStrategy().scope()
+    return nullcontext()
+
+
+def steps_of(schedule: Schedule, samples: int) -> int:
+    """Return how many steps a schedule takes on a training set of so many samples."""
+    return schedule.epochs * math.ceil(min(schedule.samples_per_epoch or samples, samples) / schedule.batch_size)
 
 
 def fit(
     model: "keras.Model",
     task: Task,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
+    schedule: Schedule,
     seed: int,
     on_epoch: OnEpoch | None = None,
-    callbacks: "tuple[keras.callbacks.Callback, ...]" = (),
+    *,
+    callbacks: "Sequence[keras.callbacks.Callback]" = (),
+    optimizer: "Callable[[Any], keras.optimizers.Optimizer] | None" = None,
+    folder: Path | None = None,
 ) -> None:
-    """Train ``model`` in place on ``task.train``.
+    """Train ``model`` in place on ``task.train``; see ``train``.
 
     Raises:
+        InputError: the checkpoint in ``folder`` is another training's.
         FloatingPointError: the loss became NaN or infinite.
     """
     import keras
 
     keras.utils.set_random_seed(seed)
-    data = task.train
-    steps = epochs * math.ceil(len(data) / batch_size)
+    batches = _batches(model, task.train, schedule, seed)
     model.compile(
-        optimizer=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps)),
+        optimizer=(optimizer or _adam(schedule))(_learning_rate(schedule, steps_of(schedule, len(task.train)))),
         loss=task.loss or "mean_squared_error",
     )
+    assert model.optimizer is not None
+    model.optimizer.build(model.trainable_variables)
+    done = _restore(model, folder, schedule, seed) if folder else 0
+    batches.epoch = done
 
-    def report(epoch: int, logs: dict[str, float]) -> None:
+    def begin(epoch: int, logs: Any = None) -> None:
+        _reseed(model, seed, epoch)
+
+    def end(epoch: int, logs: dict[str, float]) -> None:
         if not math.isfinite(logs["loss"]):
             raise FloatingPointError(f"the training loss became {logs['loss']} in epoch {epoch + 1}")
+        if folder:
+            _save(model, folder, schedule, seed, epoch + 1)
         if on_epoch:
-            on_epoch(epoch + 1, epochs)
+            on_epoch(epoch + 1, schedule.epochs)
 
     model.fit(
-        as_inputs(model, data.inputs),
-        data.labels,
-        epochs=epochs,
-        batch_size=batch_size,
+        batches,
+        shuffle=False,  # the batches are shuffled already
+        initial_epoch=done,
+        epochs=schedule.epochs,
         verbose=0,
-        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=report), *callbacks],
+        callbacks=[*callbacks, keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end)],
     )
+
+
+def _learning_rate(schedule: Schedule, steps: int) -> Any:
+    import keras
+
+    warmup = round(schedule.warmup * steps)
+    if not warmup:
+        return keras.optimizers.schedules.CosineDecay(schedule.learning_rate, steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, steps - warmup, warmup_target=schedule.learning_rate, warmup_steps=warmup
+    )
+
+
+def _adam(schedule: Schedule) -> "Callable[[Any], keras.optimizers.Optimizer]":
+    import keras
+
+    if schedule.weight_decay:
+        return lambda rate: keras.optimizers.AdamW(
+            rate, weight_decay=schedule.weight_decay, global_clipnorm=schedule.clip_norm
+        )
+    return lambda rate: keras.optimizers.Adam(rate, global_clipnorm=schedule.clip_norm)
+
+
+def _batches(model: "keras.Model", data: Dataset, schedule: Schedule, seed: int) -> Any:
+    """Return the training set as batches whose order follows from the seed and the epoch alone."""
+    import keras
+
+    per_epoch = min(schedule.samples_per_epoch or len(data), len(data))
+
+    class Batches(keras.utils.PyDataset):
+        """Shuffled batches."""
+
+        epoch = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, int))
+
+        def __len__(self) -> int:
+            return math.ceil(per_epoch / schedule.batch_size)
+
+        def __getitem__(self, place: int) -> Any:
+            if self._order[0] != self.epoch:
+                order = np.random.default_rng((seed, self.epoch)).permutation(len(data))[:per_epoch]
+                self._order = (self.epoch, order)
+            chosen = self._order[1][place * schedule.batch_size : (place + 1) * schedule.batch_size]
+            batch = data.at(chosen)
+            return as_inputs(model, batch.inputs), batch.labels
+
+        def on_epoch_end(self) -> None:
+            self.epoch += 1
+
+    return Batches()
+
+
+def _reseed(model: "keras.Model", seed: int, epoch: int) -> None:
+    """Set every seed generator in the model by the seed and the epoch, so that a resumed epoch draws the same."""
+    draws = np.random.default_rng((seed, epoch, 1))
+    for variable in model.non_trainable_variables:
+        if "seed_generator" in variable.path:
+            variable.assign(draws.integers(0, 2**31, tuple(variable.shape)).astype(str(variable.dtype)))
+
+
+def _state(model: "keras.Model") -> list[Any]:
+    assert model.optimizer is not None
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _save(model: "keras.Model", folder: Path, schedule: Schedule, seed: int, epochs: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {str(place): np.asarray(variable) for place, variable in enumerate(_state(model))}
+    partial = folder / f"{CHECKPOINT}.partial"
+    with open(partial, "wb") as file:
+        np.savez(file, **arrays, epochs=np.array(epochs), made_by=np.array(_identity(model, schedule, seed)))
+    os.replace(partial, folder / CHECKPOINT)
+
+
+def _restore(model: "keras.Model", folder: Path, schedule: Schedule, seed: int) -> int:
+    """Load the checkpoint into the model and its optimizer; return how many epochs it has had."""
+    if not (folder / CHECKPOINT).exists():
+        return 0
+    with np.load(folder / CHECKPOINT, allow_pickle=False) as arrays:
+        expected, received = _identity(model, schedule, seed), str(arrays["made_by"])
+        if expected != received:
+            raise InputError(f"Expected a checkpoint of this training in {folder}: {expected}. Got: {received}.")
+        for place, variable in enumerate(_state(model)):
+            variable.assign(arrays[str(place)])
+        return int(arrays["epochs"])
+
+
+def _identity(model: "keras.Model", schedule: Schedule, seed: int) -> str:
+    return f"{model.name}, {len(_state(model))} variables, seed {seed}, {schedule}"
 
 
 def outputs_of(model: "keras.Model", data: Dataset, batch_size: int = 256) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ._digits import digits
-from ._task import Architecture
+from ._task import Architecture, Experiment, Schedule
 
 if TYPE_CHECKING:
     import keras
@@ -26,6 +26,5 @@ def build(size: str = "edge", seed: int = 0) -> "keras.Model":
     return keras.Model(image, outputs, name="convolutional")
 
 
-ARCHITECTURE = Architecture(
-    name="convolutional", title="Convolutional network", build=build, task=digits, epochs=12, learning_rate=3e-3
-)
+DIGITS = Experiment("digits", "Three convolutions", build, digits, {"edge": Schedule(epochs=12, learning_rate=3e-3)})
+ARCHITECTURE = Architecture("convolutional", "Convolutional network", (DIGITS,))

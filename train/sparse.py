@@ -7,7 +7,7 @@ compress/ makes it sparse.
 from typing import TYPE_CHECKING
 
 from ._digits import digits
-from ._task import Architecture
+from ._task import Architecture, Experiment, Schedule
 
 if TYPE_CHECKING:
     import keras
@@ -25,4 +25,5 @@ def build(size: str = "edge", seed: int = 0) -> "keras.Model":
     return keras.Model(image, keras.layers.Dense(10, activation="softmax", name="probabilities")(x), name="sparse")
 
 
-ARCHITECTURE = Architecture(name="sparse", title="Sparse network (LeNet-300-100)", build=build, task=digits, epochs=12)
+DIGITS = Experiment("digits", "LeNet-300-100", build, digits, {"edge": Schedule(epochs=12)})
+ARCHITECTURE = Architecture("sparse", "Sparse network", (DIGITS,))
