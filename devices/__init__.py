@@ -2,7 +2,7 @@
 
 from ._edgetpu import EdgeTpuMapping, map_operations
 from ._profile import Budget, Profile, Target, Unsupported, get, load_profile, names
-from ._roofline import predict_latency
+from ._roofline import predict_deployable, predict_latency
 from ._verdict import Evidence, Status, Verdict, judge
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "load_profile",
     "map_operations",
     "names",
+    "predict_deployable",
     "predict_latency",
 ]

@@ -1,11 +1,35 @@
 """Predicts the latency of an artifact on a device: overhead, plus arithmetic or memory, whichever takes longer."""
 
 from ..export._artifact import Artifact
+from ..export._deployable import Deployable
 from ..figures import Figure, How
 from ._edgetpu import map_operations
 from ._profile import Profile, Roofline, Target, Unsupported
 
 _MIB = 2**20
+
+
+def predict_deployable(profile: Profile, deployable: Deployable) -> Figure | Unsupported:
+    """Return the predicted latency of one answer, or of one call of its ``host.per``, in ms; see ``predict_latency``.
+
+    It is the sum over the graphs, each as often as it is called; the host code itself is not in it.
+    """
+    figures = []
+    for artifact in deployable.artifacts:
+        figure = predict_latency(profile, artifact)
+        if isinstance(figure, Unsupported):
+            return figure
+        figures.append((deployable.calls_of(artifact), figure))
+    if len(figures) == 1 and figures[0][0] == 1:
+        return figures[0][1]
+    calls = ", ".join(f"{artifact.graph} x {deployable.calls_of(artifact):.4g}" for artifact in deployable.artifacts)
+    return Figure(
+        value=sum(times * figure.value for times, figure in figures),
+        how=How.PREDICTED,
+        low=sum(times * (figure.value if figure.low is None else figure.low) for times, figure in figures),
+        high=sum(times * (figure.value if figure.high is None else figure.high) for times, figure in figures),
+        basis=f"{figures[0][1].basis}; {calls}, without the host code",
+    )
 
 
 def predict_latency(profile: Profile, artifact: Artifact) -> Figure | Unsupported:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..export._artifact import Artifact
+from ..export._deployable import Deployable
 from ..figures import Figure, How
 from ._edgetpu import map_operations
 from ._profile import Budget, Profile, Unsupported
-from ._roofline import predict_latency
+from ._roofline import predict_deployable
 
 _GARBAGE = 0.5
 
@@ -69,12 +69,12 @@ _Finding = tuple[Status, str]
 
 def judge(
     profile: Profile,
-    artifact: Artifact,
+    artifact: Deployable,
     evidence: Evidence,
     budget: Budget | None = None,
     measured: Figure | None = None,
 ) -> Verdict:
-    """Return the verdict on an artifact.
+    """Return the verdict on an artifact, or on the artifacts of several graphs that are deployed together.
 
     Args:
         budget: what it may cost; the profile's own where None.
@@ -84,7 +84,7 @@ def judge(
     if isinstance(target, Unsupported):
         return Verdict(profile.name, artifact.name, Status.UNSUPPORTED, (target.reason,), None, "", "")
     budget = profile.budget if budget is None else budget
-    predicted = predict_latency(profile, artifact)
+    predicted = predict_deployable(profile, artifact)
     on_device = measured is not None and measured.how is How.MEASURED_ON_DEVICE
     latency = measured if on_device else predicted if isinstance(predicted, Figure) else None
     findings = [
@@ -100,7 +100,7 @@ def judge(
     deciding = [sentence for found, sentence in findings if found == status]
     others = [sentence for found, sentence in findings if found != status]
     if target.unit == "edgetpu" and not on_device:
-        others.append(map_operations(artifact).sentence())
+        others += [map_operations(part).sentence() for part in artifact.artifacts]
     if measured is not None and not on_device:
         others.append(f"The latency of {measured.value:.4g} ms, {measured.how}, is not the device's and was not used.")
     reasons = tuple(deciding + others)
@@ -142,7 +142,7 @@ def _judge_metric(evidence: Evidence, budget: Budget) -> list[_Finding]:
     return [(Status.INCONCLUSIVE, f"{sentence}, and {limit}: labels would decide.")]
 
 
-def _judge_size(artifact: Artifact, budget: Budget) -> list[_Finding]:
+def _judge_size(artifact: Deployable, budget: Budget) -> list[_Finding]:
     if budget.size_bytes is None:
         return []
     size, limit = f"{artifact.size_bytes:,} bytes", f"{budget.size_bytes:,} bytes allowed"

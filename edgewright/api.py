@@ -9,19 +9,19 @@ import numpy as np
 
 from . import devices as _devices
 from . import export as _export
-from .bundling import bundled_model, make_bundle
+from .bundling import Deploy, bundled_deployment, make_bundle
 from .checks import Check, Reference, check_all, read_check
 from .compress import Compressed, Recipe, load_recipe
 from .compress import compress as apply_recipe
 from .export import Bundle, load_bundle
 from .files import check_output_folder
+from .hosting import answers_of
 from .progress import Event, OnProgress, part
 from .report import Report, judge_bundle
 from .train import Dataset, Task
-from .train._data_file import check_data, load_data, model_inputs
+from .train._data_file import Input, check_data, load_data, model_inputs
 from .train._inferred_task import infer_task
 from .train._model_file import load_model
-from .train._training import outputs_of
 
 if TYPE_CHECKING:
     import keras
@@ -83,6 +83,7 @@ def export(
     out: str | Path,
     formats: Sequence[str] | None = None,
     *,
+    deploy: Deploy | None = None,
     work: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> Bundle:
@@ -92,6 +93,8 @@ def export(
         compressed: what ``compress`` returned.
         out: the folder to write; nothing appears there before all of it is done.
         formats: names of formats; all when None.
+        deploy: maps a model to its deployment form: graphs, and the host code around them; None where the model itself
+            is what is deployed.
         work: a folder for finished conversions, so that a killed export goes on where it stopped.
         on_progress: told what is being done.
 
@@ -107,7 +110,7 @@ def export(
     formats = tuple(formats) if formats else _export.names()
     for name in formats:
         _export.get(name)
-    return make_bundle(compressed, out, formats, work, part(on_progress, 0, 1))
+    return make_bundle(compressed, out, formats, deploy, work, part(on_progress, 0, 1))
 
 
 def validate(
@@ -147,7 +150,7 @@ def validate(
     profiles = [_devices.get(name) for name in (devices or _devices.names())]
     if data is not None:
         reference = _bundled_reference(bundle, data, allow)
-        checks = check_all(bundle.artifacts, reference, measure, report)
+        checks = check_all(bundle.deployables, reference, measure, report)
     else:
         checks = tuple(read_check(document) for document in bundle.manifest["evidence"]["checks"])
         if measure:
@@ -195,7 +198,7 @@ def _measured(bundle: Bundle, checks: tuple[Check, ...], on_progress: OnProgress
     """
     inputs, outputs = bundle.golden()
     golden = Reference(Dataset(inputs), None, outputs, outputs)
-    new = {(made.artifact, made.runtime): made for made in check_all(bundle.artifacts, golden, True, on_progress)}
+    new = {(made.artifact, made.runtime): made for made in check_all(bundle.deployables, golden, True, on_progress)}
     merged = []
     for old in checks:
         now = new.get((old.artifact, old.runtime))
@@ -208,7 +211,25 @@ def _measured(bundle: Bundle, checks: tuple[Check, ...], on_progress: OnProgress
 
 
 def _bundled_reference(bundle: Bundle, data: DataLike, allow: Sequence[str]) -> Reference:
-    model = bundled_model(bundle, allow)
-    task = task_of(data, model)
-    outputs = outputs_of(model, task.test)
-    return Reference(task.test, task.metric, outputs, outputs)
+    deployment = bundled_deployment(bundle, allow)
+    if deployment.host is None:
+        task = task_of(data, next(iter(deployment.graphs.values())))
+        test, metric = task.test, task.metric
+    else:
+        test, metric = _host_samples(bundle, data), None
+    answers, _ = answers_of(deployment, test)
+    return Reference(test, metric, answers, answers)
+
+
+def _host_samples(bundle: Bundle, data: DataLike) -> Dataset:
+    """Return samples as the bundle's host code takes them; what it takes is known from the golden inputs.
+
+    Labels are left aside: what they are compared by is not in a bundle.
+    """
+    golden, _ = bundle.golden()
+    inputs = {name: Input(array.shape[1:], str(array.dtype)) for name, array in golden.items()}
+    if isinstance(data, Task):
+        data = data.test
+    assert data is not None
+    given = load_data(Path(data), inputs) if isinstance(data, str | Path) else check_data(data, inputs)
+    return Dataset(given.inputs)

@@ -5,7 +5,7 @@ import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from importlib import metadata
@@ -17,19 +17,34 @@ import numpy as np
 from .checks import Check, Reference, check_all
 from .compress import Compressed
 from .errors import GateFailed, InputError
-from .export import Artifact, Bundle, Conversion, Frozen, convert, freeze, load_bundle
-from .export._bundle import artifact_at, bundle_manifest, files_of, plain_artifact, save_golden
-from .files import MANIFEST, new_folder, write_json
+from .export import (
+    Artifact,
+    Bundle,
+    Conversion,
+    Deployable,
+    Frozen,
+    HostCode,
+    convert,
+    deployables,
+    freeze,
+    load_bundle,
+)
+from .export._bundle import HOST, SETTINGS, artifact_at, bundle_manifest, files_of, plain_artifact, save_golden
+from .files import MANIFEST, new_folder, sha256, write_json
+from .hosting import Calls, answers_of, calibration_of
 from .progress import Event, OnProgress, part
 from .stages import Stages, digest
+from .train import Dataset, Deployment, Task
 from .train._model_file import load_model
-from .train._training import outputs_of
 
 if TYPE_CHECKING:
     import keras
 
 GOLDEN_SAMPLES = 16
 MODEL = "model.keras"
+GRAPHS = "graphs"
+
+Deploy = Callable[["keras.Model"], Deployment]
 # Two converters at a time: each is one process of about 0.8 GB that keeps one core busy.
 _CONVERTERS_AT_ONCE = 2
 _VERSIONS_OF = (
@@ -57,96 +72,144 @@ class _Failed(Exception):
 
 
 def make_bundle(
-    compressed: Compressed, out: Path, formats: tuple[str, ...], work: Path | None, report: OnProgress
+    compressed: Compressed,
+    out: Path,
+    formats: tuple[str, ...],
+    deploy: Deploy | None,
+    work: Path | None,
+    report: OnProgress,
 ) -> Bundle:
     """Write the bundle of a compressed model; see ``edgewright.export``."""
+    deployment = _deployment(compressed, compressed.model, deploy)
     with tempfile.TemporaryDirectory(prefix="edgewright-") as temporary, new_folder(out) as folder:
         report(Event("freeze", (compressed.model.name,)))
-        frozen = freeze(compressed.model, Path(temporary) / "frozen")
-        calibration = _save_calibration(compressed, Path(temporary) / "calibration.npz")
+        frozen = {name: freeze(graph, Path(temporary) / "frozen" / name) for name, graph in deployment.graphs.items()}
+        calibration = _save_calibration(compressed, deployment, Path(temporary))
         stages = Stages(work or Path(temporary) / "stages")
-        conversions = _convert_all(compressed, frozen, calibration, formats, stages, part(report, 0, 0.6))
+        conversions = _convert_all(compressed, deployment, frozen, calibration, formats, stages, part(report, 0, 0.6))
         converted = _gather(conversions, folder / "artifacts")
 
-        reference = reference_of(compressed)
-        checks = check_all(converted, reference, measure=False, on_progress=part(report, 0.6, 1))
-        artifacts, failures = _right_ones(converted, checks)
-        failures |= {f"{made.format} {made.precision}": made.reason for made in conversions if not made.artifact}
-        if not artifacts:
+        reference, calls = reference_of(compressed, deployment, deploy)
+        host = _write_host(deployment, folder)
+        tried = deployables(_complete(converted, deployment), host, calls)
+        checks = check_all(tried, reference, measure=False, on_progress=part(report, 0.6, 1))
+        right, failures = _right_ones(tried, checks)
+        failures |= {_conversion_name(made): made.reason for made in conversions if not made.artifact}
+        _remove_others(converted, right)
+        if not right:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
             raise GateFailed(f"Expected an artifact of {compressed.model.name} that runs. Got: none. {reasons}")
-        _write_model(compressed, folder, failures)
+        _write_models(compressed, deployment, folder, failures)
         _write_golden(reference, folder)
         (folder / "recipe.toml").write_text(compressed.recipe.to_toml(), encoding="utf-8")
-        facts = _facts(compressed, reference, checks, failures, conversions)
+        facts = {
+            "deployment": {"graphs": list(deployment.graphs), "host": host is not None, "per": deployment.per}
+            | {"calls": dict(calls)},
+            **_facts(compressed, reference, deployment, checks, failures, conversions),
+        }
+        artifacts = tuple(artifact for deployable in right for artifact in deployable.artifacts)
         write_json(folder / MANIFEST, {**bundle_manifest(artifacts, **facts), "files": files_of(folder)})
     return load_bundle(out)
 
 
-def reference_of(compressed: Compressed) -> Reference:
-    """Return what the artifacts are compared with: both Keras models on the task's test samples."""
-    test = compressed.task.test
-    outputs = outputs_of(compressed.model, test)
-    original = outputs if compressed.model is compressed.original else outputs_of(compressed.original, test)
-    return Reference(test, compressed.task.metric, original, outputs)
+def _deployment(compressed: Compressed, model: "keras.Model", deploy: Deploy | None) -> Deployment:
+    return deploy(model) if deploy else Deployment({"model": model}, compressed.task)
 
 
-def bundled_model(bundle: Bundle, allow: Sequence[str] = ()) -> "keras.Model":
-    """Return the compressed Keras model that lies in a bundle.
+def reference_of(compressed: Compressed, deployment: Deployment, deploy: Deploy | None) -> tuple[Reference, Calls]:
+    """Return what the artifacts are compared with: both models' answers, in Keras, to the task's test samples."""
+    test = deployment.task.test
+    answers, calls = answers_of(deployment, test)
+    original = answers
+    if compressed.model is not compressed.original:
+        original, _ = answers_of(_deployment(compressed, compressed.original, deploy), test)
+    return Reference(test, deployment.task.metric, original, answers), calls
+
+
+def bundled_deployment(bundle: Bundle, allow: Sequence[str] = ()) -> Deployment:
+    """Return the Keras graphs that lie in a bundle with the host code, without samples.
 
     Raises:
-        InputError: it could not be saved when the bundle was made, or holds what ``allow`` does not name.
+        InputError: they could not be saved when the bundle was made, or hold what ``allow`` does not name.
     """
-    if not (bundle.path / MODEL).exists():
-        raise InputError(f"Expected {MODEL} in {bundle.path}, to compare with. Got: none.")
-    return load_model(bundle.path / MODEL, allow).model
+    nothing = Task("", Dataset({}), Dataset({}), None, None)
+    if not bundle.manifest["deployment"]["host"]:
+        return Deployment({"model": _bundled(bundle.path / MODEL, allow)}, nothing)
+    return Deployment(
+        graphs={
+            name: _bundled(bundle.path / GRAPHS / f"{name}.keras", allow)
+            for name in bundle.manifest["deployment"]["graphs"]
+        },
+        task=nothing,
+        host=bundle.path / HOST,
+        settings=json.loads((bundle.path / SETTINGS).read_text(encoding="utf-8")),
+        per=bundle.manifest["deployment"]["per"],
+    )
 
 
-def _save_calibration(compressed: Compressed, path: Path) -> Path | None:
+def _bundled(path: Path, allow: Sequence[str]) -> "keras.Model":
+    if not path.exists():
+        raise InputError(f"Expected {path.name} in {path.parent}, to compare with. Got: none.")
+    return load_model(path, allow).model
+
+
+def _save_calibration(compressed: Compressed, deployment: Deployment, folder: Path) -> dict[str, Path]:
+    """Write the representative dataset of each graph, and return where; nothing when the recipe quantizes nothing."""
     if not compressed.calibration_samples:
-        return None
-    samples = compressed.task.train.take(compressed.calibration_samples)
-    np.savez(path, **samples.inputs)
-    return path
+        return {}
+    paths = {}
+    for name, arrays in calibration_of(deployment, compressed.calibration_samples, compressed.seed).items():
+        paths[name] = folder / f"calibration-{name}.npz"
+        np.savez(paths[name], **arrays)
+    return paths
 
 
 def _convert_all(
     compressed: Compressed,
-    frozen: Frozen,
-    calibration: Path | None,
+    deployment: Deployment,
+    frozen: Mapping[str, Frozen],
+    calibration: Mapping[str, Path],
     formats: tuple[str, ...],
     stages: Stages,
     report: OnProgress,
 ) -> tuple[Conversion, ...]:
-    """Convert to every format and precision, two at a time; a finished conversion is a stage."""
-    jobs = [(name, precision) for name in formats for precision in compressed.precisions]
-    model_key = digest_of(compressed.model)
-    calibration_key = _digest_of_arrays(compressed.task.train.take(compressed.calibration_samples).inputs)
+    """Convert every graph to every format and precision, two at a time; a finished conversion is a stage."""
+    jobs = [
+        (graph, name, precision)
+        for name in formats
+        for precision in compressed.precisions
+        for graph in deployment.graphs
+    ]
+    graph_keys = {name: digest_of(graph) for name, graph in deployment.graphs.items()}
+    calibration_keys = {name: sha256(path) for name, path in calibration.items()}
 
-    def one(format: str, precision: str) -> Conversion:
-        key = [model_key, format, precision, calibration_key if precision != "float32" else "", versions()]
+    def one(graph: str, format: str, precision: str) -> Conversion:
+        calibrated = calibration_keys.get(graph, "") if precision != "float32" else ""
+        key = [graph_keys[graph], graph, format, precision, calibrated, versions()]
 
         def make(folder: Path) -> None:
-            made = convert(frozen, format, precision, folder, calibration)
+            made = convert(frozen[graph], format, precision, folder, calibration.get(graph), graph)
             if made.artifact is None:
                 raise _Failed(made)
             write_json(folder / "conversion.json", {**asdict(made), "artifact": plain_artifact(made.artifact)})
 
         try:
-            place = stages.once(f"convert-{format}-{precision}", key, make)
+            place = stages.once(f"convert-{graph}-{format}-{precision}", key, make)
         except _Failed as failed:
             return failed.conversion
         document = json.loads((place / "conversion.json").read_text(encoding="utf-8"))
         return Conversion(**{**document, "artifact": artifact_at(document["artifact"], place)})
 
-    done: dict[tuple[str, str], Conversion] = {}
+    done: dict[tuple[str, str, str], Conversion] = {}
     report(Event("convert", (compressed.model.name, f"{len(jobs)} artifacts")))
     with ThreadPoolExecutor(_CONVERTERS_AT_ONCE) as pool:
         running = {pool.submit(one, *job): job for job in jobs}
         try:
             for future in as_completed(running):
                 done[running[future]] = future.result()
-                report(Event("converted", (compressed.model.name, *running[future]), len(done) / len(jobs)))
+                graph, *rest = running[future]
+                names = ("" if graph == "model" else graph, *rest)
+                report(Event("converted", (compressed.model.name, *names), len(done) / len(jobs)))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -165,32 +228,68 @@ def _gather(conversions: tuple[Conversion, ...], folder: Path) -> tuple[Artifact
     return tuple(artifacts)
 
 
-def _right_ones(
-    artifacts: tuple[Artifact, ...], checks: tuple[Check, ...]
-) -> tuple[tuple[Artifact, ...], dict[str, str]]:
-    """Part the artifacts that ran in a runtime other than a referee from those that ran in none."""
-    right, failures = [], {}
+def _complete(artifacts: tuple[Artifact, ...], deployment: Deployment) -> tuple[Artifact, ...]:
+    """Return the artifacts of the formats and precisions in which every graph was converted."""
+    graphs: dict[str, set[str]] = {}
     for artifact in artifacts:
-        tried = [made for made in checks if made.artifact == artifact.name and not made.referee]
-        if any(made.ok for made in tried):
-            right.append(artifact)
+        graphs.setdefault(artifact.name, set()).add(artifact.graph)
+    return tuple(artifact for artifact in artifacts if graphs[artifact.name] == set(deployment.graphs))
+
+
+def _right_ones(
+    tried: tuple[Deployable, ...], checks: tuple[Check, ...]
+) -> tuple[tuple[Deployable, ...], dict[str, str]]:
+    """Part what ran in a runtime other than a referee from what ran in none."""
+    right, failures = [], {}
+    for deployable in tried:
+        mine = [made for made in checks if made.artifact == deployable.name and not made.referee]
+        if any(made.ok for made in mine):
+            right.append(deployable)
         else:
-            reasons = "; ".join(f"{made.runtime}: {made.reason}" for made in tried) or "no runtime here runs it"
-            failures[artifact.name] = reasons
-            for path in (artifact.path, *(path for path, _ in artifact.companions)):
-                path.unlink()
+            reasons = "; ".join(f"{made.runtime}: {made.reason}" for made in mine) or "no runtime here runs it"
+            failures[deployable.name] = reasons
     return tuple(right), failures
 
 
-def _write_model(compressed: Compressed, folder: Path, failures: dict[str, str]) -> None:
+def _remove_others(converted: tuple[Artifact, ...], right: tuple[Deployable, ...]) -> None:
+    kept = {artifact.path for deployable in right for artifact in deployable.artifacts}
+    for artifact in converted:
+        if artifact.path not in kept:
+            for path in (artifact.path, *(path for path, _ in artifact.companions)):
+                path.unlink()
+
+
+def _conversion_name(made: Conversion) -> str:
+    graph = "" if made.graph == "model" else f" {made.graph}"
+    return f"{made.format} {made.precision}{graph}"
+
+
+def _write_host(deployment: Deployment, folder: Path) -> HostCode | None:
+    if deployment.host is None:
+        return None
+    shutil.copyfile(deployment.host, folder / HOST)
+    write_json(folder / SETTINGS, dict(deployment.settings))
+    return HostCode(folder / HOST, folder / SETTINGS, deployment.per)
+
+
+def _write_models(compressed: Compressed, deployment: Deployment, folder: Path, failures: dict[str, str]) -> None:
+    """Save the compressed Keras model, and its graphs where they are others."""
     if not compressed.self_contained:
         failures[MODEL] = "the model is the graph of a SavedModel, which stays where it is"
         return
+    _write_model(compressed.model, folder / MODEL, failures)
+    if deployment.host is not None:
+        (folder / GRAPHS).mkdir()
+        for name, graph in deployment.graphs.items():
+            _write_model(graph, folder / GRAPHS / f"{name}.keras", failures)
+
+
+def _write_model(model: "keras.Model", path: Path, failures: dict[str, str]) -> None:
     try:
-        compressed.model.save(folder / MODEL)
+        model.save(path)
     except (ValueError, TypeError, RuntimeError) as error:
-        (folder / MODEL).unlink(missing_ok=True)
-        failures[MODEL] = f"Keras could not save the model: {error}"
+        path.unlink(missing_ok=True)
+        failures[path.name] = f"Keras could not save the model: {error}"
 
 
 def _write_golden(reference: Reference, folder: Path) -> None:
@@ -202,11 +301,12 @@ def _write_golden(reference: Reference, folder: Path) -> None:
 def _facts(
     compressed: Compressed,
     reference: Reference,
+    deployment: Deployment,
     checks: tuple[Check, ...],
     failures: dict[str, str],
     conversions: tuple[Conversion, ...],
 ) -> dict[str, Any]:
-    metric = compressed.task.metric
+    metric = deployment.task.metric
     return {
         "model": compressed.model.name,
         "notes": list(compressed.notes),
@@ -218,14 +318,14 @@ def _facts(
         "failures": failures,
         "conversions": [
             {
-                "artifact": f"{made.format} {made.precision}",
+                "artifact": _conversion_name(made),
                 "wall_s": round(made.wall_s, 2),
                 "peak_memory_bytes": made.peak_memory_bytes,
             }
             for made in conversions
         ],
         "evidence": {
-            "task": compressed.task.name,
+            "task": deployment.task.name,
             "samples": len(reference.data),
             "metric": metric and {"name": metric.name, "unit": metric.unit, "better": metric.better},
             "original_metric": reference.original_metric(),

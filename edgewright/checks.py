@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import runtimes
-from .export import Artifact
+from .export import Deployable
 from .progress import Event, OnProgress
 from .runtimes import Measurement, run_artifact
 from .train import Dataset, Metric
@@ -93,11 +93,11 @@ def read_check(document: dict[str, Any]) -> Check:
     return Check(**{**document, "measurement": measurement})
 
 
-def check(artifact: Artifact, runtime: str, reference: Reference, measure: bool = False) -> Check:
+def check(artifact: Deployable, runtime: str, reference: Reference, measure: bool = False) -> Check:
     """Run ``artifact`` in ``runtime`` on the reference's samples and compare its outputs.
 
     Args:
-        artifact: the file.
+        artifact: all that is deployed together.
         runtime: a runtime's name.
         reference: the samples, and what the outputs should be.
         measure: also measure latencies; referees never are.
@@ -108,7 +108,7 @@ def check(artifact: Artifact, runtime: str, reference: Reference, measure: bool 
         samples = min(samples, max(_REFEREE_FEWEST, int(_REFEREE_MACS / max(artifact.macs, 1))))
     data = reference.data.take(samples)
     run = run_artifact(
-        artifact.path,
+        artifact,
         runtime,
         data.inputs,
         measure=measure and not adapter.referee,
@@ -144,12 +144,14 @@ def check(artifact: Artifact, runtime: str, reference: Reference, measure: bool 
         metric_lost=_lost(reference.metric, before, value),
         agreement_original_percent=_agreement(original, run.outputs),
         agreement_keras_percent=agreement,
-        max_difference=max(float(np.max(np.abs(run.outputs[name] - array))) for name, array in compressed.items()),
+        max_difference=max(
+            float(np.max(np.abs(run.outputs[name].astype(np.float64) - array))) for name, array in compressed.items()
+        ),
     )
 
 
 def check_all(
-    artifacts: tuple[Artifact, ...], reference: Reference, measure: bool, on_progress: OnProgress
+    artifacts: tuple[Deployable, ...], reference: Reference, measure: bool, on_progress: OnProgress
 ) -> tuple[Check, ...]:
     """Check each artifact in each runtime that takes its format, one after the other.
 
@@ -171,12 +173,15 @@ def check_all(
 def agreement_percent(expected: np.ndarray, received: np.ndarray) -> float:
     """Return how far two sets of outputs agree, in percent.
 
+    For integers, such as decoded tokens: the share of samples that are equal throughout.
     For ``[samples, classes]`` with at least two classes: the share of samples whose largest output is the same class.
     For all others: 100 times the coefficient of determination (R squared), below zero when a constant would be nearer.
 
     >>> agreement_percent(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([[0.6, 0.4], [0.7, 0.3]]))
     50.0
     """
+    if expected.dtype.kind in "iub":
+        return float(100 * np.mean([np.array_equal(*pair) for pair in zip(expected, received, strict=True)]))
     if expected.ndim == 2 and expected.shape[1] > 1:
         return float(100 * np.mean(expected.argmax(axis=1) == received.argmax(axis=1)))
     residual = float(np.sum((expected.astype(np.float64) - received) ** 2))

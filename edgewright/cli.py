@@ -145,6 +145,55 @@ def run(
 
 
 @app.command()
+def train(
+    architecture: Annotated[str, typer.Argument(help="See 'edgewright architectures'.")],
+    experiment: Annotated[str | None, typer.Option(help="One of its experiments; by default the first.")] = None,
+    size: Annotated[str, typer.Option(help="edge, or full for a GPU.")] = "edge",
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="The folder to write; below build/train by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished training in --out.")] = False,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train an ARCHITECTURE on its task; a checkpoint is kept after each epoch."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        _import_tensorflow()
+        from .training import train_experiment
+
+        with shown(quiet) as on_progress:
+            trained = train_experiment(
+                architecture, experiment, size, seed, out, resume=resume, on_progress=on_progress
+            )
+        return {"model": str(trained.model), "trained": trained.record}, 0, _trained_text(trained)
+
+    _end("train", json_, work)
+
+
+@app.command()
+def architectures(json_: Json = False) -> None:
+    """List the architectures and their experiments, with what the shipped models reach."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from . import train as folder
+        from .train._checkpoints import record_of, shipped
+
+        lines, found = [], []
+        for name in folder.names():
+            architecture = folder.get(name)
+            lines.append(f"{name}: {architecture.title}")
+            for experiment in architecture.experiments:
+                checkpoint = shipped(name, experiment.name)
+                record = record_of(checkpoint) if checkpoint else None
+                reached = _reached(record["metric"]) if record else "not shipped trained"
+                lines.append(f"    {experiment.name:28} {experiment.title:44} {reached}")
+                found.append({"architecture": name, "experiment": experiment.name, "trained": record})
+        return {"experiments": found}, 0, "\n".join(lines)
+
+    _end("architectures", json_, work)
+
+
+@app.command()
 def recipes(json_: Json = False) -> None:
     """List the recipes that come with edgewright."""
 
@@ -223,6 +272,18 @@ def _bundle_text(bundle: Any) -> str:
         )
     lines += [f"  not exported: {name}: {reason}" for name, reason in bundle.manifest["failures"].items()]
     return "\n".join(lines)
+
+
+def _trained_text(trained: Any) -> str:
+    record = trained.record
+    lines = [f"{trained.model}: {record['parameters']:,} parameters, {record['wall_s']:.0f} s, seed {record['seed']}"]
+    lines += [f"  {_reached(record[kind])} ({kind})" for kind in ("metric", "deployed") if kind in record]
+    lines += [f"  {name}: {value:.4g}" for name, value in record.get("measures", {}).items()]
+    return "\n".join(lines)
+
+
+def _reached(metric: dict[str, Any]) -> str:
+    return f"{metric['name']} {metric['value']:.4g} {metric['unit']}"
 
 
 def _work_folder(out: Path) -> Path:

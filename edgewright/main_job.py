@@ -1,4 +1,4 @@
-"""The main job: the embedded defaults, trained on real data, all the way to verdicts for every device."""
+"""The main job: the embedded defaults, from the shipped checkpoints all the way to verdicts for every device."""
 
 import json
 import shutil
@@ -12,6 +12,7 @@ from .files import MANIFEST, check_output_folder, new_manifest, write_json
 from .progress import Event, OnProgress, part
 from .report import Report, joined
 from .stages import Stages
+from .train._checkpoints import load, shipped
 from .train._training import train
 
 
@@ -35,7 +36,9 @@ def run(
     seed: int = 0,
     on_progress: OnProgress | None = None,
 ) -> Report:
-    """Train, compress, export and validate each default; write a bundle for each and report.json into ``out``.
+    """Compress, export and validate each default; write a bundle for each and report.json into ``out``.
+
+    A default whose trained model does not come with edgewright is trained first.
 
     Killed and started again it goes on after the last finished stage; the stages are removed when all is done.
 
@@ -67,25 +70,30 @@ def run(
 def _one(
     default: Default, out: Path, work: Path, devices: tuple[str, ...] | None, seed: int, report: OnProgress
 ) -> Report:
-    import keras
-
     architecture = _train.get(default.architecture)
     experiment = architecture.default
-    stages = Stages(work / default.architecture)
-    trained = stages.once(
-        "train",
-        [architecture.name, repr(experiment.schedules["edge"]), seed, versions()],
-        lambda folder: _train_into(folder, default, seed, part(report, 0, 0.15)),
-    )
-    model = keras.saving.load_model(trained / "model.keras")
+    stages = Stages(work / architecture.name)
+    model = load(_trained(default, stages, seed, part(report, 0, 0.15)))
     compressed = compress(model, experiment.task(), default.recipe, seed=seed, on_progress=part(report, 0.15, 0.3))
     bundle = export(
         compressed,
         out / architecture.name,
+        deploy=experiment.deploy,
         work=work / architecture.name,
         on_progress=part(report, 0.3, 0.85),
     )
     return validate(bundle, devices=devices, on_progress=part(report, 0.85, 1))
+
+
+def _trained(default: Default, stages: Stages, seed: int, report: OnProgress) -> Path:
+    """Return the file of the trained model: the shipped one, or one that is trained now."""
+    architecture = _train.get(default.architecture)
+    experiment = architecture.default
+    checkpoint = shipped(architecture.name, experiment.name)
+    if checkpoint:
+        return checkpoint
+    key = [architecture.name, experiment.name, repr(experiment.schedules["edge"]), seed, versions()]
+    return stages.once("train", key, lambda folder: _train_into(folder, default, seed, report)) / "model.keras"
 
 
 def _train_into(folder: Path, default: Default, seed: int, report: OnProgress) -> None:

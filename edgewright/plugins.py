@@ -48,7 +48,7 @@ class Plugins(Generic[T]):
         """
         if name not in self.names():
             raise InputError(
-                f"Expected a {self.noun}: one of {', '.join(self.names())}. Got: {name!r}.{nearest(name, self.names())}"
+                f"Expected a known {self.noun}: {', '.join(self.names())}. Got: {name!r}.{nearest(name, self.names())}"
             )
         points = entry_points(group=self.package, name=name)
         module = points[name].load() if name in points.names else importlib.import_module(f"{self.package}.{name}")

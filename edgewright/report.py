@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checks import Check, read_check
 from .devices import Budget, Evidence, Profile, Status, Verdict, judge
-from .export import Artifact, Bundle
+from .export import Bundle, Deployable
 from .figures import Figure
 
 if TYPE_CHECKING:
@@ -113,18 +113,21 @@ def judge_bundle(
     name = str(bundle.manifest["model"])
     rows = [
         _row(name, artifact, checks, profile, Budget(**{**profile.budget.model_dump(), **limits}))
-        for artifact in bundle.artifacts
+        for artifact in bundle.deployables
         for profile in profiles
     ]
     facts = {
         "evidence": {key: value for key, value in bundle.manifest["evidence"].items() if key != "checks"},
         "checks": [made.plain() for made in checks],
-        **{key: bundle.manifest[key] for key in ("recipe", "seed", "failures", "conversions", "versions", "host")},
+        **{
+            key: bundle.manifest[key]
+            for key in ("recipe", "seed", "failures", "deployment", "conversions", "versions", "host")
+        },
     }
     return Report(tuple(rows), {name: facts})
 
 
-def _row(model: str, artifact: Artifact, checks: tuple[Check, ...], profile: Profile, budget: Budget) -> Row:
+def _row(model: str, artifact: Deployable, checks: tuple[Check, ...], profile: Profile, budget: Budget) -> Row:
     mine = [made for made in checks if made.artifact == artifact.name and not made.referee]
     # The first runtime that ran it stands in for the device's; if none did, the first failure tells why.
     stand_in = next((made for made in mine if made.ok), mine[0] if mine else None)
@@ -280,6 +283,9 @@ def _model_lines(report: Report) -> list[str]:
                 f"; {metric['name']} in Keras {evidence['original_metric']:.4g} {metric['unit']} as it came, "
                 f"{evidence['compressed_metric']:.4g} {metric['unit']} compressed"
             )
+        if facts["deployment"]["host"]:
+            per = facts["deployment"]["per"]
+            line += f"; latencies are those of one {f'call of {per}' if per else 'answer'}"
         lines.append(line)
         lines += [f"    not exported: {what}: {why}" for what, why in facts["failures"].items()]
     return lines

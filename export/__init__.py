@@ -4,6 +4,7 @@ from ..plugins import Plugins
 from ._artifact import Artifact, Operation, Tensor
 from ._bundle import Bundle, load_bundle
 from ._convert import Conversion, convert
+from ._deployable import Deployable, HostCode, deployables
 from ._exporter import Exporter, Job
 from ._freeze import Frozen, freeze
 
@@ -15,12 +16,15 @@ __all__ = [
     "Artifact",
     "Bundle",
     "Conversion",
+    "Deployable",
     "Exporter",
     "Frozen",
+    "HostCode",
     "Job",
     "Operation",
     "Tensor",
     "convert",
+    "deployables",
     "freeze",
     "get",
     "load_bundle",

@@ -46,6 +46,7 @@ class Artifact:
         path: the file that a runtime loads.
         format: "tflite", "onnx" or "openvino".
         precision: "float32" or "int8".
+        graph: which graph of the deployment it is; "model" where there is but one.
         inputs, outputs: its signature.
         sha256: of ``path``.
         size_bytes, gzip_bytes: of ``path`` and its companions together.
@@ -67,6 +68,7 @@ class Artifact:
     macs: int = 0
     parameters: int = 0
     operations: tuple[Operation, ...] = field(default=())
+    graph: str = "model"
 
     @property
     def name(self) -> str:

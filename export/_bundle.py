@@ -10,10 +10,12 @@ import numpy as np
 from ..errors import InputError
 from ..files import MANIFEST, is_ours, new_manifest, sha256
 from ._artifact import Artifact, read_operations, read_tensors
+from ._deployable import Deployable, HostCode, deployables
 
 KIND = "bundle"
 SCHEMA = 1
 GOLDEN = "golden.npz"
+HOST, SETTINGS = "host.py", "host.json"
 _INPUT, _OUTPUT = "input/", "output/"
 
 
@@ -30,6 +32,13 @@ class Bundle:
     path: Path
     artifacts: tuple[Artifact, ...]
     manifest: dict[str, Any]
+
+    @property
+    def deployables(self) -> tuple[Deployable, ...]:
+        """The artifacts as they go to a device: those of one format and precision together."""
+        facts = self.manifest["deployment"]
+        host = HostCode(self.path / HOST, self.path / SETTINGS, facts["per"]) if facts["host"] else None
+        return deployables(self.artifacts, host, facts["calls"])
 
     def golden(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return the golden inputs and the Keras model's outputs for them, ``[samples, ...]`` by name."""

@@ -20,6 +20,7 @@ class Conversion:
 
     Attributes:
         format, precision: what was asked for.
+        graph: the graph that was converted.
         artifact: the file; None when it failed.
         reason: why it failed; empty when it did not.
         wall_s: seconds that it took, the child's start included.
@@ -32,6 +33,7 @@ class Conversion:
     reason: str
     wall_s: float
     peak_memory_bytes: int
+    graph: str = "model"
 
 
 def convert(
@@ -40,6 +42,7 @@ def convert(
     precision: str,
     folder: Path,
     calibration: Path | None = None,
+    graph: str = "model",
     time_limit_s: float = TIME_LIMIT_S,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> Conversion:
@@ -51,6 +54,7 @@ def convert(
         precision: one of the exporter's.
         folder: an empty folder for the file.
         calibration: an .npz of representative inputs by name; needed for int8.
+        graph: the name of the graph, which the file gets too.
         time_limit_s, memory_limit_bytes: of the child.
 
     Raises:
@@ -73,7 +77,7 @@ def convert(
         "outputs": [asdict(tensor) for tensor in frozen.outputs],
         "calibration": str(calibration) if calibration else None,
         "folder": str(folder),
-        "stem": f"model.{precision}",
+        "stem": f"{graph}.{precision}",
     }
     job.write_text(json.dumps(document), encoding="utf-8")
     child = run_child(
@@ -85,13 +89,13 @@ def convert(
     artifact, reason = None, "" if child.ok else child.reason()
     if child.ok:
         try:
-            artifact = _read_artifact(folder, format, precision, frozen)
+            artifact = _read_artifact(folder, format, precision, frozen, graph)
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = f"the converter ended without an error but left no usable file: {error}"
-    return Conversion(format, precision, artifact, reason, child.wall_s, child.peak_memory_bytes)
+    return Conversion(format, precision, artifact, reason, child.wall_s, child.peak_memory_bytes, graph)
 
 
-def _read_artifact(folder: Path, format: str, precision: str, frozen: Frozen) -> Artifact:
+def _read_artifact(folder: Path, format: str, precision: str, frozen: Frozen, graph: str) -> Artifact:
     document = json.loads((folder / "exported.json").read_text(encoding="utf-8"))
     path = Path(document["path"])
     companions = tuple(Path(companion) for companion in document["companions"])
@@ -109,4 +113,5 @@ def _read_artifact(folder: Path, format: str, precision: str, frozen: Frozen) ->
         macs=frozen.macs,
         parameters=frozen.parameters,
         operations=read_operations(document["operations"]),
+        graph=graph,
     )

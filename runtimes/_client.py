@@ -14,6 +14,7 @@ import numpy as np
 
 from ..children import GIB, Child, python, run_child
 from ..errors import InputError
+from ..export import Deployable
 from ..export import get as get_exporter
 from ..export import names as format_names
 from ..figures import Figure, How
@@ -104,7 +105,7 @@ class Run:
     """What came of running an artifact.
 
     Attributes:
-        artifact: the file.
+        artifact: the file, or the first of the files.
         runtime, runtime_version: what ran it; the version is None when it is not installed.
         ok, reason: whether all samples ran; why not.
         outputs: ``[samples, ...]`` by output name, dequantized.
@@ -123,7 +124,7 @@ class Run:
 
 
 def run_artifact(
-    artifact: Path,
+    artifact: Path | Deployable,
     runtime: str,
     inputs: Mapping[str, np.ndarray],
     *,
@@ -135,9 +136,9 @@ def run_artifact(
     """Run an artifact on every sample in a child process, and measure it when asked.
 
     Args:
-        artifact: the file.
+        artifact: the file, or all that is deployed together, with the host code around it.
         runtime: a runtime's name.
-        inputs: ``[samples, ...]`` by input name.
+        inputs: ``[samples, ...]`` by the name of the model's, or the host code's, input.
         threads: of the runtime.
         measure: also take latencies.
         time_limit_s, memory_limit_bytes: of the child.
@@ -154,6 +155,8 @@ def run_artifact(
     if threads < 1:
         raise InputError(f"Expected at least one thread. Got: {threads}.")
     version = adapter.version()
+    program = _program(artifact)
+    artifact = artifact.artifacts[0].path if isinstance(artifact, Deployable) else artifact
     refusal = _refusal(adapter, artifact)
     if refusal:
         return Run(artifact, runtime, version, ok=False, reason=refusal)
@@ -165,7 +168,7 @@ def run_artifact(
             save(str(given), inputs)
         except (OSError, ValueError) as error:  # a full disk, an array of objects
             return Run(artifact, runtime, version, ok=False, reason=f"the inputs could not be written: {error}")
-        command = python(RUNNER, "--runtime", runtime, "--artifact", artifact, "--inputs", given, "--outputs", made)
+        command = python(RUNNER, "--runtime", runtime, *program, "--inputs", given, "--outputs", made)
         command += ["--threads", str(threads)]
         if measure:
             command += ["--measure", "--max-time-s", str(min(_MEASURING_S, _MEASURING_SHARE * time_limit_s))]
@@ -192,6 +195,18 @@ def run_artifact(
     if reason:
         return Run(artifact, runtime, version, ok=False, reason=reason, ending=child.ending)
     return Run(artifact, runtime, version, True, outputs=outputs, measurement=measurement, ending=child.ending)
+
+
+def _program(artifact: Path | Deployable) -> list[str]:
+    """Return the runner's arguments that say what to run."""
+    if isinstance(artifact, Path):
+        return ["--artifact", str(artifact)]
+    if artifact.host is None:
+        (only,) = artifact.artifacts
+        return ["--artifact", str(only.path)]
+    arguments = ["--host", str(artifact.host.path), "--settings", str(artifact.host.settings)]
+    arguments += ["--per", artifact.host.per] if artifact.host.per else []
+    return arguments + [text for part in artifact.artifacts for text in ("--artifact", f"{part.graph}={part.path}")]
 
 
 def _refusal(runtime: Runtime, artifact: Path) -> str:

@@ -6,6 +6,9 @@ It needs the standard library, NumPy and one runtime, on Python 3.7 or later, an
 
 The inputs hold an array [samples, ...] for each input of the model, by name; the model runs one sample at a time. Float
 inputs of a quantized model are quantized here, and its outputs dequantized. One JSON document is printed to stdout.
+
+With --host FILE the answer to a sample is made by the class Host in that file, which calls one or more graphs: then
+each --artifact is GRAPH=FILE, and the inputs are what Host.run takes.
 Exit status: 0 done, 1 the artifact or the inputs failed, 2 usage, 3 the runtime is not installed.
 """
 
@@ -274,8 +277,104 @@ def collect(results, tensors):
     return outputs
 
 
+class Program(object):
+    """One model, as what is run and timed: a sample is its inputs as stored, an answer its outputs as stored."""
+
+    def __init__(self, model):
+        self.model = model
+        self.run = model.run
+
+    def samples(self, inputs):
+        """Return the samples as ``run`` takes them."""
+        return prepare(inputs, self.model.inputs)
+
+    def collect(self, answers):
+        """Return the outputs of all samples by name."""
+        return collect(answers, self.model.outputs)
+
+    def units(self):
+        """Return how many units of work one answer is."""
+        return 1
+
+
+class Graph(object):
+    """A model as host code calls it: real numbers by name in, real numbers by name out."""
+
+    def __init__(self, name, model):
+        self.name = name
+        self.model = model
+        self.calls = 0
+
+    def __call__(self, inputs):
+        self.calls += 1
+        (sample,) = prepare(inputs, self.model.inputs)
+        return collect([[np.array(array) for array in self.model.run(sample)]], self.model.outputs)
+
+
+class HostProgram(object):
+    """Host code around graphs, as what is run and timed: a sample is one of its inputs by name, likewise an answer."""
+
+    def __init__(self, models, path, settings, per):
+        self.graphs = {name: Graph(name, model) for name, model in models.items()}
+        if per and per not in self.graphs:
+            raise InputsError("expected a graph to count by: {}, got {}".format(sorted(self.graphs), per))
+        self.per = per
+        self.run = load_host(path)(self.graphs, settings).run
+        self.before = 0
+
+    def samples(self, inputs):
+        """Return the samples as ``run`` takes them."""
+        counts = {len(array) for array in inputs.values()}
+        if len(counts) != 1 or 0 in counts:
+            raise InputsError("expected as many samples, at least one, in each input, got {}".format(sorted(counts)))
+        return [{name: array[place] for name, array in inputs.items()} for place in range(counts.pop())]
+
+    def collect(self, answers):
+        """Return the outputs of all samples by name."""
+        return {name: np.stack([np.asarray(answer[name]) for answer in answers]) for name in answers[0]}
+
+    def units(self):
+        """Return how many units of work have been done since this was last asked: answers, or calls of one graph."""
+        if not self.per:
+            return 1
+        calls = self.graphs[self.per].calls
+        done, self.before = calls - self.before, calls
+        return max(done, 1)
+
+
+def load_host(path):
+    """Return the class Host of a file that is run here."""
+    space = {"__name__": "host", "__file__": path}
+    with open(path) as file:
+        exec(compile(file.read(), path, "exec"), space)
+    return space["Host"]
+
+
+def load(options):
+    """Return the program that the command line asks for."""
+    make = LOADERS[options.runtime][1]
+    if not options.host:
+        (artifact,) = options.artifact
+        with open(artifact, "rb"):  # a missing file is told in the same words for every runtime
+            pass
+        return Program(make(artifact, options.threads))
+    models = {}
+    for entry in options.artifact:
+        name, _, artifact = entry.partition("=")
+        with open(artifact, "rb"):
+            pass
+        models[name] = make(artifact, options.threads)
+    settings = {}
+    if options.settings:
+        with open(options.settings) as file:
+            settings = json.load(file)
+    return HostProgram(models, options.host, settings, options.per)
+
+
 def measure(model, samples, warmup_s, min_runs, min_time_s, max_runs, max_time_s):
     """Return (warm-up runs, latencies in ms): single inferences over the varied samples, one after the other.
+
+    With host code it is one answer after the other, its time divided by the units of work in it.
 
     It ends when there are enough runs and enough time has gone by, and in any case at ``max_runs`` or ``max_time_s``.
     """
@@ -289,6 +388,7 @@ def measure(model, samples, warmup_s, min_runs, min_time_s, max_runs, max_time_s
         warmup_runs += 1
         if clock() - started > max_time_s * 1e9:
             break
+    model.units()
     latencies = []
     gc.collect()
     gc.disable()
@@ -302,7 +402,8 @@ def measure(model, samples, warmup_s, min_runs, min_time_s, max_runs, max_time_s
             arrays = samples[len(latencies) % len(samples)]
             before = clock()
             model.run(arrays)
-            latencies.append((clock() - before) / 1e6)
+            taken = clock() - before
+            latencies.append(taken / 1e6 / model.units())
     finally:
         gc.enable()
     return warmup_runs, latencies
@@ -323,27 +424,22 @@ def save(path, arrays):
 
 def run(options, answer):
     """Load, run and measure; put what is found into ``answer``, step by step."""
-    with open(options.artifact, "rb"):  # a missing file is told in the same words for every runtime
-        pass
     with np.load(options.inputs, allow_pickle=False) as arrays:
         inputs = {name: arrays[name] for name in arrays.files}
     before = time.perf_counter()
-    model = LOADERS[options.runtime][1](options.artifact, options.threads)
+    program = load(options)
     answer["load_ms"] = (time.perf_counter() - before) * 1e3
-    answer["settings"] = getattr(model, "settings", {})
-    answer["inputs"] = [tensor.plain() for tensor in model.inputs]
-    answer["outputs"] = [tensor.plain() for tensor in model.outputs]
+    describe_models(program, answer)
 
-    samples = prepare(inputs, model.inputs)
+    samples = program.samples(inputs)
     before = time.perf_counter()
-    first = [np.array(array) for array in model.run(samples[0])]
-    answer["first_ms"] = (time.perf_counter() - before) * 1e3
-    rest = [[np.array(array) for array in model.run(sample)] for sample in samples[1:]]
-    outputs = collect([first] + rest, model.outputs)
+    first = copied(program.run(samples[0]))
+    answer["first_ms"] = (time.perf_counter() - before) * 1e3 / program.units()
+    outputs = program.collect([first] + [copied(program.run(sample)) for sample in samples[1:]])
     answer["non_finite"] = int(sum(np.count_nonzero(~np.isfinite(array)) for array in outputs.values()))
     if options.measure:
         answer["warmup_runs"], answer["samples_ms"] = measure(
-            model,
+            program,
             samples,
             options.warmup_s,
             options.min_runs,
@@ -354,6 +450,26 @@ def run(options, answer):
     save(options.outputs, outputs)
     answer["peak_memory_bytes"] = peak_memory_bytes()
     answer["ok"] = True
+
+
+def describe_models(program, answer):
+    """Put the runtime's settings and the signatures into ``answer``: of the one model, or of each graph by name."""
+    if isinstance(program, Program):
+        answer["settings"] = getattr(program.model, "settings", {})
+        answer["inputs"] = [tensor.plain() for tensor in program.model.inputs]
+        answer["outputs"] = [tensor.plain() for tensor in program.model.outputs]
+        return
+    graphs = program.graphs.items()
+    answer["settings"] = {name: getattr(graph.model, "settings", {}) for name, graph in graphs}
+    answer["inputs"] = {name: [tensor.plain() for tensor in graph.model.inputs] for name, graph in graphs}
+    answer["outputs"] = {name: [tensor.plain() for tensor in graph.model.outputs] for name, graph in graphs}
+
+
+def copied(results):
+    """Return a copy of one answer: runtimes hand out views of memory that they write again."""
+    if isinstance(results, dict):
+        return {name: np.array(array) for name, array in results.items()}
+    return [np.array(array) for array in results]
 
 
 def describe(options):
@@ -402,7 +518,10 @@ def parse(arguments):
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(description="Run an artifact on inputs and measure it.")
     parser.add_argument("--runtime", required=True, choices=sorted(LOADERS))
-    parser.add_argument("--artifact", required=True)
+    parser.add_argument("--artifact", required=True, action="append", help="a file; GRAPH=FILE for each with --host")
+    parser.add_argument("--host", help="a Python file with the class Host(graphs, settings)")
+    parser.add_argument("--settings", help="a JSON file of settings for Host")
+    parser.add_argument("--per", default="", help="the graph whose calls latency is counted by; the answer by default")
     parser.add_argument("--inputs", required=True, help=".npz with an array [samples, ...] for each input")
     parser.add_argument("--outputs", required=True, help=".npz to write")
     parser.add_argument("--threads", type=int, default=1)
@@ -412,7 +531,12 @@ def parse(arguments):
     parser.add_argument("--min-time-s", type=float, default=0.5)
     parser.add_argument("--max-runs", type=int, default=5000)
     parser.add_argument("--max-time-s", type=float, default=30.0, help="stop then, however few runs there are")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if not options.host and len(options.artifact) > 1:
+        parser.error("several artifacts need --host")
+    if options.host and not all("=" in entry for entry in options.artifact):
+        parser.error("with --host each artifact is GRAPH=FILE")
+    return options
 
 
 def main(arguments=None):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edgewright import devices
 from edgewright.devices import Budget, Evidence, Profile, Status, Unsupported, judge, predict_latency
 from edgewright.errors import InputError
-from edgewright.export import Artifact, Operation, Tensor
+from edgewright.export import Artifact, Deployable, Operation, Tensor
 from edgewright.figures import Figure, How
 
 FORMATS = ("tflite", "onnx", "openvino")
@@ -247,7 +247,7 @@ def test_operations_off_the_edge_tpu_are_named() -> None:
     figure = predicted(profile, odd)
     assert "GELU" in figure.basis
     assert bounds(figure)[1] > bounds(predicted(profile, artifact(operations=(conv,))))[1]
-    assert any("GELU is not in the table" in reason for reason in judge(profile, odd, GOOD).reasons)
+    assert any("GELU is not in the table" in reason for reason in judge(profile, Deployable((odd,)), GOOD).reasons)
 
 
 def test_conversion_of_float_inputs_is_no_fault() -> None:
@@ -270,7 +270,9 @@ def verdict(**changes: object) -> devices.Verdict:
         "budget": Budget(latency_ms=10, size_bytes=1000, max_drop=1.0),
         "measured": Figure(9.0, How.MEASURED_ON_DEVICE, 8.5, 10.0, "p50 of 400 runs"),
     }
-    return judge(devices.get("raspberry-pi-4b"), **(settings | changes))  # type: ignore[arg-type]
+    settings |= changes
+    described = Deployable((settings.pop("artifact"),))  # type: ignore[arg-type]
+    return judge(devices.get("raspberry-pi-4b"), described, **settings)  # type: ignore[arg-type]
 
 
 def test_all_limits_met_passes_with_numbers() -> None:
@@ -338,7 +340,7 @@ def test_latency_of_another_machine_is_not_the_devices(how: How) -> None:
 def test_format_that_the_device_does_not_run_is_unsupported(format: str) -> None:
     """OpenVINO and ONNX on the Coral Dev Board are unsupported whatever the evidence, with the reason."""
     failed = replace(GOOD, ok=False)
-    found = judge(devices.get("coral-dev-board"), artifact(format=format), failed)
+    found = judge(devices.get("coral-dev-board"), Deployable((artifact(format=format),)), failed)
     assert found.status is Status.UNSUPPORTED
     assert found.latency is None and "Edge TPU" in found.reasons[0]
 

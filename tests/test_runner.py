@@ -365,6 +365,10 @@ class _Slow:
         self.seen.append(arrays)
         time.sleep(self.seconds)
 
+    def units(self):
+        """Each answer is one inference."""
+        return 1
+
 
 def test_measuring_a_slow_model_ends_in_time():
     """At its time limit measuring stops with the few samples that it has, at least one."""

@@ -6,10 +6,14 @@ so the config is read as plain data before Keras sees the file.
 
 import functools
 import importlib
+import json
 import os
+import re
 import sys
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
@@ -41,6 +45,9 @@ _DATA = (
 # Keras 2 names that Keras 3 lacks, which are carried over.
 _KERAS_2 = ("TFOpLambda", "SlicingOpLambda", "Functional", "Model", "Policy", "ThresholdedReLU", "softmax_v2")
 _MAX_DEPTH = 400
+# Where the layers of this folder's architectures stand, and the package that they are registered under.
+_OWN_MODULE = re.compile(r"edgewright\.train\._[a-z0-9_]+")
+_OWN_PACKAGE = "edgewright"
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,7 @@ def _check(value: dict[str, Any], allowed: Allowed, where: str, layer: str) -> N
                 f"(in Python allow=[{name!r}])."
             )
         return
-    if name in allowed.names:
+    if name in allowed.names or _is_own(module, name, value.get("registered_name")):
         return
     if name in _FOREIGN_LAYERS or not _built_in(module, name):
         raise InputError(_unknown(kind, name, where, layer))
@@ -163,6 +170,41 @@ def _check(value: dict[str, Any], allowed: Allowed, where: str, layer: str) -> N
                 f"Expected TensorFlow operations that can be carried over to Keras 3. Got: tf.{function} in layer "
                 f"{layer!r} in {where}. Known: {', '.join(sorted(OPERATIONS))}."
             )
+
+
+def import_own_layers(path: Path) -> None:
+    """Import the modules of this folder whose layers a .keras file holds: Keras finds only what is registered."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if "config.json" not in archive.namelist():
+            return
+        modules = _modules(json.loads(archive.read("config.json")))
+    for module in sorted(modules):
+        if _OWN_MODULE.fullmatch(module):
+            importlib.import_module(module)
+
+
+def _modules(value: Any) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*map(_modules, value))
+    if not isinstance(value, dict):
+        return set()
+    named = {value["module"]} if isinstance(value.get("module"), str) else set()
+    return named.union(*map(_modules, value.values()))
+
+
+def _is_own(module: str | None, name: str, registered: Any) -> bool:
+    """Tell whether a class is a layer of one of this folder's architectures, registered with Keras as such."""
+    import keras
+
+    if not module or not _OWN_MODULE.fullmatch(module) or registered != f"{_OWN_PACKAGE}>{name}":
+        return False
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError:
+        return False
+    return keras.saving.get_registered_object(registered) is not None
 
 
 def _built_in(module: str | None, name: str) -> bool:

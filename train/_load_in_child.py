@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ._config_scan import Allowed, read_allowed
+from ._config_scan import Allowed, import_own_layers, read_allowed
 
 
 def main(job_file: str) -> None:
@@ -45,6 +45,7 @@ def _load(path: Path, kind: str, allowed: Allowed, folder: Path) -> list[str]:
         model, carried = _keras_2_model(path, kind, allowed, folder)
         notes += carried
     else:
+        import_own_layers(path)
         model = keras.saving.load_model(
             path, compile=False, safe_mode=not allowed.code, custom_objects=allowed.custom_objects()
         )

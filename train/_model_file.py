@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..children import GIB, python, run_child
 from ..errors import InputError
 from ._archive import MAX_EXPANSION, MAX_UNPACKED_BYTES, check_archive
-from ._config_scan import Allowed, read_allowed, scan_config
+from ._config_scan import Allowed, import_own_layers, read_allowed, scan_config
 
 if TYPE_CHECKING:
     import keras
@@ -104,6 +104,7 @@ def _load_in_child(path: Path, kind: str, allowed: Allowed, work: Path, time_lim
 def _load_clean(path: Path, allowed: Allowed) -> "keras.Model":
     import keras
 
+    import_own_layers(path)
     model: keras.Model = keras.saving.load_model(
         path, compile=False, safe_mode=not allowed.code, custom_objects=allowed.custom_objects()
     )

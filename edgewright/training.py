@@ -1,0 +1,136 @@
+"""The training job: an experiment trained, measured, and written down with what made it."""
+
+import shlex
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import train as _train
+from .bundling import versions
+from .errors import InputError
+from .files import MANIFEST, check_output_folder, new_manifest, write_json
+from .hosting import answers_of
+from .progress import Event, OnProgress, part
+from .train import Experiment, Task
+from .train._checkpoints import load
+from .train._sources import digest_of_arrays
+from .train._training import CHECKPOINT, outputs_of, train
+
+if TYPE_CHECKING:
+    import keras
+
+MODEL = "model.keras"
+RECORD = "trained.json"
+_WORK = "work"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves.
+
+    Attributes:
+        model: the file of the trained model.
+        record: how it was made and what it reaches, as plain data.
+    """
+
+    model: Path
+    record: dict[str, Any]
+
+
+def train_experiment(
+    architecture: str,
+    experiment: str | None = None,
+    size: str = "edge",
+    seed: int = 0,
+    out: Path | None = None,
+    *,
+    resume: bool = False,
+    on_progress: OnProgress | None = None,
+) -> Trained:
+    """Train an experiment of an architecture; write model.keras and trained.json into ``out``.
+
+    After each epoch a checkpoint is kept there until the training is done.
+
+    Args:
+        architecture: its name.
+        experiment: one of the architecture's; its default when None.
+        size: one of the experiment's.
+        seed: of everything random.
+        out: a folder that is empty, missing or ours; build/train/ARCHITECTURE/EXPERIMENT-SIZE-SEED when None.
+        resume: go on from the checkpoint in ``out``, with the result of a training that was never stopped.
+        on_progress: told each epoch.
+
+    Raises:
+        InputError: there is no such architecture, experiment or size; an unfinished training lies in ``out`` and
+            ``resume`` is not set, or it is another training's.
+        MissingRequirement: the data's package is not installed.
+    """
+    chosen = _train.get(architecture).experiment(experiment) if experiment else _train.get(architecture).default
+    out = Path(out) if out else Path("build", "train", architecture, f"{chosen.name}-{size}-{seed}")
+    check_output_folder(out)
+    if (out / _WORK / CHECKPOINT).exists() and not resume:
+        raise InputError(
+            f"Expected a folder without an unfinished training. Got: {out / _WORK / CHECKPOINT}. "
+            "Give --resume to go on with it, or another --out."
+        )
+    report = part(on_progress, 0, 1)
+    report(Event("data", (architecture, chosen.name)))
+    task = chosen.task()
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / MANIFEST, new_manifest("training", 1))
+    started = time.perf_counter()
+    model = train(
+        chosen,
+        size,
+        seed,
+        lambda done, total: report(Event("train", (architecture, chosen.name, f"epoch {done}"), 0.95 * done / total)),
+        out / _WORK,
+    )
+    seconds = time.perf_counter() - started
+    model.save(out / MODEL)
+    report(Event("measure", (architecture, chosen.name), 0.95))
+    command = ["edgewright", "train", architecture, "--experiment", chosen.name, "--size", size, "--seed", str(seed)]
+    record = {
+        "command": shlex.join(command),
+        "architecture": architecture,
+        "experiment": chosen.name,
+        "size": size,
+        "seed": seed,
+        "schedule": asdict(chosen.schedules[size]),
+        "parameters": int(model.count_params()),
+        "wall_s": round(seconds, 1),
+        "data_sha256": data_digest(task),
+        "versions": versions(),
+        **measured(load(out / MODEL), chosen, task),
+    }
+    write_json(out / RECORD, record)
+    (out / _WORK / CHECKPOINT).unlink()
+    (out / _WORK).rmdir()
+    return Trained(out / MODEL, record)
+
+
+def measured(model: "keras.Model", experiment: Experiment, task: Task) -> dict[str, Any]:
+    """Return the task's metric, the metric of the deployment form where that is another, and the further measures."""
+    found: dict[str, Any] = {}
+    if task.metric and task.test.labels is not None:
+        value = task.metric.measure(outputs_of(model, task.test), task.test.labels)
+        found["metric"] = {"name": task.metric.name, "unit": task.metric.unit, "value": value}
+    if experiment.deploy:
+        deployment = experiment.deploy(model)
+        metric, labels = deployment.task.metric, deployment.task.test.labels
+        if metric and labels is not None:
+            answers, _ = answers_of(deployment, deployment.task.test)
+            value = metric.measure(answers, labels)
+            found["deployed"] = {
+                **{"name": metric.name, "unit": metric.unit, "value": value},
+                "samples": len(deployment.task.test),
+            }
+    if experiment.measures:
+        found["measures"] = {name: float(value) for name, value in experiment.measures(model).items()}
+    return found
+
+
+def data_digest(task: Task) -> str:
+    """Return the SHA-256 of a task's training inputs."""
+    return digest_of_arrays(task.train.inputs)

@@ -1,0 +1,84 @@
+"""edgewright train: the training job on the command line, killed and resumed, and the shipped models."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgewright.hosting import answers_of
+from edgewright.train import get, names
+from edgewright.train._checkpoints import load, record_of, shipped
+from edgewright.train._training import CHECKPOINT
+
+COMMAND = [str(Path(sys.executable).with_name("edgewright")), "train", "sparse", "--json"]
+SHIPPED = [
+    (name, experiment.name)
+    for name in names()
+    for experiment in get(name).experiments
+    if shipped(name, experiment.name)
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A training that was not stopped."""
+    out = tmp_path_factory.mktemp("train") / "whole"
+    done = subprocess.run([*COMMAND, "--out", str(out)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return out, json.loads(done.stdout)["result"]["trained"]
+
+
+def test_a_training_records_what_made_it(whole):
+    """The record holds command, seed, schedule, versions, the data's SHA-256 and the metric; no checkpoint is left."""
+    out, record = whole
+    assert record == json.loads((out / "trained.json").read_text())
+    assert record["command"] == "edgewright train sparse --experiment digits --size edge --seed 0"
+    assert record["seed"] == 0 and len(record["data_sha256"]) == 64 and record["versions"]["keras"]
+    assert record["metric"]["unit"] == "%" and record["metric"]["value"] > 90
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "model.keras", "trained.json"]
+
+
+def test_a_killed_training_is_resumed(whole, tmp_path):
+    """Killed in the middle, refused without --resume, and with it ended in the very same weights."""
+    out = tmp_path / "out"
+    child = subprocess.Popen([*COMMAND, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "work" / CHECKPOINT).exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not (out / "trained.json").exists()
+    refused = subprocess.run([*COMMAND, "--out", str(out)], capture_output=True, text=True, timeout=300, check=False)
+    assert refused.returncode == 2 and "--resume" in refused.stderr
+    again = subprocess.run(
+        [*COMMAND, "--out", str(out), "--resume"], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert again.returncode == 0, again.stderr
+    pairs = zip(load(out / "model.keras").get_weights(), load(whole[0] / "model.keras").get_weights(), strict=True)
+    assert all(np.array_equal(one, other) for one, other in pairs)
+
+
+@pytest.mark.parametrize(("architecture", "experiment"), SHIPPED)
+def test_a_shipped_model_reaches_what_its_record_says(architecture, experiment):
+    """Each shipped model is small, and gives the metric that is written beside it, in its deployment form."""
+    path = shipped(architecture, experiment)
+    record = record_of(path)
+    assert path.stat().st_size < 2_000_000
+    assert (record["architecture"], record["experiment"], record["size"]) == (architecture, experiment, "edge")
+    found = get(architecture).experiment(experiment)
+    deployment = found.deployment(load(path))
+    data = deployment.task.test.take(100)
+    answers, _ = answers_of(deployment, data)
+    stated = record.get("deployed", record["metric"])
+    value = deployment.task.metric.measure(answers, data.labels)
+    assert value == pytest.approx(stated["value"], rel=0.1, abs=5 if stated["unit"] == "%" else 0)
+
+
+def test_shipped_models_are_small_together():
+    """All shipped models take less than 15 MB."""
+    assert sum(shipped(*pair).stat().st_size for pair in SHIPPED) < 15_000_000
