@@ -105,10 +105,12 @@ def check_data(data: Dataset | Mapping[str, np.ndarray], inputs: Mapping[str, In
         labels = given.pop(LABELS, None) if LABELS not in inputs else None
     _check_names(given, inputs, where)
     arrays = {name: _checked(given[name], name, inputs[name], where) for name in inputs}
-    if labels is not None:
-        labels = _numbers(labels, LABELS, where)
     counts = {name: len(array) for name, array in arrays.items()}
-    if labels is not None:
+    if isinstance(labels, Mapping):
+        labels = {name: _numbers(array, f"{LABELS} of {name}", where) for name, array in labels.items()}
+        counts |= {f"{LABELS} of {name}": len(array) if array.ndim else 0 for name, array in labels.items()}
+    elif labels is not None:
+        labels = _numbers(labels, LABELS, where)
         counts[LABELS] = len(labels) if labels.ndim else 0
     if len(set(counts.values())) > 1:
         raise InputError(f"Expected the same number of samples in each array. Got: {counts} in {where}.")

@@ -1,5 +1,6 @@
 """The task that a user's labels imply: what the model is judged by, and what it is fine-tuned with."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,6 +67,8 @@ def infer_task(model: "keras.Model", data: Dataset, seed: int = 0) -> Task:
             f"Expected a model with one output to judge by labels. Got: {len(outputs)} outputs, {', '.join(outputs)}. "
             "Leave the labels out, and the model is judged by its agreement with the original."
         )
+    if isinstance(data.labels, Mapping):
+        raise InputError(f"Expected labels in one array, for one output. Got: arrays for {', '.join(data.labels)}.")
     (array,) = outputs.values()
     labels, loss, metric = _judged(model, array, data.labels)
     train, test, name = _split(Dataset(data.inputs, labels), seed)
@@ -150,10 +153,5 @@ def _split(data: Dataset, seed: int) -> tuple[Dataset, Dataset, str]:
         return data, data, f"user data, all {count} samples both for calibration and for the test"
     order = np.random.default_rng(seed).permutation(count)
     first = count - max(1, round(count * TEST_SHARE))
-    train, test = _taken(data, order[:first]), _taken(data, order[first:])
+    train, test = data.at(order[:first]), data.at(order[first:])
     return train, test, f"user data, {len(train)} samples for calibration and {len(test)} for the test"
-
-
-def _taken(data: Dataset, places: np.ndarray) -> Dataset:
-    labels = None if data.labels is None else data.labels[places]
-    return Dataset({name: array[places] for name, array in data.inputs.items()}, labels)
