@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from ..errors import InputError
 from ..train import Schedule
-from ..train._training import fit
+from ..train._training import fit, steps_of
 from ._objective import objective
 from ._technique import Parameters, Result, Technique, Work
 
@@ -38,6 +38,7 @@ class MagnitudePruning(Parameters):
         epochs: of fine-tuning; with 0 the model is pruned once and not trained.
         ramp: the share of the training steps after which the final sparsity is reached.
         batch_size, learning_rate: of the fine-tuning (Adam, cosine decay to zero).
+        samples_per_epoch: how many samples an epoch takes, drawn anew each time; all when not given.
     """
 
     sparsity: float = Field(ge=0, lt=1)
@@ -47,6 +48,7 @@ class MagnitudePruning(Parameters):
     ramp: float = Field(0.6, gt=0, le=1)
     batch_size: int = Field(64, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
+    samples_per_epoch: int | None = Field(None, ge=1)
 
     @field_validator("scope")
     @classmethod
@@ -106,7 +108,13 @@ def _prune_while_training(work: Work, pruned: list["keras.Variable"], parameters
     masks = {variable.path: keras.Variable(np.ones(variable.shape, "float32"), trainable=False) for variable in pruned}
     transforms = {path: functools.partial(keras.ops.multiply, mask) for path, mask in masks.items()}
     mapped = MappedModel(work.model, transforms)
-    steps = parameters.epochs * math.ceil(len(task.train) / parameters.batch_size)
+    schedule = Schedule(
+        epochs=parameters.epochs,
+        batch_size=parameters.batch_size,
+        learning_rate=parameters.learning_rate,
+        samples_per_epoch=parameters.samples_per_epoch,
+    )
+    steps = steps_of(schedule, len(task.train))
     sparsity_at = _schedule(parameters, steps)
 
     class UpdateMasks(keras.callbacks.Callback):
@@ -121,7 +129,6 @@ def _prune_while_training(work: Work, pruned: list["keras.Variable"], parameters
                     masks[variable.path].assign(_mask(variable.value, sparsity))
             self.step += 1
 
-    schedule = Schedule(parameters.epochs, parameters.batch_size, parameters.learning_rate)
     fit(mapped, task, schedule, work.seed, work.on_epoch, callbacks=(UpdateMasks(),))
     for variable in pruned:
         variable.assign(variable.value * masks[variable.path].value)

@@ -2,7 +2,12 @@
 
 import sys
 
+import hypothesis
 import pytest
+
+# A busy machine is no failure of a property.
+hypothesis.settings.register_profile("edgewright", deadline=None)
+hypothesis.settings.load_profile("edgewright")
 
 ABSENT = {"tflite_runtime"} if sys.version_info >= (3, 12) else set()
 

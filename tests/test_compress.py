@@ -57,7 +57,7 @@ def pruned():
     """A model with attention, a recurrent and a custom layer, pruned with fine-tuning."""
     model, task = _model(), _task()
     before = [np.array(weight) for weight in model.weights]
-    result = compress(model, task, parse_recipe(_pruning(sparsity=0.75, epochs=4, learning_rate=3e-3)))
+    result = compress(model, task, parse_recipe(_pruning(sparsity=0.75, epochs=20, batch_size=32, learning_rate=3e-3)))
     return model, before, task, result
 
 
@@ -184,10 +184,10 @@ def test_without_labels_fine_tuning_imitates_the_original():
     expected = outputs_of(model, task.test)["classes"]
 
     def distance(epochs):
-        recipe = parse_recipe(_pruning(sparsity=0.6, epochs=epochs, learning_rate=3e-3))
+        recipe = parse_recipe(_pruning(sparsity=0.6, epochs=epochs, batch_size=32, learning_rate=3e-3))
         return float(np.mean((outputs_of(compress(model, task, recipe).model, task.test)["classes"] - expected) ** 2))
 
-    assert distance(6) < distance(0)
+    assert distance(20) < 0.8 * distance(0)
 
 
 def test_the_same_seed_gives_the_same_model():
