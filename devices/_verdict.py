@@ -51,6 +51,7 @@ class Verdict:
     Attributes:
         device, artifact: names.
         reasons: one sentence for each limit that was looked at, those that decide first.
+        deciding: how many of them decide.
         latency: on the device, in ms: measured there, else predicted; None where nothing is known.
         unit, runtime: where and by what it runs on the device; empty where it does not.
     """
@@ -62,6 +63,12 @@ class Verdict:
     latency: Figure | None
     unit: str
     runtime: str
+    deciding: int = 1
+
+    @property
+    def deciding_reasons(self) -> tuple[str, ...]:
+        """The sentences that decide."""
+        return self.reasons[: self.deciding]
 
 
 _Finding = tuple[Status, str]
@@ -104,7 +111,7 @@ def judge(
     if measured is not None and not on_device:
         others.append(f"The latency of {measured.value:.4g} ms, {measured.how}, is not the device's and was not used.")
     reasons = tuple(deciding + others)
-    return Verdict(profile.name, artifact.name, status, reasons, latency, target.unit, target.runtime)
+    return Verdict(profile.name, artifact.name, status, reasons, latency, target.unit, target.runtime, len(deciding))
 
 
 def _judge_run(evidence: Evidence) -> list[_Finding]:

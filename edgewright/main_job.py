@@ -18,10 +18,18 @@ from .train._training import train
 
 @dataclass(frozen=True)
 class Default:
-    """An architecture and the recipe that it goes through."""
+    """An architecture and the recipe that it goes through.
+
+    Attributes:
+        architecture: its name.
+        recipe: a shipped recipe's.
+        max_drop: how much of the metric may be lost, in place of the devices' default: in points, or in percent of a
+            metric that is no share.
+    """
 
     architecture: str
     recipe: str
+    max_drop: float | None = None
 
 
 DEFAULTS = (Default("sparse", "sparse-90-int8"), Default("convolutional", "sparse-50-int8"))
@@ -82,7 +90,7 @@ def _one(
         work=work / architecture.name,
         on_progress=part(report, 0.3, 0.85),
     )
-    return validate(bundle, devices=devices, on_progress=part(report, 0.85, 1))
+    return validate(bundle, devices=devices, max_drop=default.max_drop, on_progress=part(report, 0.85, 1))
 
 
 def _trained(default: Default, stages: Stages, seed: int, report: OnProgress) -> Path:

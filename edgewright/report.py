@@ -175,7 +175,7 @@ def table(report: Report) -> "RenderableType":
 
     notes: dict[str, list[str]] = {}
     for row in report.rows:
-        for reason in row.verdict.reasons if row.verdict.status != Status.PASS else ():
+        for reason in row.verdict.deciding_reasons if row.verdict.status != Status.PASS else ():
             notes.setdefault(f"{row.verdict.status}: {reason}", []).append(f"{row.model} {_name(row)} on {row.device}")
     why = [f"{note}\n    {', '.join(where)}" for note, where in notes.items()]
     deploy = [_deploy_line(report, model, device) for model, device in report._pairs()]

@@ -1,0 +1,228 @@
+"""Ways to train a network sparse: callbacks that move the masks of a ``MaskedAdam`` while it trains.
+
+Each works on kernels alone, the variables of two or more dimensions. What a callback decides follows from the step that
+the optimizer counts and from the initial weights, so that a resumed training decides the same.
+"""
+
+import math
+import zlib
+from abc import ABC, abstractmethod
+from typing import Any
+
+import keras
+import numpy as np
+
+from ._sparse_densities import erdos_renyi_kernel, uniform
+
+# Evci et al., 2020: the share that is replaced at the start, and the share of the training after which nothing is.
+REPLACED, STOP = 0.3, 0.75
+# A hundred steps between updates suit trainings of tens of thousands; here there are some thirty updates.
+UPDATES = 30
+
+
+class _Masks(keras.callbacks.Callback, ABC):
+    """Base: finds the kernels of the optimizer, and calls ``start`` before the first step and ``move`` between steps.
+
+    Args:
+        model: freshly built; its initial weights seed what is random.
+        steps: of the whole training.
+        sparsity: share of zeros to end with, over all kernels.
+    """
+
+    def __init__(self, model: keras.Model, steps: int, sparsity: float) -> None:
+        super().__init__()
+        self.steps, self.sparsity = steps, sparsity
+        self.places = [place for place, each in enumerate(model.trainable_variables) if len(each.shape) >= 2]
+        kernels = [np.asarray(model.trainable_variables[place]) for place in self.places]
+        self.shapes = [kernel.shape for kernel in kernels]
+        self.seed = zlib.crc32(b"".join(kernel.tobytes() for kernel in kernels))
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Set the first masks, unless the training goes on from a checkpoint."""
+        if int(self.model.optimizer.iterations) == 0:
+            self.start()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Move the masks after a step."""
+        self.move(int(self.model.optimizer.iterations))
+
+    @abstractmethod
+    def start(self) -> None:
+        """Set the first masks."""
+
+    @abstractmethod
+    def move(self, step: int) -> None:
+        """Move the masks after ``step`` steps."""
+
+    def kernel(self, place: int) -> Any:
+        """Return a kernel's variable."""
+        return self.model.trainable_variables[place]
+
+    def mask(self, place: int) -> np.ndarray:
+        """Return a kernel's mask as booleans."""
+        return np.asarray(self.model.optimizer.masks[place]) > 0.5
+
+    def set_mask(self, place: int, mask: np.ndarray) -> None:
+        """Put a mask in force."""
+        self.model.optimizer.set_mask(place, self.kernel(place), mask.astype("float32"))
+
+
+class Static(_Masks):
+    """Random masks that never move: what dynamic sparsity has to beat.
+
+    Args:
+        densities: "erk" or "uniform".
+    """
+
+    def __init__(self, model: keras.Model, steps: int, sparsity: float, densities: str = "erk") -> None:
+        super().__init__(model, steps, sparsity)
+        self.densities = {"erk": erdos_renyi_kernel, "uniform": uniform}[densities](self.shapes, sparsity)
+
+    def start(self) -> None:
+        """Draw the masks."""
+        random = np.random.default_rng(self.seed)
+        for place, shape, density in zip(self.places, self.shapes, self.densities, strict=True):
+            mask = np.zeros(math.prod(shape), bool)
+            mask[random.permutation(mask.size)[: max(1, round(density * mask.size))]] = True
+            self.set_mask(place, mask.reshape(shape))
+
+    def move(self, step: int) -> None:
+        """Leave them."""
+
+
+class Set(Static):
+    """SET (Mocanu et al., 2018, arXiv 1707.04780): the smallest weights are dropped, others grow at random.
+
+    How many falls with the cosine of RigL, and new weights start at zero.
+    """
+
+    def move(self, step: int) -> None:
+        """Drop and grow, every so many steps."""
+        end = STOP * self.steps
+        if step % max(1, self.steps // UPDATES) or not 0 < step < end:
+            return
+        share = REPLACED / 2 * (1 + math.cos(math.pi * step / end))
+        random = np.random.default_rng((self.seed, step))
+        for place in self.places:
+            mask = self.mask(place)
+            count = min(int(share * mask.sum()), int(mask.size - mask.sum()))
+            if count:
+                weights = np.abs(np.asarray(self.kernel(place)))
+                self.set_mask(place, dropped_and_grown(mask, weights, self.wish_to_grow(place, random), count))
+
+    def wish_to_grow(self, place: int, random: np.random.Generator) -> np.ndarray:
+        """Return how much each weight wishes to grow: at random."""
+        return random.uniform(size=self.shapes[self.places.index(place)])
+
+
+class RigL(Set):
+    """RigL (Evci et al., 2020, arXiv 1911.11134): weights grow where the dense gradient is largest."""
+
+    def wish_to_grow(self, place: int, random: np.random.Generator) -> np.ndarray:
+        """Return the magnitude of the dense gradient."""
+        return np.abs(np.asarray(self.model.optimizer.dense_gradients[place]))
+
+
+class GradualMagnitude(_Masks):
+    """Gradual magnitude pruning (Zhu and Gupta, 2017, arXiv 1710.01878) from dense: sparsity rises by a cubic.
+
+    The smallest weights of all layers together go first; every kernel keeps at least one weight.
+    """
+
+    def start(self) -> None:
+        """Begin dense."""
+
+    def move(self, step: int) -> None:
+        """Prune a little more, every so many steps."""
+        end = STOP * self.steps
+        if step % max(1, self.steps // UPDATES) and step != round(end):
+            return
+        reached = self.sparsity * (1 - (1 - min(step / end, 1.0)) ** 3)
+        weights = {place: np.abs(np.asarray(self.kernel(place))) for place in self.places}
+        every = np.concatenate([values.ravel() for values in weights.values()])
+        limit = np.partition(every, max(0, round(reached * every.size) - 1))[max(0, round(reached * every.size) - 1)]
+        for place, values in weights.items():
+            mask = values > limit if reached else np.ones(values.shape, bool)
+            self.set_mask(place, mask if mask.any() else values >= values.max())
+
+
+class L1(_Masks):
+    """Magnitude pruning at once, after a training under an L1 penalty that the model's kernels carry.
+
+    The cut comes after ``STOP`` of the training, the rest of which makes up for it.
+    """
+
+    def start(self) -> None:
+        """Begin dense."""
+
+    def move(self, step: int) -> None:
+        """Cut when it is time."""
+        if step == round(STOP * self.steps):
+            gradual = GradualMagnitude.__new__(GradualMagnitude)
+            gradual.__dict__.update(self.__dict__)
+            gradual.move(step)
+
+
+class Structured(_Masks):
+    """Whole hidden units go: those whose incoming and outgoing weights have the smallest norm.
+
+    It is for a chain of dense layers. Every hidden layer keeps the same share of its units, chosen so that the kernels
+    end with the asked share of zeros; the share falls by a cubic.
+    """
+
+    def start(self) -> None:
+        """Begin dense."""
+
+    def move(self, step: int) -> None:
+        """Take a few more units, every so many steps."""
+        end = STOP * self.steps
+        if step % max(1, self.steps // UPDATES) and step != round(end):
+            return
+        kept = 1 - (1 - kept_share(self.shapes, self.sparsity)) * (1 - (1 - min(step / end, 1.0)) ** 3)
+        kernels = [np.asarray(self.kernel(place)) for place in self.places]
+        units = [np.ones(kernels[0].shape[0], bool)]
+        for before, after in zip(kernels, kernels[1:], strict=False):
+            norm = np.sqrt((before**2).sum(axis=0)) * np.sqrt((after**2).sum(axis=1))
+            units.append(norm >= np.sort(norm)[-max(1, round(kept * norm.size))])
+        units.append(np.ones(kernels[-1].shape[1], bool))
+        for place, rows, columns in zip(self.places, units, units[1:], strict=False):
+            self.set_mask(place, np.outer(rows, columns))
+
+
+def dropped_and_grown(mask: np.ndarray, weights: np.ndarray, wish: np.ndarray, count: int) -> np.ndarray:
+    """Return the mask after ``count`` active weights were dropped and as many inactive ones grew.
+
+    Args:
+        mask: booleans.
+        weights: magnitudes; the smallest active ones are dropped.
+        wish: the inactive ones with the largest wish grow; one that was just dropped may not.
+        count: at most the number of inactive weights.
+
+    >>> mask = np.array([True, True, False, False])
+    >>> dropped_and_grown(mask, np.array([0.1, 0.5, 0, 0]), np.array([9.0, 9.0, 1.0, 2.0]), 1)
+    array([False,  True, False,  True])
+    """
+    dropping = np.where(mask, weights, np.inf).ravel().argsort(kind="stable")[:count]
+    growing = np.where(mask, -np.inf, wish).ravel().argsort(kind="stable")[::-1][:count]
+    after = mask.ravel().copy()
+    after[dropping], after[growing] = False, True
+    return after.reshape(mask.shape)
+
+
+def kept_share(shapes: list[tuple[int, ...]], sparsity: float) -> float:
+    """Return the share of units that every hidden layer keeps, for the kernels to end with the sparsity."""
+    total = sum(math.prod(shape) for shape in shapes)
+
+    def density(share: float) -> float:
+        last = len(shapes) - 1
+        kept = (
+            shape[0] * (share if place else 1) * shape[1] * (share if place < last else 1)
+            for place, shape in enumerate(shapes)
+        )
+        return sum(kept) / total
+
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if density(middle) < 1 - sparsity else (low, middle)
+    return (low + high) / 2
