@@ -1,6 +1,8 @@
 """Several graphs and the host code around them: the same code drives Keras, every runtime, and calibration."""
 
+import ast
 import json
+import sys
 from pathlib import Path
 
 import keras
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 import edgewright
+import edgewright.train
 from edgewright.devices import get as get_device
 from edgewright.devices import predict_deployable, predict_latency
 from edgewright.errors import InputError
@@ -171,3 +174,19 @@ def test_bad_host_code_is_told(model, tmp_path, bundle):
         answers_of(deployment, deployment.task.test)
     run = run_artifact(bundle.deployables[0], "litert", {"steps": np.full((1, STEPS, WIDTH), np.nan, "float32")})
     assert not run.ok and "expected finite steps" in run.reason
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(edgewright.train.__file__).parent.glob("_*_host.py")), ids=lambda p: p.stem
+)
+def test_host_code_runs_on_a_device(path):
+    """Every host file is Python 3.7, imports NumPy and the standard library alone, and defines Host."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 7))
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or "."])
+    }
+    assert imported <= {"numpy"} | sys.stdlib_module_names
+    assert "Host" in {node.name for node in tree.body if isinstance(node, ast.ClassDef)}

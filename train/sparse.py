@@ -63,7 +63,7 @@ def callbacks_of(method: str, sparsity: float) -> "Callable[[keras.Model, int], 
     def make(model: "keras.Model", steps: int) -> "list[keras.callbacks.Callback]":
         from . import _sparse_methods as methods
 
-        made = {
+        made: Any = {
             "static": methods.Static,
             "set": methods.Set,
             "rigl": methods.RigL,
