@@ -1,0 +1,96 @@
+"""What a device does around a molecular graph network: pairs, radial functions, forces. NumPy only, Python 3.7."""
+
+import numpy as np
+
+
+class Host:
+    """Turns one molecule into a prediction, with one call of the static graph ``model``.
+
+    Settings: ``elements`` (atomic numbers that the network knows), ``hydrogens`` (the highest count of hydrogens folded
+    into a heavy atom; None where hydrogens are atoms), ``max_atoms``, ``basis`` (how many radial functions), ``cutoff``
+    (angstrom), ``inputs`` (those that the graph takes) and ``outputs``: what ``run`` returns, in this order.
+    """
+
+    def __init__(self, graphs, settings):
+        self.graph = graphs["model"]
+        self.settings = settings
+        self.elements = np.array(settings["elements"])
+        self.centers = np.linspace(0, settings["cutoff"], settings["basis"]).astype(np.float32)
+
+    def run(self, sample):
+        """Return the prediction for a molecule: ``numbers`` [atoms] (0 for padding) and ``positions`` [atoms, 3]."""
+        atoms, positions, mask = self.padded(np.asarray(sample["numbers"]), np.asarray(sample["positions"]))
+        pairs, directions = self.pairs(positions, mask)
+        fed = {"atoms": atoms, "mask": mask, "directions": directions}
+        fed.update(pairs)
+        made = self.graph({name: fed[name][None] for name in self.settings["inputs"]})
+        answer = {name: array[0] for name, array in made.items()}
+        if "tension" in answer:
+            tension = answer["tension"].astype(np.float64)
+            forces = -np.sum((tension + tension.T)[:, :, None] * directions, axis=1)
+            answer["forces"] = forces.astype(np.float32)
+        return {name: answer[name] for name in self.settings["outputs"]}
+
+    def energy_and_forces(self, numbers, positions):
+        """Return the energy in eV and the forces [atoms, 3] in eV / angstrom, as a step of molecular dynamics needs."""
+        made = self.run({"numbers": numbers, "positions": positions})
+        return float(made["energy"][0]), made["forces"][: len(numbers)]
+
+    def padded(self, numbers, positions):
+        """Return one-hot atoms [N, features], positions [N, 3] and mask [N, 1]."""
+        if positions.shape != numbers.shape + (3,):
+            raise ValueError(
+                f"Expected positions of shape {numbers.shape + (3,)}, one row for each number. Got: {positions.shape}."
+            )
+        folds = self.settings["hydrogens"] is not None
+        real = numbers > (1 if folds else 0)
+        kinds, places = numbers[real], positions[real]
+        unknown = sorted(set(int(kind) for kind in kinds) - set(self.settings["elements"]))
+        size = self.settings["max_atoms"]
+        if not folds and not real[: len(kinds)].all():
+            raise ValueError("Expected the padding, number 0, after the atoms. Got: {}.".format(numbers.tolist()))
+        if unknown:
+            raise ValueError(
+                "Expected the elements {}. Got: atomic number {}.".format(self.settings["elements"], unknown[0])
+            )
+        if not 0 < len(kinds) <= size:
+            raise ValueError("Expected 1 to {} {}atoms. Got: {}.".format(size, "heavy " if folds else "", len(kinds)))
+        features = kinds[:, None] == self.elements
+        if folds:
+            counts = self.hydrogens(positions[numbers == 1], places)
+            features = np.concatenate([features, counts[:, None] == np.arange(self.settings["hydrogens"] + 1)], axis=1)
+        atoms = np.zeros((size, features.shape[1]), np.float32)
+        padded = np.zeros((size, 3), np.float32)
+        mask = np.zeros((size, 1), np.float32)
+        atoms[: len(kinds)] = features
+        padded[: len(kinds)] = places
+        mask[: len(kinds)] = 1
+        return atoms, padded, mask
+
+    def hydrogens(self, hydrogens, places):
+        """Return how many hydrogens are nearest to each heavy atom."""
+        if not len(hydrogens):
+            return np.zeros(len(places), int)
+        apart = np.sqrt(((hydrogens[:, None] - places[None]) ** 2).sum(-1))
+        return np.bincount(apart.argmin(1), minlength=len(places))
+
+    def pairs(self, positions, mask):
+        """Return the radial functions and the cutoff of all pairs with their slopes, and the pairs' directions."""
+        differences = positions[:, None] - positions[None]
+        distances = np.sqrt((differences * differences).sum(-1, keepdims=True) + 1e-12).astype(np.float32)
+        counts = mask[:, None] * mask[None] * (1 - np.eye(len(mask), dtype=np.float32)[:, :, None])
+        width = float(self.centers[1])
+        apart = distances - self.centers
+        radial = np.exp(apart * apart * (-0.5 / width**2)) * counts
+        cutoff = self.settings["cutoff"]
+        angle = np.minimum(distances * (np.pi / cutoff), np.pi)
+        found = {
+            "radial": radial,
+            "radial_slope": radial * apart * (-1 / width**2),
+            "cutoff": 0.5 * (np.cos(angle) + 1) * counts,
+            "cutoff_slope": np.sin(angle) * counts * (-0.5 * np.pi / cutoff),
+        }
+        return (
+            {name: array.astype(np.float32) for name, array in found.items()},
+            (differences / distances).astype(np.float32),
+        )

@@ -1,0 +1,162 @@
+"""Graph networks for molecules: SchNet, PaiNN and message passing over bonds, in the padded dense form."""
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import _graph_ethanol as ethanol
+from . import _graph_freesolv as freesolv
+from . import _graph_qm9 as qm9
+from ._task import Architecture, Deployment, Experiment, Schedule
+
+if TYPE_CHECKING:
+    import keras
+
+# By size: features, interactions, radial functions and where interactions end, in angstrom.
+GAP_SIZES = {"edge": (64, 3, 24, 6.0), "full": (128, 6, 50, 10.0)}
+PAINN_SIZES = {"edge": (48, 2, 20, 6.0), "full": (128, 3, 20, 10.0)}
+FORCE_SIZES = {"edge": (48, 3, 24, 5.0), "full": (128, 6, 50, 5.0)}
+# By size: features, interactions, dropout.
+SOLVATION_SIZES = {"edge": (64, 3, 0.1), "full": (128, 5, 0.2)}
+_HOST = Path(__file__).with_name("_graph_host.py")
+
+
+def build_schnet_gap(size: str = "edge", seed: int = 0) -> "keras.Model":
+    """Return SchNet over heavy atoms: ``atoms``, ``positions``, ``mask`` to ``gap`` ``[batch, 1]`` in eV."""
+    import keras
+
+    from ._graph_gap import gap_model
+
+    keras.utils.set_random_seed(seed)
+    return gap_model("schnet", *GAP_SIZES[size])
+
+
+def build_painn_gap(size: str = "edge", seed: int = 0) -> "keras.Model":
+    """Return PaiNN over heavy atoms: ``atoms``, ``positions``, ``mask`` to ``gap`` ``[batch, 1]`` in eV."""
+    import keras
+
+    from ._graph_gap import gap_model
+
+    keras.utils.set_random_seed(seed)
+    return gap_model("painn", *PAINN_SIZES[size])
+
+
+def build_schnet_forces(size: str = "edge", seed: int = 0) -> "keras.Model":
+    """Return a SchNet potential: ``atoms``, ``positions``, ``mask`` to ``energy`` (eV) and ``forces`` (eV/A)."""
+    import keras
+
+    from ._graph_forces import force_model
+
+    keras.utils.set_random_seed(seed)
+    return force_model(*FORCE_SIZES[size])
+
+
+def build_solvation(size: str = "edge", seed: int = 0) -> "keras.Model":
+    """Return message passing over bonds: ``atoms``, ``bonds``, ``mask`` to ``energy`` ``[batch, 1]`` in kcal/mol."""
+    import keras
+
+    from ._graph_solvation import solvation_model
+
+    keras.utils.set_random_seed(seed)
+    return solvation_model(*SOLVATION_SIZES[size], seed)
+
+
+def deploy_gap(model: "keras.Model") -> Deployment:
+    """Return the graph behind the geometry, and the host that folds hydrogens and computes the geometry."""
+    from ._graph_gap import gap_graph
+
+    graph = gap_graph(model)
+    settings = {"elements": list(qm9.ELEMENTS), "hydrogens": qm9.HYDROGENS, "max_atoms": qm9.MAX_HEAVY}
+    return Deployment(
+        graphs={"model": graph},
+        task=qm9.whole_molecules(),
+        host=_HOST,
+        settings={**settings, **_geometry(model, graph), "outputs": ["gap"]},
+    )
+
+
+def deploy_forces(model: "keras.Model") -> Deployment:
+    """Return the graph from pairs to the energy's slopes, and the host that turns the slopes into forces."""
+    from ._graph_forces import force_graph
+
+    graph = force_graph(model)
+    settings = {"elements": list(ethanol.ELEMENTS), "hydrogens": None, "max_atoms": ethanol.ATOMS}
+    return Deployment(
+        graphs={"model": graph},
+        task=ethanol.molecules_in_motion(),
+        host=_HOST,
+        settings={**settings, **_geometry(model, graph), "outputs": ["forces", "energy"]},
+    )
+
+
+def _geometry(model: "keras.Model", graph: "keras.Model") -> dict[str, Any]:
+    basis: Any = model.get_layer("radial")
+    names = [tensor.name for tensor in graph.inputs]
+    return {"basis": basis.count, "cutoff": basis.cutoff, "inputs": names}
+
+
+def cross_validate_solvation(size: str = "edge", seed: int = 0) -> list[float]:
+    """Train on four folds of FreeSolv and test on the fifth, each in turn; return the five errors in kcal/mol."""
+    from ._training import outputs_of, train
+
+    errors = []
+    for fold in range(freesolv.FOLDS):
+        task = freesolv.freesolv(fold)
+        model = train(replace(SOLVATION, task=functools.partial(freesolv.freesolv, fold)), size, seed)
+        assert task.metric is not None and task.test.labels is not None
+        errors.append(task.metric.measure(outputs_of(model, task.test), task.test.labels))
+    return errors
+
+
+SCHNET_GAP = Experiment(
+    "schnet-qm9-gap",
+    "SchNet, 64 features",
+    build_schnet_gap,
+    qm9.qm9_gap,
+    {
+        "edge": Schedule(
+            epochs=44, batch_size=64, learning_rate=4e-3, warmup=0.05, samples_per_epoch=12_800, clip_norm=10.0
+        ),
+        "full": Schedule(epochs=300, batch_size=256, learning_rate=1e-3, warmup=0.02, clip_norm=10.0),
+    },
+    deploy=deploy_gap,
+    bar=0.20,
+)
+PAINN_GAP = Experiment(
+    "painn-qm9-gap",
+    "PaiNN, 48 features",
+    build_painn_gap,
+    qm9.qm9_gap,
+    {
+        "edge": Schedule(
+            epochs=24, batch_size=64, learning_rate=4e-3, warmup=0.05, samples_per_epoch=12_800, clip_norm=10.0
+        ),
+        "full": Schedule(epochs=300, batch_size=256, learning_rate=1e-3, warmup=0.02, clip_norm=10.0),
+    },
+    deploy=deploy_gap,
+)
+SCHNET_FORCES = Experiment(
+    "schnet-ethanol-forces",
+    "SchNet potential, 48 features",
+    build_schnet_forces,
+    ethanol.ethanol_forces,
+    {
+        "edge": Schedule(epochs=80, batch_size=16, learning_rate=5e-3, warmup=0.05, clip_norm=10.0),
+        "full": Schedule(epochs=3000, batch_size=32, learning_rate=1e-3, warmup=0.01, clip_norm=10.0),
+    },
+    deploy=deploy_forces,
+    bar=0.022,
+)
+SOLVATION = Experiment(
+    "mpnn-freesolv",
+    "Message passing over bonds, 64 features",
+    build_solvation,
+    freesolv.freesolv,
+    {
+        "edge": Schedule(epochs=120, batch_size=32, learning_rate=2e-3, warmup=0.05, weight_decay=0.01),
+        "full": Schedule(epochs=300, batch_size=32, learning_rate=1e-3, warmup=0.05, weight_decay=0.01),
+    },
+    bar=1.1,
+)
+ARCHITECTURE = Architecture("graph", "Graph network", (SCHNET_GAP, SCHNET_FORCES, PAINN_GAP, SOLVATION))
