@@ -63,7 +63,9 @@ def freeze(model: "keras.Model", folder: Path) -> Frozen:
     def serve(*arrays: Any) -> dict[str, Any]:
         return dict(zip(names, frozen(*arrays), strict=True))
 
-    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: serve})
+    # Gradients of operations that define their own (SiLU) cannot be saved from a frozen graph, and are not needed.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: serve}, options=options)
     return Frozen(
         folder=folder,
         inputs=tuple(Tensor(spec.name, tuple(spec.shape), spec.dtype.name) for spec in specs),

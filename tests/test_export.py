@@ -77,6 +77,15 @@ def test_macs_of_attention_are_counted(tmp_path):
     assert freeze(keras.Model(x, attention(x, x)), tmp_path / "graph").macs == projections + products
 
 
+@pytest.mark.parametrize("activation", ["silu", "gelu", "softplus", "mish", "hard_swish", "elu"])
+def test_activations_with_gradients_of_their_own_are_frozen(activation, tmp_path):
+    """An activation whose operation defines its own gradient is frozen and converted like any other."""
+    x = keras.Input((4,), name="x")
+    small = keras.Model(x, keras.layers.Dense(3, activation=activation, name="y")(x))
+    made = convert(freeze(small, tmp_path / "graph"), "tflite", "float32", tmp_path / "tflite")
+    assert made.artifact, made.reason
+
+
 def test_an_unknown_dimension_is_refused(tmp_path):
     """An input with an unknown length names the input and its shape."""
     x = keras.Input((None, 4), name="sequence")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from edgewright.errors import InputError
-from edgewright.train import Schedule, get, names
+from edgewright.train import MEAN_ABSOLUTE_ERROR, Dataset, Schedule, Task, get, names
 from edgewright.train._sources import made_once
-from edgewright.train._training import outputs_of, train
+from edgewright.train._training import fit, outputs_of, train
 
 
 @pytest.mark.parametrize("name", names())
@@ -65,6 +65,25 @@ def test_a_diverging_training_stops():
     endless = Schedule(epochs=1, learning_rate=float("inf"))
     with pytest.raises(FloatingPointError, match="epoch 1"):
         train(dataclasses.replace(get("sparse").default, schedules={"edge": endless}))
+
+
+def _two_inputs(structure):
+    """A small model and its task, the inputs in a list or a dictionary."""
+    inputs = {name: keras.Input((3,), name=name) for name in ("left", "right")}
+    both = keras.layers.Concatenate()(list(inputs.values()))
+    model = keras.Model(structure(inputs), keras.layers.Dense(1, name="sum")(both))
+    random = np.random.default_rng(0)
+    arrays = {name: random.normal(size=(64, 3)).astype("float32") for name in inputs}
+    data = Dataset(arrays, arrays["left"].sum(axis=1, keepdims=True) - arrays["right"].sum(axis=1, keepdims=True))
+    return model, Task("difference", data, data, "mean_squared_error", MEAN_ABSOLUTE_ERROR)
+
+
+@pytest.mark.parametrize("structure", [lambda inputs: list(inputs.values()), dict])
+def test_a_model_with_several_inputs_trains(structure):
+    """Inputs are matched by name, whether the model takes a list or a dictionary."""
+    model, task = _two_inputs(structure)
+    fit(model, task, Schedule(epochs=60, batch_size=16, learning_rate=0.05), seed=0)
+    assert task.metric.measure(outputs_of(model, task.test), task.test.labels) < 0.1
 
 
 class _Killed(Exception):

@@ -84,6 +84,8 @@ class Static(_Masks):
         for place, shape, density in zip(self.places, self.shapes, self.densities, strict=True):
             mask = np.zeros(math.prod(shape), bool)
             mask[random.permutation(mask.size)[: max(1, round(density * mask.size))]] = True
+            # What is left of a layer keeps the variance of its output.
+            self.kernel(place).assign(np.asarray(self.kernel(place)) / math.sqrt(max(density, 1.0 / mask.size)))
             self.set_mask(place, mask.reshape(shape))
 
     def move(self, step: int) -> None:

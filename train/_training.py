@@ -183,7 +183,9 @@ def _batches(model: "keras.Model", data: Dataset, schedule: Schedule, seed: int)
                 self._order = (self.epoch, order)
             chosen = self._order[1][place * schedule.batch_size : (place + 1) * schedule.batch_size]
             batch = data.at(chosen)
-            return as_inputs(model, batch.inputs), batch.labels
+            # tf.data takes no lists; a model with a list of inputs takes them by name too.
+            inputs = dict(batch.inputs) if isinstance(model.input, list) else as_inputs(model, batch.inputs)
+            return inputs, batch.labels
 
         def on_epoch_end(self) -> None:
             self.epoch += 1

@@ -100,7 +100,7 @@ def sparse_experiment(method: str, percent: int, dense: Experiment, title: str) 
     )
 
 
-DIGITS = Experiment("digits", "LeNet-300-100, dense", build, digits, {"edge": Schedule(epochs=12)})
+DIGITS = Experiment("digits", "LeNet-300-100, dense", build, digits, {"edge": Schedule(epochs=30, learning_rate=2e-3)})
 _CONVOLUTIONAL = Experiment(
     "convolutional",
     "Three convolutions, dense",
