@@ -84,6 +84,7 @@ def export(
     formats: Sequence[str] | None = None,
     *,
     deploy: Deploy | None = None,
+    name: str | None = None,
     work: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> Bundle:
@@ -95,6 +96,7 @@ def export(
         formats: names of formats; all when None.
         deploy: maps a model to its deployment form: graphs, and the host code around them; None where the model itself
             is what is deployed.
+        name: what reports call the model; its Keras name when None.
         work: a folder for finished conversions, so that a killed export goes on where it stopped.
         on_progress: told what is being done.
 
@@ -110,7 +112,7 @@ def export(
     formats = tuple(formats) if formats else _export.names()
     for name in formats:
         _export.get(name)
-    return make_bundle(compressed, out, formats, deploy, work, part(on_progress, 0, 1))
+    return make_bundle(compressed, out, formats, deploy, name or compressed.model.name, work, part(on_progress, 0, 1))
 
 
 def validate(

@@ -76,17 +76,20 @@ def make_bundle(
     out: Path,
     formats: tuple[str, ...],
     deploy: Deploy | None,
+    name: str,
     work: Path | None,
     report: OnProgress,
 ) -> Bundle:
     """Write the bundle of a compressed model; see ``edgewright.export``."""
     deployment = _deployment(compressed, compressed.model, deploy)
     with tempfile.TemporaryDirectory(prefix="edgewright-") as temporary, new_folder(out) as folder:
-        report(Event("freeze", (compressed.model.name,)))
-        frozen = {name: freeze(graph, Path(temporary) / "frozen" / name) for name, graph in deployment.graphs.items()}
+        report(Event("freeze", (name,)))
+        frozen = {key: freeze(graph, Path(temporary) / "frozen" / key) for key, graph in deployment.graphs.items()}
         calibration = _save_calibration(compressed, deployment, Path(temporary))
         stages = Stages(work or Path(temporary) / "stages")
-        conversions = _convert_all(compressed, deployment, frozen, calibration, formats, stages, part(report, 0, 0.6))
+        conversions = _convert_all(
+            name, compressed, deployment, frozen, calibration, formats, stages, part(report, 0, 0.6)
+        )
         converted = _gather(conversions, folder / "artifacts")
 
         reference, calls = reference_of(compressed, deployment, deploy)
@@ -97,14 +100,15 @@ def make_bundle(
         failures |= {_conversion_name(made): made.reason for made in conversions if not made.artifact}
         _remove_others(converted, right)
         if not right:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
-            raise GateFailed(f"Expected an artifact of {compressed.model.name} that runs. Got: none. {reasons}")
+            reasons = "; ".join(f"{which}: {reason}" for which, reason in failures.items())
+            raise GateFailed(f"Expected an artifact of {name} that runs. Got: none. {reasons}")
         _write_models(compressed, deployment, folder, failures)
         _write_golden(reference, folder)
         (folder / "recipe.toml").write_text(compressed.recipe.to_toml(), encoding="utf-8")
         facts = {
             "deployment": {"graphs": list(deployment.graphs), "host": host is not None, "per": deployment.per}
             | {"calls": dict(calls)},
+            "model": name,
             **_facts(compressed, reference, deployment, checks, failures, conversions),
         }
         artifacts = tuple(artifact for deployable in right for artifact in deployable.artifacts)
@@ -165,6 +169,7 @@ def _save_calibration(compressed: Compressed, deployment: Deployment, folder: Pa
 
 
 def _convert_all(
+    model: str,
     compressed: Compressed,
     deployment: Deployment,
     frozen: Mapping[str, Frozen],
@@ -201,7 +206,7 @@ def _convert_all(
         return Conversion(**{**document, "artifact": artifact_at(document["artifact"], place)})
 
     done: dict[tuple[str, str, str], Conversion] = {}
-    report(Event("convert", (compressed.model.name, f"{len(jobs)} artifacts")))
+    report(Event("convert", (model, f"{len(jobs)} artifacts")))
     with ThreadPoolExecutor(_CONVERTERS_AT_ONCE) as pool:
         running = {pool.submit(one, *job): job for job in jobs}
         try:
@@ -209,7 +214,7 @@ def _convert_all(
                 done[running[future]] = future.result()
                 graph, *rest = running[future]
                 names = ("" if graph == "model" else graph, *rest)
-                report(Event("converted", (compressed.model.name, *names), len(done) / len(jobs)))
+                report(Event("converted", (model, *names), len(done) / len(jobs)))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -308,7 +313,6 @@ def _facts(
 ) -> dict[str, Any]:
     metric = deployment.task.metric
     return {
-        "model": compressed.model.name,
         "notes": list(compressed.notes),
         "seed": compressed.seed,
         "recipe": {**compressed.recipe.resolved(), "sha256": compressed.recipe.sha256},

@@ -124,20 +124,28 @@ def validate(
 @app.command()
 def run(
     out: Out = Path("build/run"),
+    architecture: Annotated[list[str] | None, typer.Option(help="Only this one; repeat. All by default.")] = None,
     device: Devices = None,
     seed: Seed = 0,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run the main job: the embedded defaults, trained on real data, all the way to verdicts for every device."""
+    """Run the main job: the shipped models, compressed and exported on real data, to verdicts for every device."""
 
     def work() -> tuple[dict[str, Any], int, Any]:
         _import_tensorflow()
+        from .main_job import DEFAULTS, defaults_of
         from .main_job import run as run_main_job
         from .report import table
 
         with shown(quiet) as on_progress:
-            report = run_main_job(out, devices=tuple(device) if device else None, seed=seed, on_progress=on_progress)
+            report = run_main_job(
+                out,
+                defaults_of(architecture) if architecture else DEFAULTS,
+                tuple(device) if device else None,
+                seed=seed,
+                on_progress=on_progress,
+            )
         print(f"wrote {out}", file=sys.stderr)
         return report.plain(), report.exit_code, table(report)
 
@@ -191,6 +199,33 @@ def architectures(json_: Json = False) -> None:
         return {"experiments": found}, 0, "\n".join(lines)
 
     _end("architectures", json_, work)
+
+
+@app.command()
+def render(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A radiance field's bundle; the shipped model by default.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("view.png"),
+    azimuth: Annotated[float, typer.Option(help="Of the camera, in degrees.")] = 40.0,
+    elevation: Annotated[float, typer.Option(help="Of the camera, in degrees; between -90 and 90.")] = 25.0,
+    side: Annotated[int, typer.Option(help="Pixels along each side.")] = 100,
+    artifact: Annotated[str | None, typer.Option(help="Such as 'tflite int8'; the bundle's first by default.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="That runs it; the first that takes it by default.")] = None,
+    json_: Json = False,
+) -> None:
+    """Render a view of a neural radiance field, by an exported artifact or by the shipped Keras model."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from .rendering import render_view
+
+        if bundle is None:
+            _import_tensorflow()
+        view = render_view(bundle, out, azimuth, elevation, side, artifact, runtime)
+        text = f"{view.path}: {side} x {side} pixels by {view.source}, {view.seconds:.2f} s, measured here"
+        return {"path": str(view.path), "source": view.source, "seconds": view.seconds}, 0, text
+
+    _end("render", json_, work)
 
 
 @app.command()

@@ -37,6 +37,7 @@ def write_json(path: Path, document: Any) -> None:
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import train as _train
 from .api import compress, export, validate
 from .bundling import versions
+from .errors import InputError
 from .files import MANIFEST, check_output_folder, new_manifest, write_json
 from .progress import Event, OnProgress, part
 from .report import Report, joined
@@ -32,8 +34,30 @@ class Default:
     max_drop: float | None = None
 
 
-DEFAULTS = (Default("sparse", "sparse-90-int8"), Default("convolutional", "sparse-50-int8"))
+# Where the metric is an error, or the network has little to spare, more is allowed than the devices' one point.
+DEFAULTS = (
+    Default("sparse", "sparse-90-int8"),
+    Default("convolutional", "sparse-50-int8"),
+    Default("liquid", "sparse-50-int8", max_drop=3),
+    Default("graph", "sparse-30-int8", max_drop=20),
+    Default("program_synthesis", "sparse-30-int8", max_drop=2),
+    Default("nerf", "sparse-30-int8", max_drop=2),
+    Default("multimodal", "sparse-30-int8", max_drop=2),
+)
 REPORT = "report.json"
+
+
+def defaults_of(architectures: Sequence[str]) -> tuple[Default, ...]:
+    """Return the defaults of some architectures.
+
+    Raises:
+        InputError: the main job does not run one of them.
+    """
+    known = {default.architecture: default for default in DEFAULTS}
+    for name in architectures:
+        if name not in known:
+            raise InputError(f"Expected an architecture of the main job: {', '.join(known)}. Got: {name!r}.")
+    return tuple(known[name] for name in architectures)
 
 
 def run(
@@ -87,6 +111,7 @@ def _one(
         compressed,
         out / architecture.name,
         deploy=experiment.deploy,
+        name=architecture.name,
         work=work / architecture.name,
         on_progress=part(report, 0.3, 0.85),
     )

@@ -183,7 +183,7 @@ def table(report: Report) -> "RenderableType":
         Text("Measured here, on this host: every artifact in every runtime that is installed, batch 1, one thread\n"),
         _host_table(report),
         Text("\n".join(["", *_model_lines(report), ""])),
-        Text(f"What follows for each device; accuracy and size as measured here\n{_legend(report)}\n"),
+        Text(f"What follows for each device; metric and size as measured here\n{_legend(report)}\n"),
         _device_table(report),
         Text("\n".join(["", *why, "", *deploy])),
     )
@@ -205,7 +205,7 @@ def _table(left: Sequence[str], right: Sequence[str], last: Sequence[str] = ()) 
 
 def _host_table(report: Report) -> Any:
     made = _table(
-        ("model", "artifact", "runtime"), ("samples", "accuracy", "agrees with Keras", "largest diff.", "p50", "p90")
+        ("model", "artifact", "runtime"), ("samples", "metric", "agrees with Keras", "largest diff.", "p50", "p90")
     )
     for model, facts in report.models.items():
         for document in facts["checks"]:
@@ -231,7 +231,7 @@ def _device_table(report: Report) -> Any:
 
     made = _table(
         ("model", "artifact", "device"),
-        ("accuracy", "lost", "size", "gzip", "latency there"),
+        ("metric", "lost", "size", "gzip", "latency there"),
         ("90 % interval", "how obtained", "verdict"),
     )
     for row in report.rows:

@@ -88,7 +88,10 @@ def train_experiment(
         out / _WORK,
     )
     seconds = time.perf_counter() - started
-    model.save(out / MODEL)
+    # A model as built has no optimizer, whose state is twice the size of the weights.
+    bare = chosen.build(size, seed)
+    bare.set_weights(model.get_weights())
+    bare.save(out / MODEL)
     report(Event("measure", (architecture, chosen.name), 0.95))
     command = ["edgewright", "train", architecture, "--experiment", chosen.name, "--size", size, "--seed", str(seed)]
     record = {

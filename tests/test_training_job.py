@@ -40,6 +40,7 @@ def test_a_training_records_what_made_it(whole):
     assert record["command"] == "edgewright train sparse --experiment digits --size edge --seed 0"
     assert record["seed"] == 0 and len(record["data_sha256"]) == 64 and record["versions"]["keras"]
     assert record["metric"]["unit"] == "%" and record["metric"]["value"] > 90
+    assert (out / "model.keras").stat().st_size < 1.1 * 4 * record["parameters"], "the optimizer's state is in it"
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "model.keras", "trained.json"]
 
 

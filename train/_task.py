@@ -71,10 +71,10 @@ class Metric:
     def lost(self, reference: float, value: float) -> float:
         """Return by how much ``value`` is worse than ``reference``; negative when it is better.
 
-        A share in percent loses points; any other metric loses percent of the reference.
+        A share in percent loses points, and a logarithm dB; any other metric loses percent of the reference.
         """
         lost = reference - value if self.better == "higher" else value - reference
-        return lost if self.unit == "%" else 100 * lost / max(abs(reference), 1e-12)
+        return lost if self.unit in ("%", "dB") else 100 * lost / max(abs(reference), 1e-12)
 
 
 def top_1_accuracy(outputs: np.ndarray, labels: np.ndarray) -> float:

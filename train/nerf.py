@@ -154,7 +154,7 @@ LIGHT_FIELD = Experiment(
     build_light_field,
     light_field_scene,
     {
-        "edge": Schedule(epochs=5, batch_size=256, learning_rate=2e-3, warmup=0.05, samples_per_epoch=65536),
+        "edge": Schedule(epochs=20, batch_size=256, learning_rate=2e-3, warmup=0.05, samples_per_epoch=65536),
         "full": Schedule(epochs=200, batch_size=4096, learning_rate=1e-3, warmup=0.02),
     },
     deploy=deploy_light_field,
