@@ -193,7 +193,7 @@ def architectures(json_: Json = False) -> None:
             for experiment in architecture.experiments:
                 checkpoint = shipped(name, experiment.name)
                 record = record_of(checkpoint) if checkpoint else None
-                reached = _reached(record["metric"]) if record else "not shipped trained"
+                reached = _reached(record.get("deployed", record["metric"])) if record else "not shipped"
                 lines.append(f"    {experiment.name:28} {experiment.title:44} {reached}")
                 found.append({"architecture": name, "experiment": experiment.name, "trained": record})
         return {"experiments": found}, 0, "\n".join(lines)

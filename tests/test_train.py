@@ -1,12 +1,13 @@
 """train/: architectures, their data, and training that moves the metric."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
 import pytest
 
-from edgewright.errors import InputError
+from edgewright.errors import InputError, MissingRequirement
 from edgewright.train import MEAN_ABSOLUTE_ERROR, Dataset, Schedule, Task, get, names
 from edgewright.train._sources import made_once
 from edgewright.train._training import fit, outputs_of, train
@@ -134,3 +135,11 @@ def test_made_data_is_kept_and_made_again_when_harmed(tmp_path, monkeypatch):
     (tmp_path / "five.npz").write_bytes(b"harmed")
     np.testing.assert_array_equal(made_once("five", make)["x"], np.arange(5))
     assert len(calls) == 2
+
+
+def test_several_hosts_are_refused_with_the_reason(monkeypatch):
+    """Keras 3 does not train over several hosts with TensorFlow: that is said at once, not by a stack trace."""
+    cluster = {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 0}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+    with pytest.raises(MissingRequirement, match="one host"):
+        train(get("sparse").default)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, MissingRequirement
 from ._task import Arrays, Dataset, Experiment, Schedule, Task
 
 if TYPE_CHECKING:
@@ -61,10 +61,13 @@ def train(
 
 
 def devices() -> AbstractContextManager[Any]:
-    """Return the scope to build a model in: spread over all GPUs and hosts that the environment has.
+    """Return the scope to build a model in: spread over all GPUs that the environment has.
 
-    With TensorFlow that is ``MultiWorkerMirroredStrategy`` where TF_CONFIG names several workers, and
-    ``MirroredStrategy`` where there are several GPUs; with JAX it is Keras' ``DataParallel``.
+    With TensorFlow that is ``MirroredStrategy`` where there are several GPUs; with JAX it is Keras' ``DataParallel``.
+
+    Raises:
+        MissingRequirement: TF_CONFIG names several hosts: Keras 3's ``fit`` does not run under
+            ``MultiWorkerMirroredStrategy`` (keras-team/keras, issue 20585).
     """
     import keras
 
@@ -73,10 +76,13 @@ def devices() -> AbstractContextManager[Any]:
             keras.distribution.set_distribution(keras.distribution.DataParallel())
         return nullcontext()
     if keras.backend.backend() == "tensorflow":
+        if len(json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {}).get("worker", [])) > 1:
+            raise MissingRequirement(
+                "Expected one host to train on: Keras 3 does not train under TensorFlow's MultiWorkerMirroredStrategy "
+                f"(keras-team/keras, issue 20585). Got: TF_CONFIG={os.environ['TF_CONFIG']}. Unset it."
+            )
         import tensorflow as tf
 
-        if len(json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {}).get("worker", [])) > 1:
-            return tf.distribute.MultiWorkerMirroredStrategy().scope()
         if len(tf.config.list_logical_devices("GPU")) > 1:
             return tf.distribute.MirroredStrategy().scope()
     return nullcontext()
