@@ -301,6 +301,19 @@ def test_fog_takes_contrast_with_distance(random):
     np.testing.assert_allclose(half, 200 - 150 * np.exp([-1, -1 / 6]), atol=1)
 
 
+def test_fog_shortens_the_reach_of_the_lidar():
+    """At its reach in fog a LIDAR's echo is as weak as one from its full range in clear air; fog beyond is no echo."""
+    visibility = np.array([0.5, 1.5, 3.0])
+    reach = drone.reach_in_fog(visibility)
+    np.testing.assert_allclose(np.exp(-2 * reach / visibility) / reach**2, 1 / drone.REACH**2, rtol=1e-6)
+    np.testing.assert_allclose(drone.reach_in_fog(np.array([1e9])), drone.REACH, atol=1e-6)
+    clear, fog = _sensors(40)["lidar"], _sensors(40, drone.FOG)["lidar"]
+    near, far = drone.reach_in_fog(np.array(drone.VISIBILITY)) / drone.REACH
+    assert (fog[clear > far] == 1).all()
+    np.testing.assert_array_equal(fog[clear < near], clear[clear < near])
+    assert ((fog == clear) | (fog == 1)).all()
+
+
 def test_a_blackout_takes_one_sensor():
     """In a blackout one sensor of each sample is missing and delivers nothing; otherwise both are present."""
     dark = _sensors(40, drone.BLACKOUT)
@@ -329,6 +342,15 @@ def test_what_a_missing_sensor_delivers_has_no_influence(sensor, name):
     uses = (1.0, 0.0) if sensor == drone.LIDAR else (0.0, 1.0)
     without = fusion(uses, SHAPE)
     np.testing.assert_array_equal(heading(without, inputs, np.ones_like(missing)), heading(without, other, missing))
+
+
+def test_the_answer_depends_on_the_camera_whatever_the_bias_of_the_few_units_before_it():
+    """The units that tell what is around cannot die: with strongly negative biases two pictures still differ."""
+    built, inputs = fusion((1.0, 0.0)), _sensors(2)
+    told = built.get_layer("told")
+    told.bias.assign(np.full(told.bias.shape, -9.0))
+    first, second = outputs_of(built, Dataset(inputs))["heading"]
+    assert np.abs(first - second).max() > 1e-6
 
 
 def test_mirrored_scenes_have_mirrored_headings():

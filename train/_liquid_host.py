@@ -7,7 +7,7 @@ class Host:
     """Answers for one recording by calling the graph ``step`` once for each recorded step, with the state in between.
 
     Settings: ``states``, how many values each state has, by name; ``readout``, "last" to take the probabilities of the
-    last recorded step, "mean" to take the mean of the logits of all.
+    last recorded step, "mean" to take the mean of the logits of all, "each" for the action at each step.
     """
 
     def __init__(self, graphs, settings):
@@ -16,10 +16,14 @@ class Host:
         self.readout = settings["readout"]
 
     def run(self, sample):
-        """Return the ``probabilities`` for ``x`` [steps, sensors], ``dt`` and ``mask`` [steps, 1]."""
+        """Return the ``probabilities`` for ``x`` [steps, sensors], ``dt`` and ``mask`` [steps, 1].
+
+        With the readout "each" it is the ``action`` [steps, actions], zero where the mask is.
+        """
         x, dt, places = _checked(sample)
         states = {name: np.zeros((1, size), np.float32) for name, size in self.states.items()}
         logits = 0.0
+        actions = None
         for place in places:
             inputs = {"x": x[place : place + 1], "dt": dt[place : place + 1]}
             inputs.update(states)
@@ -27,6 +31,12 @@ class Host:
             states = {name: outputs["next_" + name] for name in self.states}
             if self.readout == "mean":
                 logits = logits + np.asarray(outputs["logits"])[0] / len(places)
+            if self.readout == "each":
+                action = np.asarray(outputs["logits"], np.float32)[0]
+                actions = np.zeros((len(x), len(action)), np.float32) if actions is None else actions
+                actions[place] = action
+        if self.readout == "each":
+            return {"action": actions}
         if self.readout == "mean":
             raised = np.exp(logits - np.max(logits))
             return {"probabilities": (raised / raised.sum()).astype(np.float32)}

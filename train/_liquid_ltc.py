@@ -26,6 +26,7 @@ class LTCCell(keras.layers.Layer):
         v_j <- (c_m v_j + d (g_l v_l + sum_i S_ij E_ij)) / (c_m + d (g_l + sum_i S_ij))
 
     which is the published step, numerator and denominator times d: dt = 0 divides by nothing and leaves v as it is.
+    1 / y is computed as rsqrt(y)^2: TFLite has rsqrt in int8, but no division.
     w, g_l and c_m are held at or above zero. Sensors pass an affine map first. With a wiring, w is zero where it has
     no synapse, E starts with its polarity, and the output is the motor neurons' v.
 
@@ -111,7 +112,8 @@ class LTCCell(keras.layers.Layer):
         c_m = self.c_m + _SMALLEST_CAPACITY
         for _ in range(UNFOLDS):
             current, conductance = _currents(v, *from_neurons)
-            v = (c_m * v + d * (current_in + current)) / (c_m + d * (conductance_in + conductance))
+            root = ops.rsqrt(c_m + d * (conductance_in + conductance))
+            v = (c_m * v + d * (current_in + current)) * (root * root)
         return (v[..., -self.output_size :] if self.wiring else v), [v]
 
     def get_initial_state(self, batch_size: Any = None) -> list[Any]:

@@ -24,6 +24,7 @@ SHARES = (0.5, 0.25, 0.25)
 FEWEST, MOST = 6, 10  # obstacles
 MARGIN = 0.15  # by how many metres the safest heading is safer than the second
 TRAINING, TESTING = 4000, 500
+VISIBILITY = (1.5, 3.0)  # in fog: after so many metres 37 % of the contrast is left
 CLEAR, FOG, BLACKOUT = 0, 1, 2
 CONDITIONS = ("clear", "fog", "blackout")
 CAMERA, LIDAR = 0, 1
@@ -145,15 +146,32 @@ def in_fog(camera: np.ndarray, depth: np.ndarray, visibility: np.ndarray, random
     return np.clip(seen, 0, 255).astype(np.uint8)
 
 
+def reach_in_fog(visibility: np.ndarray) -> np.ndarray:
+    """Return how far, in metres, a LIDAR reaches in fog that thick: REACH in clear air.
+
+    An echo from distance d is as strong as ``exp(-2 d / visibility) / d^2`` (the LIDAR equation; the light crosses the
+    fog twice), and is lost where it is weaker than one from REACH in clear air.
+    """
+    near, far = np.zeros_like(visibility, np.float64), np.full_like(visibility, REACH, np.float64)
+    for _ in range(40):
+        middle = (near + far) / 2
+        heard = np.exp(-2 * middle / visibility) * REACH**2 >= middle**2
+        near, far = np.where(heard, middle, near), np.where(heard, far, middle)
+    return near
+
+
 def under(condition: int, sensed: Arrays, random: np.random.Generator) -> dict[str, np.ndarray]:
     """Return the inputs under one of CONDITIONS: ``camera`` 0 to 255, ``lidar`` 0 to 1, ``present`` 0 or 1 for each.
 
-    In a blackout one of the two sensors is missing, at random: its values are 0 and so is its place in ``present``.
+    Fog takes contrast from the camera and reach from the LIDAR: what is further than the reach gives no echo. In a
+    blackout one of the two sensors is missing, at random: its values are 0 and so is its place in ``present``.
     """
     camera, lidar = sensed["camera"].copy(), (sensed["lidar"] / REACH).astype(np.float32)
     present = np.ones((len(camera), 2), np.float32)
     if condition == FOG:
-        camera = in_fog(camera, sensed["depth"], random.uniform(1.0, 2.0, len(camera)), random)
+        visibility = random.uniform(*VISIBILITY, len(camera))
+        camera = in_fog(camera, sensed["depth"], visibility, random)
+        lidar[sensed["lidar"] > reach_in_fog(visibility)[:, None]] = 1
     if condition == BLACKOUT:
         present[np.arange(len(camera)), random.integers(0, 2, len(camera))] = 0
         camera[present[:, CAMERA] == 0] = 0

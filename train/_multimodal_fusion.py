@@ -33,7 +33,8 @@ def fusion(uses: tuple[float, float] = (1.0, 1.0), shape: Shape = SHAPE) -> kera
     for number in range(1, shape.hops + 1):
         x = hop(x, seen, shape, number)
     x = NormalizedChannels(name="before_heading")(x)
-    x = keras.layers.Dense(12, activation="relu", name="told")(x)
+    # Linear: with ReLU, so few units died in a training on the camera alone, and the answer became the same for all.
+    x = keras.layers.Dense(12, name="told")(x)
     x = keras.layers.Flatten(name="all_around")(x)
     x = keras.layers.Dense(64, activation="relu", name="choosing")(x)
     heading = keras.layers.Dense(len(HEADINGS), activation="softmax", name="heading")(x)

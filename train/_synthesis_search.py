@@ -1,6 +1,6 @@
 """Many searches at once, as the host code runs one, and the undirected search that they are compared with."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,7 +12,7 @@ from ._training import output_names
 
 
 def search(graphs: Mapping[str, keras.Model], settings: Mapping[str, Any], slots: np.ndarray) -> list[dict[str, Any]]:
-    """Return what the host code answers to each sample ``[samples, examples, 30, 2]``; a batch at each step.
+    """Return what the host code of the list programs answers to each sample ``[samples, examples, 30, 2]``.
 
     Args:
         graphs: the deployment graphs.
@@ -20,12 +20,23 @@ def search(graphs: Mapping[str, keras.Model], settings: Mapping[str, Any], slots
         slots: the examples.
     """
     host = Host({}, settings)
-    searches = [host.search({"slots": each}) for each in slots]
+    return together(graphs, [host.search({"slots": each}) for each in slots])
+
+
+def together(
+    graphs: Mapping[str, keras.Model], searches: Sequence[Generator[Any, Any, dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Return what each search returns; what they ask of a graph is computed as one batch.
+
+    Args:
+        graphs: by name.
+        searches: generators that yield (graph, inputs) and are sent the outputs; of the encoder first, then of steps.
+    """
     requests = {place: next(each) for place, each in enumerate(searches)}
     answers: list[dict[str, Any]] = [{} for _ in searches]
     while requests:
         places = list(requests)
-        name = requests[places[0]][0]  # all ask for the encoder first, and then for steps
+        name = requests[places[0]][0]
         made = _called(graphs[name], [requests[place][1] for place in places])
         for row, place in enumerate(places):
             try:

@@ -4,10 +4,12 @@ CfC, LTC and mmRNN cells and the NCP wiring, with a GRU of equal parameter count
 over time; on a device one step ``(x, dt, state) -> (probabilities, next state)`` runs at a time, and the host loops.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ._liquid_control import control, driving, upright
 from ._liquid_tasks import basic_motions, irregular, japanese_vowels, shifted_tests
 from ._task import Architecture, Deployment, Experiment, Schedule, Task
 
@@ -21,10 +23,10 @@ def _cfc(size: str, units: int = 48, backbone: tuple[int, ...] = (64,)) -> "kera
     return CfCCell(units, backbone) if size == "edge" else CfCCell(4 * units, (256, 256))
 
 
-def _ltc(size: str) -> "keras.layers.Layer":
+def _ltc(size: str, units: int = 32) -> "keras.layers.Layer":
     from ._liquid_ltc import LTCCell
 
-    return LTCCell(24 if size == "edge" else 128)
+    return LTCCell(units if size == "edge" else 4 * units)
 
 
 def _mmrnn(size: str) -> "keras.layers.Layer":
@@ -78,6 +80,32 @@ def _deploy(model: "keras.Model", task: Callable[[], Task]) -> Deployment:
     return deployment(model, task())
 
 
+def _build_controller(size: str, seed: int, cell: "Callable[[str], keras.layers.Layer]") -> "keras.Model":
+    """Return the network that imitates the pendulum's regulator; see ``controller``."""
+    import keras
+
+    from ._liquid_network import controller
+
+    keras.utils.set_random_seed(seed)
+    _, steps, sensors = control().train.inputs["x"].shape
+    return controller(cell(size), steps, sensors, actions=1)
+
+
+def _deploy_controller(model: "keras.Model") -> Deployment:
+    """Return the single step, to be judged by the first 64 recordings: 4,096 steps."""
+    from ._liquid_network import deployment
+
+    task = control()
+    return deployment(model, dataclasses.replace(task, test=task.test.take(64)))
+
+
+def _upright(model: "keras.Model") -> dict[str, float]:
+    """Return how often the network itself, in the regulator's place, keeps the pendulums from falling."""
+    from ._liquid_network import step
+
+    return {"episodes upright (%)": upright(driving(step(model)))}
+
+
 def _under_shift(model: "keras.Model", task: Callable[[], Task]) -> dict[str, float]:
     """Return the accuracy on a test set whose sensors or sampling rate changed, without retraining."""
     from ._training import outputs_of
@@ -116,14 +144,35 @@ def _experiment(
     )
 
 
+def _controlling(
+    name: str, title: str, cell: "Callable[[str], keras.layers.Layer]", edge: Schedule, bar: float | None = None
+) -> Experiment:
+    return Experiment(
+        name=name,
+        title=title,
+        build=functools.partial(_build_controller, cell=cell),
+        task=control,
+        schedules={"edge": edge, "full": dataclasses.replace(edge, epochs=10 * edge.epochs, learning_rate=1e-3)},
+        deploy=_deploy_controller,
+        measures=_upright,
+        bar=bar,
+    )
+
+
 _VOWELS = Schedule(epochs=60, batch_size=32, learning_rate=3e-3, warmup=0.05, clip_norm=1.0)
-_SOLVER = Schedule(epochs=20, batch_size=32, learning_rate=1e-2, warmup=0.05, clip_norm=1.0)
+_SOLVER = Schedule(epochs=40, batch_size=32, learning_rate=2e-2, warmup=0.05, clip_norm=1.0)
 _WIRED = Schedule(epochs=40, batch_size=32, learning_rate=5e-3, warmup=0.05, clip_norm=1.0)
 _MOTIONS = Schedule(epochs=30, batch_size=8, learning_rate=3e-3, warmup=0.05, clip_norm=1.0)
 _MIXED = Schedule(epochs=40, batch_size=32, learning_rate=3e-3, warmup=0.05, clip_norm=1.0)
+_LOSSY = Schedule(epochs=40, batch_size=32, learning_rate=1e-2, warmup=0.05, clip_norm=1.0)
+_LOSSY_GRU = dataclasses.replace(_LOSSY, learning_rate=3e-3)
+_CONTROL = Schedule(epochs=30, batch_size=32, learning_rate=1e-2, warmup=0.05, clip_norm=1.0)
+_CONTROL_LTC = dataclasses.replace(_CONTROL, epochs=12)
+_LEAST_SQUARES = 0.047  # the error of the best affine function of positions and their differences over dt
 _mean = functools.partial(_experiment, readout="mean", dropout=0.1)
 _motions = functools.partial(_mean, task=basic_motions, edge=_MOTIONS, noise=0.1)
 _small_cfc = functools.partial(_cfc, units=32, backbone=(48,))
+_small_ltc = functools.partial(_ltc, units=24)
 _small_gru = functools.partial(_gru, units=48)
 
 ARCHITECTURE = Architecture(
@@ -131,13 +180,17 @@ ARCHITECTURE = Architecture(
     "Liquid network",
     (
         _experiment("cfc-japanese-vowels", "CfC, 48 units", _cfc, japanese_vowels, _VOWELS, bar=95.0),
-        _mean("ltc-japanese-vowels", "LTC, 24 units", _ltc, japanese_vowels, _SOLVER, bar=95.0, noise=0.2),
+        _experiment("ltc-japanese-vowels", "LTC, 32 units", _ltc, japanese_vowels, _SOLVER, 95.0, "mean", noise=0.4),
         _experiment("mmrnn-japanese-vowels", "mmRNN, 32 units", _mmrnn, japanese_vowels, _MIXED, bar=95.0),
         _mean("ncp-japanese-vowels", "CfC with NCP wiring, 65 neurons", _ncp, japanese_vowels, _WIRED, 95.0, noise=0.2),
         _experiment("gru-japanese-vowels", "GRU, 67 units", _gru, japanese_vowels, _VOWELS),
         _motions("cfc-basic-motions", "CfC, 32 units", _small_cfc, bar=95.0),
         _motions("gru-basic-motions", "GRU, 48 units", _small_gru),
-        _experiment("cfc-irregular", "CfC, 48 units", _cfc, irregular, _VOWELS),
-        _experiment("gru-irregular", "GRU, 67 units", _gru, irregular, _VOWELS),
+        _experiment("cfc-irregular", "CfC, 48 units", _cfc, irregular, _LOSSY, readout="mean"),
+        _experiment("gru-irregular", "GRU, 67 units", _gru, irregular, _LOSSY_GRU),
+        _controlling("cfc-control", "CfC, 32 units", _small_cfc, _CONTROL, bar=_LEAST_SQUARES),
+        _controlling("ltc-control", "LTC, 24 units", _small_ltc, _CONTROL_LTC, bar=_LEAST_SQUARES),
+        _controlling("mmrnn-control", "mmRNN, 32 units", _mmrnn, _CONTROL, bar=_LEAST_SQUARES),
+        _controlling("gru-control", "GRU, 48 units", _small_gru, _CONTROL),
     ),
 )

@@ -129,9 +129,9 @@ BASELINES = tuple(
         measures=by_kind,
     )
     for name, title, function, epochs in (
-        ("cnn-mlp", "CNN and MLP", "cnn_and_mlp", 12),
-        ("film", "FiLM, 2 blocks", "film", 6),
-        ("relation-network", "Relation Network", "relation_network", 6),
+        ("cnn-mlp", "CNN and MLP", "cnn_and_mlp", 24),
+        ("film", "FiLM, 2 blocks", "film", 3),
+        ("relation-network", "Relation Network", "relation_network", 2),
     )
 )
 DRONE = tuple(
