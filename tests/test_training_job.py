@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgewright.errors import MissingRequirement
 from edgewright.hosting import answers_of
 from edgewright.train import get, names
 from edgewright.train._checkpoints import load, record_of, shipped
 from edgewright.train._training import CHECKPOINT
 
 COMMAND = [str(Path(sys.executable).with_name("edgewright")), "train", "sparse", "--json"]
+# What makes its data in minutes is for make slow.
+LONG = {"schnet-ethanol-forces"}
 SHIPPED = [
-    (name, experiment.name)
+    pytest.param(name, experiment.name, marks=pytest.mark.slow if experiment.name in LONG else ())
     for name in names()
     for experiment in get(name).experiments
     if shipped(name, experiment.name)
@@ -72,7 +75,10 @@ def test_a_shipped_model_reaches_what_its_record_says(architecture, experiment):
     assert path.stat().st_size < 2_000_000
     assert (record["architecture"], record["experiment"], record["size"]) == (architecture, experiment, "edge")
     found = get(architecture).experiment(experiment)
-    deployment = found.deployment(load(path))
+    try:
+        deployment = found.deployment(load(path))
+    except MissingRequirement as missing:
+        pytest.skip(f"its data come with an extra: {missing}")
     whole = deployment.task.test
     data = whole.at(np.random.default_rng(0).permutation(len(whole))[:100])
     answers, _ = answers_of(deployment, data)
@@ -83,4 +89,4 @@ def test_a_shipped_model_reaches_what_its_record_says(architecture, experiment):
 
 def test_shipped_models_are_small_together():
     """All shipped models take less than 15 MB."""
-    assert sum(shipped(*pair).stat().st_size for pair in SHIPPED) < 15_000_000
+    assert sum(shipped(*pair.values).stat().st_size for pair in SHIPPED) < 15_000_000
