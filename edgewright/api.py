@@ -110,8 +110,8 @@ def export(
     out = Path(out)
     check_output_folder(out)
     formats = tuple(formats) if formats else _export.names()
-    for name in formats:
-        _export.get(name)
+    for format in formats:
+        _export.get(format)
     return make_bundle(compressed, out, formats, deploy, name or compressed.model.name, work, part(on_progress, 0, 1))
 
 

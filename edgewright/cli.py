@@ -147,7 +147,8 @@ def run(
                 on_progress=on_progress,
             )
         print(f"wrote {out}", file=sys.stderr)
-        return report.plain(), report.exit_code, table(report)
+        # Nobody asked for a gate: the job is done when every cell has its verdict. ``validate`` is the gate.
+        return report.plain(), 0, table(report)
 
     _end("run", json_, work)
 
