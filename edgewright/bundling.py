@@ -81,8 +81,10 @@ def make_bundle(
     report: OnProgress,
 ) -> Bundle:
     """Write the bundle of a compressed model; see ``edgewright.export``."""
-    deployment = _deployment(compressed, compressed.model, deploy)
     with tempfile.TemporaryDirectory(prefix="edgewright-") as temporary, new_folder(out) as folder:
+        # Before its layers are called again in the deployment's graphs: afterwards Keras may fail to save it.
+        unsaved = _write_model_of(compressed, folder)
+        deployment = _deployment(compressed, compressed.model, deploy)
         report(Event("freeze", (name,)))
         frozen = {key: freeze(graph, Path(temporary) / "frozen" / key) for key, graph in deployment.graphs.items()}
         calibration = _save_calibration(compressed, deployment, Path(temporary))
@@ -97,12 +99,13 @@ def make_bundle(
         tried = deployables(_complete(converted, deployment), host, calls)
         checks = check_all(tried, reference, measure=False, on_progress=part(report, 0.6, 1))
         right, failures = _right_ones(tried, checks)
+        failures |= unsaved
         failures |= {_conversion_name(made): made.reason for made in conversions if not made.artifact}
         _remove_others(converted, right)
         if not right:
             reasons = "; ".join(f"{which}: {reason}" for which, reason in failures.items())
             raise GateFailed(f"Expected an artifact of {name} that runs. Got: none. {reasons}")
-        _write_models(compressed, deployment, folder, failures)
+        _write_graphs(compressed, deployment, folder, failures)
         _write_golden(reference, folder)
         (folder / "recipe.toml").write_text(compressed.recipe.to_toml(), encoding="utf-8")
         facts = {
@@ -277,13 +280,18 @@ def _write_host(deployment: Deployment, folder: Path) -> HostCode | None:
     return HostCode(folder / HOST, folder / SETTINGS, deployment.per)
 
 
-def _write_models(compressed: Compressed, deployment: Deployment, folder: Path, failures: dict[str, str]) -> None:
-    """Save the compressed Keras model, and its graphs where they are others."""
+def _write_model_of(compressed: Compressed, folder: Path) -> dict[str, str]:
+    """Save the compressed Keras model; return why not, by the file's name, where it cannot be."""
     if not compressed.self_contained:
-        failures[MODEL] = "the model is the graph of a SavedModel, which stays where it is"
-        return
+        return {MODEL: "the model is the graph of a SavedModel, which stays where it is"}
+    failures: dict[str, str] = {}
     _write_model(compressed.model, folder / MODEL, failures)
-    if deployment.host is not None:
+    return failures
+
+
+def _write_graphs(compressed: Compressed, deployment: Deployment, folder: Path, failures: dict[str, str]) -> None:
+    """Save the deployment's graphs where they are others than the model."""
+    if compressed.self_contained and deployment.host is not None:
         (folder / GRAPHS).mkdir()
         for name, graph in deployment.graphs.items():
             _write_model(graph, folder / GRAPHS / f"{name}.keras", failures)

@@ -135,7 +135,8 @@ def test_the_bundle_holds_all_that_the_device_needs(bundle):
     for deployable in bundle.deployables:
         assert {artifact.graph for artifact in deployable.artifacts} == {"scale", "mix"}
         assert deployable.size_bytes == sum(artifact.path.stat().st_size for artifact in deployable.artifacts)
-    assert {"host.py", "host.json", "graphs/mix.keras"} <= set(bundle.manifest["files"])
+    assert {"host.py", "host.json", "graphs/mix.keras", "model.keras"} <= set(bundle.manifest["files"])
+    assert not bundle.manifest["failures"]
     assert json.loads((bundle.path / "host.json").read_text()) == {"width": WIDTH, "start": 0.5}
 
 
