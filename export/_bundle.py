@@ -13,7 +13,7 @@ from ._artifact import Artifact, read_operations, read_tensors
 from ._deployable import Deployable, HostCode, deployables
 
 KIND = "bundle"
-SCHEMA = 1
+SCHEMA = 2
 GOLDEN = "golden.npz"
 HOST, SETTINGS = "host.py", "host.json"
 _INPUT, _OUTPUT = "input/", "output/"
