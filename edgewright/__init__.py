@@ -4,12 +4,49 @@ The public functions are ``compress``, ``export`` and ``validate``; the folders 
 ``from``: ``from edgewright.compress import load_recipe``.
 """
 
-from . import compress as _compress  # noqa: F401 - imported first: the functions then take the folders' names
-from . import export as _export  # noqa: F401
-from .api import compress, export, validate
-from .figures import Figure, How
-from .report import Report
-from .train import Dataset, Task
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .api import compress, export, validate
+    from .figures import Figure, How
+    from .report import Report
+    from .train import Dataset, Task
 
 __version__ = "0.1.0"
 __all__ = ["Dataset", "Figure", "How", "Report", "Task", "compress", "export", "validate"]
+
+_HOMES = {
+    "Dataset": "train",
+    "Figure": "figures",
+    "How": "figures",
+    "Report": "report",
+    "Task": "train",
+    "compress": "api",
+    "export": "api",
+    "validate": "api",
+}
+
+
+class _FrontDoor(ModuleType):
+    """Imports a public name when it is asked for: ``edgewright --help`` then needs neither NumPy nor pydantic."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{self.__name__}.{_HOMES[name]}"), name)
+        super().__setattr__(name, value)
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Importing a folder sets its name here: compress and export stay the functions.
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
+
+sys.modules[__name__].__class__ = _FrontDoor

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Union
 import numpy as np
 
 from . import devices as _devices
-from . import export as _export
 from .bundling import Deploy, bundled_deployment, make_bundle
 from .checks import Check, Reference, check_all, read_check
 from .compress import Compressed, Recipe, load_recipe
 from .compress import compress as apply_recipe
 from .export import Bundle, load_bundle
+from .export import get as get_exporter
+from .export import names as format_names
 from .files import check_output_folder
 from .hosting import answers_of
 from .progress import Event, OnProgress, part
@@ -109,9 +110,9 @@ def export(
     """
     out = Path(out)
     check_output_folder(out)
-    formats = tuple(formats) if formats else _export.names()
+    formats = tuple(formats) if formats else format_names()
     for format in formats:
-        _export.get(format)
+        get_exporter(format)
     return make_bundle(compressed, out, formats, deploy, name or compressed.model.name, work, part(on_progress, 0, 1))
 
 

@@ -110,8 +110,11 @@ def test_another_distribution_adds_a_technique_by_entry_point(tmp_path):
 
 
 def test_the_front_door_opens_without_the_frameworks():
-    """Importing edgewright and its command line imports no framework, no converter and no runtime."""
-    heavy = ("tensorflow", "keras", "onnx", "onnxruntime", "openvino", "nncf", "tf2onnx", "ai_edge_litert", "scipy")
+    """Importing edgewright and its command line imports no framework, converter or runtime, NumPy or pydantic."""
+    heavy = (
+        *("tensorflow", "keras", "onnx", "onnxruntime", "openvino", "nncf", "tf2onnx", "ai_edge_litert", "scipy"),
+        *("numpy", "pydantic", "rich"),
+    )
     code = f"import sys, edgewright, edgewright.cli; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -126,6 +129,26 @@ def test_the_public_functions_are_at_the_front_door():
     assert callable(edgewright.compress) and callable(edgewright.export) and callable(edgewright.validate)
     assert load_recipe("int8").name == "int8"
     assert names()
+
+
+@pytest.mark.parametrize("order", ["folder first", "function first"])
+def test_a_folder_never_takes_the_place_of_the_function_of_its_name(order):
+    """``edgewright.compress`` is the function, and the folder's names import, in either order, in a fresh process."""
+    steps = ["from edgewright.compress import load_recipe", "import edgewright; edgewright.compress.__code__"]
+    code = "; ".join(steps if order == "folder first" else reversed(steps))
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; edgewright.compress.__code__"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_name_at_the_front_door_is_an_attribute_error():
+    """A name that edgewright does not offer is an AttributeError that tells the name."""
+    import edgewright
+
+    with pytest.raises(AttributeError, match="no attribute 'decompress'"):
+        edgewright.decompress  # noqa: B018
+    assert {"compress", "export", "validate"} <= set(dir(edgewright))
 
 
 def test_no_file_names_this_machine_or_a_registry():
