@@ -6,8 +6,8 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .checks import Check, Reference, check_all
+from .children import run_together
 from .compress import Compressed
 from .errors import GateFailed, InputError
 from .export import (
@@ -208,20 +209,12 @@ def _convert_all(
         document = json.loads((place / "conversion.json").read_text(encoding="utf-8"))
         return Conversion(**{**document, "artifact": artifact_at(document["artifact"], place)})
 
-    done: dict[tuple[str, str, str], Conversion] = {}
+    def tell(place: int, made: Conversion, done: int) -> None:
+        graph, *rest = jobs[place]
+        report(Event("converted", (model, "" if graph == "model" else graph, *rest), done / len(jobs)))
+
     report(Event("convert", (model, f"{len(jobs)} artifacts")))
-    with ThreadPoolExecutor(_CONVERTERS_AT_ONCE) as pool:
-        running = {pool.submit(one, *job): job for job in jobs}
-        try:
-            for future in as_completed(running):
-                done[running[future]] = future.result()
-                graph, *rest = running[future]
-                names = ("" if graph == "model" else graph, *rest)
-                report(Event("converted", (model, *names), len(done) / len(jobs)))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return tuple(done[job] for job in jobs)
+    return tuple(run_together([partial(one, *job) for job in jobs], _CONVERTERS_AT_ONCE, tell))
 
 
 def _gather(conversions: tuple[Conversion, ...], folder: Path) -> tuple[Artifact, ...]:

@@ -2,19 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from . import runtimes
+from .children import run_together
 from .export import Deployable
 from .progress import Event, OnProgress
 from .runtimes import Measurement, run_artifact
 from .train import Dataset, Metric
 
-# Referees are reference implementations, exact and slow: of a large model they run the first samples only.
+# Referees are reference implementations, exact and slow: of a large model, and of one whose host calls its graphs in a
+# loop for each sample, they run the first samples only.
 _REFEREE_MACS = 2e9
 _REFEREE_FEWEST = 16
+# Checks at a time where nothing is timed: each is one process on one thread.
+_CHECKS_AT_ONCE = 2
 CHECK_TIME_LIMIT_S = 600.0
 # Below this agreement with the Keras model an artifact is not inexact but wrong.
 _GARBAGE_PERCENT = 50.0
@@ -105,7 +110,9 @@ def check(artifact: Deployable, runtime: str, reference: Reference, measure: boo
     adapter = runtimes.get(runtime)
     samples = len(reference.data)
     if adapter.referee:
-        samples = min(samples, max(_REFEREE_FEWEST, int(_REFEREE_MACS / max(artifact.macs, 1))))
+        loops = artifact.host is not None and artifact.host.per
+        affordable = 0 if loops else int(_REFEREE_MACS / max(artifact.macs, 1))
+        samples = min(samples, max(_REFEREE_FEWEST, affordable))
     data = reference.data.take(samples)
     run = run_artifact(
         artifact,
@@ -153,9 +160,9 @@ def check(artifact: Deployable, runtime: str, reference: Reference, measure: boo
 def check_all(
     artifacts: tuple[Deployable, ...], reference: Reference, measure: bool, on_progress: OnProgress
 ) -> tuple[Check, ...]:
-    """Check each artifact in each runtime that takes its format, one after the other.
+    """Check each artifact in each runtime that takes its format; when measuring, one after the other and no referees.
 
-    A runtime that is not installed here is a check with its reason. When measuring, referees are left out.
+    A runtime that is not installed here is a check with its reason.
     """
     pairs = [
         (artifact, name)
@@ -163,11 +170,13 @@ def check_all(
         for name in runtimes.for_format(artifact.format)
         if not (measure and runtimes.get(name).referee)
     ]
-    checks = []
-    for place, (artifact, name) in enumerate(pairs):
-        on_progress(Event("measure" if measure else "run", (artifact.name, f"in {name}"), place / len(pairs)))
-        checks.append(check(artifact, name, reference, measure))
-    return tuple(checks)
+
+    def tell(place: int, made: Check, done: int) -> None:
+        what = "measured" if measure else "ran"
+        on_progress(Event(what, (made.artifact, f"in {made.runtime}"), done / len(pairs)))
+
+    jobs = [partial(check, artifact, name, reference, measure) for artifact, name in pairs]
+    return tuple(run_together(jobs, 1 if measure else _CHECKS_AT_ONCE, tell))
 
 
 def agreement_percent(expected: np.ndarray, received: np.ndarray) -> float:

@@ -9,15 +9,21 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
+
+T = TypeVar("T")
 
 GIB = 1024**3
 # What a child may not inherit: importing TF-MOT sets it, and it would turn a child's Keras 3 into Keras 2.
 _NOT_INHERITED = ("TF_USE_LEGACY_KERAS",)
 _POLL_S = 0.05
+# Of a thread of ``run_together``: the event that ends its child.
+_THREAD = threading.local()
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Child:
     """How a child process ended.
 
     Attributes:
-        ending: "ok", "exit 3", "killed by SIGSEGV", "time limit of 60 s" or "memory limit of 2.0 GiB".
+        ending: "ok", "exit 3", "killed by SIGSEGV", "time limit of 60 s", "memory limit of 2.0 GiB" or "called off".
         stdout, stderr: what it printed, the last 64 KiB of stderr.
         wall_s: seconds it ran.
         peak_memory_bytes: largest resident set seen of it and its children, polled every 50 ms.
@@ -82,6 +88,7 @@ def run_child(
         errors: list[bytes] = []
         reader = threading.Thread(target=_read_lines, args=(process.stderr, errors, on_line), daemon=True)
         reader.start()
+        called_off: threading.Event | None = getattr(_THREAD, "called_off", None)
         stopped, peak = "", 0
         try:
             while process.poll() is None:
@@ -90,6 +97,8 @@ def run_child(
                     stopped = f"memory limit of {memory_limit_bytes / GIB:.1f} GiB"
                 elif time.monotonic() - started > time_limit_s:
                     stopped = f"time limit of {time_limit_s:g} s"
+                elif called_off and called_off.is_set():
+                    stopped = "called off"
                 if stopped:
                     break
                 time.sleep(_POLL_S)
@@ -105,6 +114,37 @@ def run_child(
             wall_s=wall_s,
             peak_memory_bytes=peak,
         )
+
+
+def run_together(
+    jobs: Sequence[Callable[[], T]], at_once: int, on_done: Callable[[int, T, int], None] | None = None
+) -> list[T]:
+    """Run jobs, each of which waits for children of its own, some at a time; return what they return, in their order.
+
+    When a job raises or this thread is interrupted, no further job begins and the children of the others are killed.
+
+    Args:
+        jobs: what to run.
+        at_once: how many at a time.
+        on_done: called in this thread with (a finished job's place, what it returned, how many are done).
+    """
+    called_off = threading.Event()
+
+    def begin() -> None:
+        _THREAD.called_off = called_off
+
+    with ThreadPoolExecutor(at_once, initializer=begin) as pool:
+        running = {pool.submit(job): place for place, job in enumerate(jobs)}
+        try:
+            for count, future in enumerate(as_completed(running), 1):
+                made = future.result()
+                if on_done:
+                    on_done(running[future], made, count)
+        except BaseException:
+            called_off.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [future.result() for future in running]
 
 
 def python(*arguments: str | Path) -> list[str | Path]:

@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from edgewright.children import run_child
+from edgewright.children import run_child, run_together
 
 MIB = 1024**2
 
@@ -95,3 +95,35 @@ def test_a_long_stderr_keeps_its_end():
     child = _python("import sys\nfor n in range(30000): print(n, file=sys.stderr)\nsys.exit(1)")
     assert child.reason() == "exit 1: 29999"
     assert len(child.stderr) <= 65536
+
+
+def test_jobs_together_return_in_their_order():
+    """Jobs run two at a time, are told as they end, and come back in the order in which they were given."""
+    told = []
+
+    def job(seconds):
+        return lambda: _python(f"import time; time.sleep({seconds}); print({seconds})").stdout.strip()
+
+    made = run_together([job(1), job(0), job(0.1)], 2, lambda place, answer, done: told.append((answer, done)))
+    assert made == ["1", "0", "0.1"]
+    assert [done for _, done in told] == [1, 2, 3] and told[-1][0] == "1"
+
+
+def test_an_interrupt_kills_the_children_of_other_jobs():
+    """When the listener is interrupted, a job's child that would run for a minute is killed, and no job follows it."""
+    endings = []
+
+    def job(seconds):
+        def run():
+            endings.append(_python(f"import time; time.sleep({seconds})", time_limit_s=60).ending)
+
+        return run
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_together([job(0), job(60), job(0), job(60)], 2, interrupted)
+    assert time.monotonic() - started < 30
+    assert "called off" in endings and endings.count("time limit of 60 s") == 0
