@@ -1,6 +1,7 @@
 """A child process with limits, whose death is a value and never the end of the run."""
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -22,6 +23,8 @@ GIB = 1024**3
 # What a child may not inherit: importing TF-MOT sets it, and it would turn a child's Keras 3 into Keras 2.
 _NOT_INHERITED = ("TF_USE_LEGACY_KERAS",)
 _POLL_S = 0.05
+# Finding a child's own children reads all of /proc: done at every so many polls.
+_FAMILY_POLLS = 5
 # Of a thread of ``run_together``: the event that ends its child.
 _THREAD = threading.local()
 
@@ -34,7 +37,8 @@ class Child:
         ending: "ok", "exit 3", "killed by SIGSEGV", "time limit of 60 s", "memory limit of 2.0 GiB" or "called off".
         stdout, stderr: what it printed, the last 64 KiB of stderr.
         wall_s: seconds it ran.
-        peak_memory_bytes: largest resident set seen of it and its children, polled every 50 ms.
+        peak_memory_bytes: largest resident set seen of it and its children, polled every 50 ms (its children's, every
+            quarter of a second).
     """
 
     ending: str
@@ -90,9 +94,14 @@ def run_child(
         reader.start()
         called_off: threading.Event | None = getattr(_THREAD, "called_off", None)
         stopped, peak = "", 0
+        family: list[psutil.Process] = []
         try:
-            while process.poll() is None:
-                peak = max(peak, _resident_bytes(process.pid))
+            for poll in itertools.count():
+                if process.poll() is not None:
+                    break
+                if poll % _FAMILY_POLLS == 0:
+                    family = _family(process.pid)
+                peak = max(peak, _resident_bytes(family))
                 if peak > memory_limit_bytes:
                     stopped = f"memory limit of {memory_limit_bytes / GIB:.1f} GiB"
                 elif time.monotonic() - started > time_limit_s:
@@ -171,17 +180,19 @@ def _kill_session(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def _resident_bytes(pid: int) -> int:
-    total = 0
+def _family(pid: int) -> list[psutil.Process]:
     try:
         parent = psutil.Process(pid)
-        for process in (parent, *parent.children(recursive=True)):
-            try:
-                total += process.memory_info().rss
-            except psutil.Error:
-                continue
+        return [parent, *parent.children(recursive=True)]
     except psutil.Error:
-        return total
+        return []
+
+
+def _resident_bytes(family: Sequence[psutil.Process]) -> int:
+    total = 0
+    for process in family:
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_info().rss
     return total
 
 
