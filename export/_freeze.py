@@ -89,13 +89,19 @@ def _static_shape(tensor: Any) -> tuple[int, ...]:
 
 
 def _macs(graph: Any) -> int:
-    """Return the multiply-accumulates of a graph: half of TensorFlow's own flop counts, and Einsum's products."""
+    """Return the multiply-accumulates of a graph.
+
+    Of matrix products and convolutions half of TensorFlow's own flop counts; of Einsum, and of a product that is summed
+    up, such as the messages of a graph network, one for each product.
+    """
     from tensorflow.python.framework import ops
 
     total = 0.0
     for operation in graph.get_operations():
         if operation.type == "Einsum":
             total += _einsum_macs(operation)
+        elif operation.type == "Sum" and operation.inputs[0].op.type == "Mul":
+            total += operation.inputs[0].shape.num_elements() or 0
         elif operation.type in ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "MatMul", "BatchMatMul", "BatchMatMulV2"):
             flops = ops.get_stats_for_node_def(graph, operation.node_def, "flops").value
             total += (flops or 0) / 2

@@ -77,6 +77,13 @@ def test_macs_of_attention_are_counted(tmp_path):
     assert freeze(keras.Model(x, attention(x, x)), tmp_path / "graph").macs == projections + products
 
 
+def test_macs_of_products_that_are_summed_up_are_counted(tmp_path):
+    """Messages written as a product and a sum over neighbours cost one multiply-accumulate for each product."""
+    filters, features = keras.Input((5, 5, 3), name="filters"), keras.Input((1, 5, 3), name="features")
+    messages = keras.ops.sum(filters * features, axis=2)
+    assert freeze(keras.Model([filters, features], messages), tmp_path / "graph").macs == 5 * 5 * 3
+
+
 @pytest.mark.parametrize("activation", ["silu", "gelu", "softplus", "mish", "hard_swish", "elu"])
 def test_activations_with_gradients_of_their_own_are_frozen(activation, tmp_path):
     """An activation whose operation defines its own gradient is frozen and converted like any other."""
