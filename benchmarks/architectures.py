@@ -3,9 +3,11 @@
     python benchmarks/architectures.py                          # the first experiment of each architecture, seed 0
     python benchmarks/architectures.py --all --seeds 5          # everything; hours on two cores
     python benchmarks/architectures.py --architecture liquid --all --seeds 5
+    python benchmarks/architectures.py --all --shipped      # trains nothing: evaluates the models that are shipped
 
 Each finished training is kept below --out, so that the command goes on where it was stopped; the table is printed from
-those records alone. MACs are those of one answer of the deployment form, or of one call of its step.
+those records alone. MACs are those of one answer of the deployment form, or of one call of its step. With --shipped a
+shipped model is evaluated now, on the whole test set, and its training time is the one in its record.
 """
 
 import argparse
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.cli import _import_tensorflow
+from edgewright.files import sha256
 from edgewright.train import Architecture, Experiment, get, names
 
 
@@ -27,7 +30,7 @@ def main() -> None:
     for architecture in map(get, chosen):
         for experiment in architecture.experiments if options.all else architecture.experiments[:1]:
             records = [
-                _record(architecture, experiment, seed, options.out, options.trained) for seed in range(options.seeds)
+                _record(architecture, experiment, seed, options.out, options.shipped) for seed in range(options.seeds)
             ]
             rows.append(_row(architecture, experiment, [record for record in records if record]))
     _print(rows)
@@ -39,26 +42,47 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="every experiment, baselines too, not the first alone")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("build/architectures"))
-    parser.add_argument("--trained", action="store_true", help="train nothing: print what lies in --out")
+    parser.add_argument("--shipped", action="store_true", help="train nothing: what lies in --out, or is shipped")
     return parser.parse_args()
 
 
 def _record(
-    architecture: Architecture, experiment: Experiment, seed: int, out: Path, only_trained: bool
+    architecture: Architecture, experiment: Experiment, seed: int, out: Path, only_shipped: bool
 ) -> dict[str, Any] | None:
     """Return the record of a training, trained now unless it was."""
     from edgewright.training import train_experiment
 
     folder = out / architecture.name / f"{experiment.name}-{seed}"
     if not (folder / "trained.json").exists():
-        if only_trained:
-            return None
+        if only_shipped:
+            return _shipped_record(architecture, experiment, seed, folder)
         print(f"training {architecture.name} {experiment.name}, seed {seed}", flush=True)
         train_experiment(architecture.name, experiment.name, seed=seed, out=folder, resume=True)
     record: dict[str, Any] = json.loads((folder / "trained.json").read_text(encoding="utf-8"))
     if "macs" not in record:
         record["macs"] = _macs(experiment, folder / "model.keras")
         (folder / "trained.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return record
+
+
+def _shipped_record(
+    architecture: Architecture, experiment: Experiment, seed: int, folder: Path
+) -> dict[str, Any] | None:
+    """Return the record of the shipped model of that seed, with what it reaches when it is evaluated now."""
+    from edgewright.train._checkpoints import load, record_of, shipped
+    from edgewright.training import measured
+
+    path = shipped(architecture.name, experiment.name)
+    if path is None or record_of(path)["seed"] != seed:
+        return None
+    kept = folder.with_name(f"{folder.name}-shipped-{sha256(path)[:12]}.json")
+    if kept.exists():
+        return dict(json.loads(kept.read_text(encoding="utf-8")))
+    print(f"evaluating {architecture.name} {experiment.name}", flush=True)
+    record = {**record_of(path), **measured(load(path), experiment, experiment.task())}
+    record["macs"] = _macs(experiment, path)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return record
 
 
