@@ -16,7 +16,7 @@ from .train import Dataset, Metric
 
 # Referees are reference implementations, exact and slow: of a large model, and of one whose host calls its graphs in a
 # loop for each sample, they run the first samples only.
-_REFEREE_MACS = 2e9
+_REFEREE_MACS = 6e8
 _REFEREE_FEWEST = 16
 # Checks at a time where nothing is timed: each is one process on one thread.
 _CHECKS_AT_ONCE = 2
