@@ -250,6 +250,12 @@ def test_the_sql_host_refuses_what_is_no_question(question, message):
         sqlite.Host({}, _sql_settings()).run(_asked(question))
 
 
+def test_the_sql_host_refuses_bytes_that_are_no_text():
+    """Bytes that are no UTF-8 are an error that says where."""
+    with pytest.raises(ValueError, match="text in UTF-8. Got: .*0xff in position 1"):
+        sqlite.Host({}, _sql_settings()).run({**_asked("How old?"), "question": np.array([65, 255, 65], np.uint8)})
+
+
 def test_the_sql_step_is_teacher_forcing(questions):
     """Fed a query token by token, the deployment graphs give the logits of the whole model."""
     model = program_synthesis.build_sql()

@@ -93,6 +93,12 @@ def test_what_is_no_description_is_refused(text, message):
         language.Host({}, _settings()).run({"description": language.bytes_of(text, 512)})
 
 
+def test_bytes_that_are_no_text_are_refused():
+    """Bytes that are no UTF-8 are an error that says where."""
+    with pytest.raises(ValueError, match="text in UTF-8. Got: .*0xff in position 1"):
+        language.Host({}, _settings()).run({"description": np.array([65, 255, 65], np.uint8)})
+
+
 def test_a_program_is_printed_as_verilog():
     """A clocked register with an asynchronous reset and an enable reads as one would write it."""
     assert _written(COUNTER, COUNTER_PROGRAM) == COUNTER_TEXT

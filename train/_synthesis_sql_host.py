@@ -265,7 +265,10 @@ def opened(script):
 
 def text_of(array):
     """Return the text of an array of UTF-8 bytes that zeros fill up."""
-    return bytes(np.asarray(array, np.uint8)).rstrip(b"\0").decode("utf-8")
+    try:
+        return bytes(np.asarray(array, np.uint8)).rstrip(b"\0").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Expected text in UTF-8. Got: {error}.") from error
 
 
 def bytes_of(text, length):
