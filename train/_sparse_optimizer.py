@@ -5,6 +5,14 @@ from typing import Any
 import keras
 
 
+def is_kernel(variable: Any) -> bool:
+    """Tell whether a variable is masked: it is if it is multiplied with activations, as compress/ prunes too.
+
+    Biases, gains and tables of position vectors are added: a zero there saves no multiplication.
+    """
+    return len(variable.shape) >= 2 and str(variable.path).endswith("kernel")
+
+
 @keras.saving.register_keras_serializable("edgewright")
 class MaskedAdam(keras.optimizers.Adam):
     """Adam (Kingma and Ba, 2015, arXiv 1412.6980) with a mask for each kernel.
@@ -14,14 +22,14 @@ class MaskedAdam(keras.optimizers.Adam):
     """
 
     def build(self, variables: Any) -> None:
-        """Make a mask of ones, and a place for the dense gradient, for every variable of two or more dimensions."""
+        """Make a mask of ones, and a place for the dense gradient, for every kernel."""
         if self.built:
             return
         super().build(variables)
         self.masks: dict[int, Any] = {}
         self.dense_gradients: dict[int, Any] = {}
         for place, variable in enumerate(variables):
-            if len(variable.shape) >= 2:
+            if is_kernel(variable):
                 mask = self.add_variable_from_reference(variable, name="mask", initializer="ones")
                 gradient = self.add_variable_from_reference(variable, name="dense_gradient")
                 self.masks[place], self.dense_gradients[place] = mask, gradient
@@ -42,3 +50,12 @@ class MaskedAdam(keras.optimizers.Adam):
         self.masks[place].assign(mask)
         for values in (variable, self._momentums[place], self._velocities[place]):
             values.assign(values * mask)
+
+    def _clip_gradients(self, gradients: Any) -> Any:
+        """Hold the global norm of what a step follows; what the masks leave out has no part in the norm."""
+        if not self.global_clipnorm:
+            return super()._clip_gradients(gradients)
+        followed = [each * self.masks[place] if place in self.masks else each for place, each in enumerate(gradients)]
+        norm = keras.ops.sqrt(sum(keras.ops.sum(keras.ops.square(each)) for each in followed))
+        scale = self.global_clipnorm / keras.ops.maximum(norm, self.global_clipnorm)
+        return [each * scale for each in gradients]
