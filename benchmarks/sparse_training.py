@@ -135,10 +135,9 @@ def tables(records: Mapping[Cell, list[Record]], latencies: Mapping[int, float])
     dense, cells = records["dense", 0], {cell: found for cell, found in records.items() if cell[0] != "dense"}
     seeds = sorted({len(found) for found in records.values()})
     counted = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
+    told = "one seed" if seeds == [1] else f"mean ± standard deviation of {counted} seeds"
     metric = dense[0]["metric"]
-    made = [
-        _table(f"{metric['name']} ({metric['unit']}), mean ± standard deviation of {counted} seeds", records, _metric)
-    ]
+    made = [_table(f"{metric['name']} ({metric['unit']}), {told}", records, _metric)]
     for name in dense[0].get("measures", {}):
         made.append(_table(name, records, lambda found, name=name: spread([each["measures"][name] for each in found])))
     made.append(_table("zeros in the kernels (%), mean", cells, _zeros))
