@@ -2,19 +2,23 @@
 
 import importlib.util
 import json
+import sys
 
 import keras
 import numpy as np
 import pytest
 
+from edgewright.errors import MissingRequirement
 from edgewright.train import Dataset, get
 from edgewright.train import _multimodal_clevr as clevr
 from edgewright.train import _multimodal_drone as drone
 from edgewright.train._multimodal_attention import Attend, AttendOnce, NormalizedChannels, Place, SplitHeads, places
 from edgewright.train._multimodal_baselines import relation_network
-from edgewright.train._multimodal_fusion import SHAPE, fusion
+from edgewright.train._multimodal_fusion import SHAPE, Toward, fusion
+from edgewright.train._multimodal_headings import ACCURACY_OF_HEADINGS, SafestHeading, clearance_lost, safest
 from edgewright.train._multimodal_vqa import Shape, cross_attention, look_and_ask
 from edgewright.train._training import outputs_of
+from edgewright.train.multimodal import DRONE_HOST
 
 ON_CLEVR = ("sort-of-clevr", "cnn-mlp", "film", "relation-network")
 
@@ -176,22 +180,21 @@ def test_a_question_does_not_see_the_others(name, samples):
 
 
 def test_the_relation_network_is_the_published_equation(samples):
-    """The outputs are f of the mean of g over all pairs of places, g's first layer on three parts side by side."""
+    """The outputs are f of the sum of g over the pairs of places, g's first layer on three parts side by side."""
     built = relation_network(8)
     answers = outputs_of(built, samples)["answers"]
-    objects = np.asarray(keras.Model(built.input, built.get_layer("placed").output)(dict(samples.inputs)))[0]
+    objects = np.asarray(keras.Model(built.input, built.get_layer("object").output)(dict(samples.inputs)))[0]
     weights = {layer.name: [np.asarray(array) for array in layer.get_weights()] for layer in built.layers}
     g_1 = np.concatenate([weights["as_first"][0], weights["as_second"][0], weights["asked"][0]])
-    question = samples.inputs["questions"][0, 4]
+    question = np.maximum(samples.inputs["questions"][0, 4] @ weights["question"][0], 0)  # biases start at zero
     total = 0
-    for first in objects:
-        for second in objects:
-            x = np.concatenate([second, first, question])
-            x = np.maximum(x @ np.concatenate([g_1[8:16], g_1[:8], g_1[16:]]), 0)  # biases start at zero
+    for first in range(25):
+        for second in range(first, 25):
+            x = np.maximum(np.concatenate([objects[first], objects[second], question]) @ g_1, 0)
             for name in ("g_2", "g_3"):
                 x = np.maximum(x @ weights[name][0] + weights[name][1], 0)
             total = total + x
-    x = np.maximum(total / len(objects) ** 2 @ weights["answering"][0] + weights["answering"][1], 0)
+    x = np.maximum(total / 25 @ weights["answering"][0] + weights["answering"][1], 0)
     np.testing.assert_allclose(answers[0, 4], _softmax(x @ weights["answers"][0] + weights["answers"][1]), atol=1e-5)
 
 
@@ -208,20 +211,23 @@ def test_a_model_is_saved_and_cloned(name, samples, tmp_path):
         np.testing.assert_array_equal(next(iter(outputs_of(again, data).values())), expected)
 
 
-@pytest.fixture(scope="module")
-def host(model):
-    """The code of a device, loaded as it is there, around graphs of Keras."""
-    deployment = get("multimodal").default.deployment(model)
-    assert deployment.host is not None
-    spec = importlib.util.spec_from_file_location("host", deployment.host)
+def _hosted(path, graphs, settings):
+    """Return the code of a device, loaded as it is there, around graphs of Keras."""
+    spec = importlib.util.spec_from_file_location("host", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
     def callable_of(graph):
         return lambda inputs: outputs_of(graph, Dataset(inputs))
 
-    graphs = {name: callable_of(graph) for name, graph in deployment.graphs.items()}
-    return module.Host(graphs, json.loads(json.dumps(deployment.settings)))
+    return module.Host({name: callable_of(graph) for name, graph in graphs.items()}, json.loads(json.dumps(settings)))
+
+
+@pytest.fixture(scope="module")
+def host(model):
+    """What a device runs for questions about pictures."""
+    deployment = get("multimodal").default.deployment(model)
+    return _hosted(deployment.host, deployment.graphs, deployment.settings)
 
 
 def test_the_host_gives_the_models_answers(host, model):
@@ -242,14 +248,17 @@ def test_the_host_refuses_what_is_no_sample(host):
         host.run({"image": np.zeros((75, 75, 3)), "questions": np.zeros((20, 12))})
 
 
-def _sensors(count, condition=drone.CLEAR):
+def _sensed(count):
     random = np.random.default_rng(5)
-    sensed = {
+    return {
         "camera": random.integers(0, 256, (count, 64, 64, 3)).astype(np.uint8),
         "depth": random.uniform(1, 9, (count, 64, 64)).astype(np.float16),
         "lidar": random.uniform(0, 8, (count, 360)).astype(np.float32),
     }
-    return drone.under(condition, sensed, random)
+
+
+def _sensors(count, condition=drone.CLEAR):
+    return drone.under(condition, _sensed(count), np.random.default_rng(6))
 
 
 def _one(x, y, radius, kind):
@@ -287,6 +296,13 @@ def test_the_lidar_measures_pillars_and_the_camera_sees_what_it_misses():
     nothing = drone.sense(_one(3.0, 0.0, 0.0, 0), random)
     assert (low["camera"] != nothing["camera"]).any(axis=-1).sum() > 20
     assert abs(float(pillar["depth"][0, 32, 32]) - 2.7) < 0.1
+
+
+def test_scenes_without_their_simulator_are_refused(monkeypatch):
+    """Where pybullet is not installed, the error names it and the extra that brings it."""
+    monkeypatch.setitem(sys.modules, "pybullet", None)
+    with pytest.raises(MissingRequirement, match=r"package pybullet.*Got: not installed.*edgewright\[drone\]"):
+        drone.sense(_one(3.0, 0.0, 0.3, 0), np.random.default_rng(0))
 
 
 def test_fog_takes_contrast_with_distance(random):
@@ -344,13 +360,109 @@ def test_what_a_missing_sensor_delivers_has_no_influence(sensor, name):
     np.testing.assert_array_equal(heading(without, inputs, np.ones_like(missing)), heading(without, other, missing))
 
 
-def test_the_answer_depends_on_the_camera_whatever_the_bias_of_the_few_units_before_it():
-    """The units that tell what is around cannot die: with strongly negative biases two pictures still differ."""
-    built, inputs = fusion((1.0, 0.0)), _sensors(2)
-    told = built.get_layer("told")
-    told.bias.assign(np.full(told.bias.shape, -9.0))
-    first, second = outputs_of(built, Dataset(inputs))["heading"]
-    assert np.abs(first - second).max() > 1e-6
+@pytest.fixture(scope="module")
+def pilot():
+    """What a device runs for the drone, and its graph."""
+    built = get("multimodal").experiment("drone-fused").build("edge", 4)
+    return _hosted(DRONE_HOST, {"model": built}, {"shapes": {"camera": [64, 64, 3], "lidar": [360]}}), built
+
+
+@pytest.mark.parametrize("condition", [drone.CLEAR, drone.BLACKOUT])
+def test_the_drones_host_gives_the_models_headings(pilot, condition):
+    """A sample with "present", and one that just lacks the missing sensor, give the trained model's probabilities."""
+    host, built = pilot
+    inputs = _sensors(4, condition)
+    expected = outputs_of(built, Dataset(inputs))["heading"]
+    for place in range(4):
+        sample = {name: array[place] for name, array in inputs.items()}
+        np.testing.assert_allclose(host.run(sample)["heading"], expected[place], atol=1e-6)
+        present = sample.pop("present")
+        delivered = {name: sample[name] for name, here in zip(("camera", "lidar"), present, strict=True) if here}
+        np.testing.assert_allclose(host.run(delivered)["heading"], expected[place], atol=1e-6)
+
+
+def test_the_drones_host_refuses_what_is_no_sample(pilot):
+    """No sensor at all, arrays of another size, and values that are no numbers are told, with what was expected."""
+    host, _ = pilot
+    sample = {name: array[0] for name, array in _sensors(1).items()}
+    broken = {**sample, "lidar": np.full(360, np.nan)}
+    for wrong, message in (
+        ({}, r"camera or lidar to be present. Got: nothing"),
+        ({**sample, "present": np.zeros(2)}, r"camera or lidar to be present. Got: camera, lidar, present"),
+        ({**sample, "present": np.ones(3)}, r"'present' to be 0 or 1 for camera and lidar. Got: \[1.0, 1.0, 1.0\]"),
+        ({**sample, "camera": sample["camera"][:32]}, r"'camera' \[64, 64, 3\]. Got: \[32, 64, 3\]"),
+        ({"lidar": sample["lidar"][:180]}, r"'lidar' \[360\]. Got: \[180\]"),
+        (broken, r"finite values of 'lidar'. Got: 360 that are not"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            host.run(wrong)
+    without = host.run({**broken, "present": np.array([1, 0])})["heading"]
+    np.testing.assert_array_equal(without, host.run({"camera": sample["camera"]})["heading"])
+
+
+def test_tokens_know_their_bearing(random):
+    """Toward adds one linear map of the sines and cosines of a token's bearing, also to one token for all."""
+    bearings = [0.5, -1.0, 2.0]
+    layer = Toward(bearings)
+    for count in (3, 1):
+        tokens = random.normal(size=(2, count, 4)).astype("float32")
+        found = np.asarray(layer(tokens))
+        for place, bearing in enumerate(bearings):
+            waves = [turn(k * bearing) for turn in (np.sin, np.cos) for k in range(1, 9)]
+            expected = tokens[:, min(place, count - 1)] + waves @ np.asarray(layer.kernel)
+            np.testing.assert_allclose(found[:, place], expected, atol=1e-5)
+
+
+def test_columns_and_sectors_of_one_direction_have_one_bearing():
+    """A pillar is in the column of the camera and in the sector of the LIDAR whose bearings are nearest to its own."""
+    pytest.importorskip("pybullet", reason="has no wheel for this Python")
+    model = fusion()
+    columns, sectors = (np.array(model.get_layer(f"{name}_bearing").bearings) for name in ("column", "sector"))
+    nothing = drone.sense(_one(3.0, 0.0, 0.0, 0), np.random.default_rng(0))
+    for bearing in np.radians([-35, -8, 21]):
+        pillar = drone.sense(_one(3 * np.cos(bearing), 3 * np.sin(bearing), 0.12, 0), np.random.default_rng(0))
+        changed = (pillar["camera"] != nothing["camera"])[0].any(axis=-1)[:32].any(axis=0)  # above the ground's shadow
+        seen = np.flatnonzero(changed.reshape(16, 4).any(axis=1))
+        echoes = np.flatnonzero((pillar["lidar"][0].reshape(36, 10) < drone.REACH).any(axis=1))
+        assert np.abs(columns - bearing).argmin() in seen and len(seen) <= 3
+        assert np.abs(sectors - bearing).argmin() in echoes and len(echoes) <= 2
+
+
+def test_the_loss_is_the_published_equation(random):
+    """SafestHeading is the cross-entropy with the softmax of clearances over 0.1 m, least at that softmax itself."""
+    clearances = random.uniform(0, 0.5, (4, 9)).astype("float32")
+    probabilities = _softmax(random.normal(size=(4, 9))).astype("float32")
+    wanted = _softmax(clearances / 0.1)
+    loss = SafestHeading()
+    expected = -(wanted * np.log(probabilities)).sum(axis=-1).mean()
+    assert abs(float(loss(clearances, probabilities)) - expected) < 1e-5
+    assert float(loss(clearances, wanted)) < expected
+    assert SafestHeading.from_config(SafestHeading(0.3).get_config()).scale == 0.3
+
+
+def test_accuracy_and_lost_clearance_follow_from_the_chosen_heading():
+    """A heading is right where its clearance is the largest; otherwise the difference is lost."""
+    outputs, clearances = np.eye(9)[[2, 2]], np.arange(18.0).reshape(2, 9)
+    clearances[0, 2] = 20
+    assert safest(outputs, clearances).tolist() == [True, False]
+    assert clearance_lost(outputs, clearances).tolist() == [0, 6]
+    assert ACCURACY_OF_HEADINGS.measure({"heading": outputs}, clearances) == 50
+
+
+def test_a_scene_is_once_in_each_condition_with_the_clearances_of_its_headings():
+    """Each scene is a sample clear, in fog and in a blackout; mirror images have mirrored clearances."""
+    count = 4
+    sensed = {**_sensed(count), "clearance": np.random.default_rng(1).uniform(0, 1, (count, 9)).astype(np.float32)}
+    both = drone.with_mirrored(sensed)
+    np.testing.assert_array_equal(both["clearance"][count:, 0], sensed["clearance"][:, 8])
+    np.testing.assert_array_equal(both["lidar"][count:, 100], sensed["lidar"][:, 259])
+    np.testing.assert_array_equal(both["camera"][count:, :, 5], sensed["camera"][:, :, 58])
+    data = drone.in_every_condition(sensed, np.random.default_rng(2))
+    assert len(data) == 3 * count
+    np.testing.assert_array_equal(data.labels[4], sensed["clearance"][1])
+    np.testing.assert_array_equal(data.inputs["camera"][::3], sensed["camera"])
+    assert (data.inputs["lidar"][1::3] != data.inputs["lidar"][::3]).any()
+    np.testing.assert_array_equal(data.inputs["present"].sum(axis=1), [2, 2, 1] * count)
 
 
 def test_mirrored_scenes_have_mirrored_headings():

@@ -3,11 +3,11 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from ._multimodal_attention import Place
 from ._multimodal_clevr import ANSWERS, BITS, QUESTIONS, SIDE
-from ._multimodal_vqa import convolutions
+from ._multimodal_vqa import convolutions, place_tokens
 
 FILTERS = (32, 64)
 
@@ -35,10 +35,8 @@ def film(units: int = 32, blocks: int = 2) -> keras.Model:
     """
     image, questions = _inputs()
     features = convolutions(image, FILTERS)
-    _, rows, columns, channels = features.shape
-    x = keras.layers.Reshape((rows * columns, channels), name="grid")(features)
-    x = Place(rows, columns, name="placed")(keras.layers.Dense(units, name="tokens")(x))
-    x = keras.layers.ReLU(name="activation_placed")(x)
+    _, rows, columns, _ = features.shape
+    x = keras.layers.ReLU(name="activation_placed")(place_tokens(features, units))
     x = keras.layers.Reshape((1, rows, columns, units), name="for_all")(x)
     for number in range(1, blocks + 1):
         y = keras.layers.Dense(units, activation="relu", name=f"mixed_{number}")(x)
@@ -50,38 +48,58 @@ def film(units: int = 32, blocks: int = 2) -> keras.Model:
         y = keras.layers.Add(name=f"shifted_{number}")([y, keras.layers.Reshape(shape)(shift)])
         y = keras.layers.ReLU(name=f"modulated_{number}")(y)
         x = keras.layers.Add(name=f"added_{number}")([x, y])
-    x = keras.layers.Dense(4 * units, activation="relu", name="wide")(x)
-    x = keras.layers.Reshape((QUESTIONS, rows * columns, 4 * units), name="flat")(x)
+    x = keras.layers.Dense(2 * units, activation="relu", name="wide")(x)
+    x = keras.layers.Reshape((QUESTIONS, rows * columns, 2 * units), name="flat")(x)
     x = Largest(name="largest")(x)
     return _answering(image, questions, x, "film")
 
 
-def relation_network(units: int = 64) -> keras.Model:
+def relation_network(units: int = 32) -> keras.Model:
     """Return the Relation Network (Santoro et al. 2017, equation 1): ``f(sum_{i, j} g(o_i, o_j, q))``.
 
     The objects are the 5 x 5 places of a feature map; g has three dense layers, the first of which, on three parts side
-    by side, is the sum of a dense layer on each. A mean in place of the sum, which differs by a constant.
+    by side, is the sum of a dense layer on each. The sum is taken over the 325 pairs i <= j: as g may be any function
+    of a pair, what (j, i) would add is in (i, j). It is divided by 25: in a mean, what the few pairs that matter say is
+    lost at the start, and a plain sum starts with answers that are far too sure.
     """
     image, questions = _inputs()
-    features = keras.layers.Conv2D(units, 3, strides=2, padding="same", activation="relu", name="convolution_3")(
+    features = keras.layers.Conv2D(64, 3, strides=2, padding="same", activation="relu", name="convolution_3")(
         convolutions(image, FILTERS)
     )
-    _, rows, columns, channels = features.shape
-    count = rows * columns
-    x = keras.layers.Reshape((count, channels), name="grid")(features)
-    x = Place(rows, columns, name="placed")(keras.layers.Dense(units, name="tokens")(x))
-    first = keras.layers.Reshape((1, count, 1, units), name="first")(keras.layers.Dense(units, name="as_first")(x))
-    second = keras.layers.Reshape((1, 1, count, units), name="second")(keras.layers.Dense(units, name="as_second")(x))
-    asked = keras.layers.Dense(units, use_bias=False, name="asked")(questions)
-    asked = keras.layers.Reshape((QUESTIONS, 1, 1, units), name="for_pairs")(asked)
-    x = keras.layers.Add(name="pairs")([keras.layers.Add(name="related")([first, second]), asked])
-    x = keras.layers.ReLU(name="g_1")(x)
+    x = place_tokens(features, 2 * units)
+    x = keras.layers.Dense(4 * units, activation="relu", name="object")(x)
+    count = x.shape[1]
+    pairs = count * (count + 1) // 2
+    first = EachPair(0, name="first")(keras.layers.Dense(units, name="as_first")(x))
+    second = EachPair(1, name="second")(keras.layers.Dense(units, name="as_second")(x))
+    related = keras.layers.Reshape((1, pairs, units), name="for_all")(keras.layers.Add(name="related")([first, second]))
+    asked = keras.layers.Dense(4 * units, activation="relu", name="question")(questions)
+    asked = keras.layers.Dense(units, use_bias=False, name="asked")(asked)
+    asked = keras.layers.Reshape((QUESTIONS, 1, units), name="for_pairs")(asked)
+    x = keras.layers.ReLU(name="g_1")(keras.layers.Add(name="pairs")([related, asked]))
     x = keras.layers.Dense(units, activation="relu", name="g_2")(x)
     x = keras.layers.Dense(units, activation="relu", name="g_3")(x)
-    x = keras.layers.Reshape((QUESTIONS, count * count, units), name="all_pairs")(x)
-    x = keras.layers.AveragePooling2D((1, count * count), name="over_pairs")(x)
-    x = keras.layers.Reshape((QUESTIONS, units), name="related_sum")(x)
+    x = keras.layers.AveragePooling2D((1, pairs), name="over_pairs")(x)
+    x = keras.layers.Reshape((QUESTIONS, units), name="mean_pair")(x)
+    x = keras.layers.Rescaling(pairs / count, name="related_sum")(x)
     return _answering(image, questions, x, "relation_network")
+
+
+@keras.saving.register_keras_serializable("edgewright")
+class EachPair(keras.layers.Layer):
+    """One member, 0 or 1, of each pair i <= j of places: ``[batch, places, units]`` to ``[batch, pairs, units]``."""
+
+    def __init__(self, member: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.member = member
+
+    def call(self, x: Any) -> Any:
+        """Return the members, pairs (0, 0), (0, 1), ... in this order."""
+        return ops.take(x, np.triu_indices(x.shape[1])[self.member], axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what makes the same layer again."""
+        return {**super().get_config(), "member": self.member}
 
 
 @keras.saving.register_keras_serializable("edgewright")

@@ -3,19 +3,24 @@
 The scenes are drawn by pybullet: upright cylinders of three kinds around a drone 1 m above the ground. Pillars cross
 the LIDAR's plane; low and hanging ones do not, and the camera alone sees those; how far anything is, the LIDAR alone
 measures. The safest heading is the one whose straight way of 5 m keeps the largest distance from every obstacle.
+
+Neither sensor suffices. Of all obstacles the one of pillars alone, and the one of those that stand at least partly in
+the camera's view of 90 degrees, would give the safest heading in 47 % and 87 % of the scenes, both together in 94 %.
 """
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ._sources import made_once, require
-from ._task import ACCURACY, Arrays, Dataset, Task
+from ._task import Arrays, Dataset, Task
 
 SIDE, RAYS = 64, 360
 HEIGHT = 1.0  # of the drone, in metres
+VIEW = np.radians(90.0)  # how wide the camera sees, and how high
 REACH, NEAR, FAR = 8.0, 0.1, 16.0  # the LIDAR's range, and where the camera's view begins and ends, in metres
 WAY = 5.0  # how far the drone is going to fly, in metres
 HEADINGS = np.radians(np.arange(40, -41, -10))  # from left to right, straight ahead in the middle
@@ -23,7 +28,7 @@ KINDS = ((0.0, 3.0), (0.0, 0.85), (1.15, 3.0))  # pillar, low, hanging: bottom a
 SHARES = (0.5, 0.25, 0.25)
 FEWEST, MOST = 6, 10  # obstacles
 MARGIN = 0.15  # by how many metres the safest heading is safer than the second
-TRAINING, TESTING = 4000, 500
+TRAINING, TESTING = 7500, 1000
 VISIBILITY = (1.5, 3.0)  # in fog: after so many metres 37 % of the contrast is left
 CLEAR, FOG, BLACKOUT = 0, 1, 2
 CONDITIONS = ("clear", "fog", "blackout")
@@ -82,9 +87,9 @@ def sense(obstacles: Obstacles, random: np.random.Generator) -> Arrays:
     The LIDAR's rays run from left behind by straight ahead to right behind, with 2 cm of noise; REACH is "nothing".
 
     Raises:
-        MissingRequirement: the extra ``train`` is not installed.
+        MissingRequirement: the extra ``drone`` is not installed.
     """
-    bullet: Any = require("pybullet", "pybullet", "train", "which draws the drone's scenes")
+    bullet: Any = require("pybullet", "pybullet", "drone", "which draws the drone's scenes")
     count = len(obstacles.radii)
     camera = np.zeros((count, SIDE, SIDE, 3), np.uint8)
     depth, lidar = np.zeros((count, SIDE, SIDE), np.float16), np.zeros((count, RAYS), np.float32)
@@ -92,7 +97,7 @@ def sense(obstacles: Obstacles, random: np.random.Generator) -> Arrays:
     start = np.tile([0.0, 0.0, HEIGHT], (RAYS, 1)).tolist()
     end = np.stack([REACH * np.cos(angles), REACH * np.sin(angles), np.full(RAYS, HEIGHT)], axis=-1).tolist()
     view = bullet.computeViewMatrix([0, 0, HEIGHT], [1, 0, HEIGHT], [0, 0, 1])
-    projection = bullet.computeProjectionMatrixFOV(90, 1, NEAR, FAR)
+    projection = bullet.computeProjectionMatrixFOV(math.degrees(VIEW), 1, NEAR, FAR)
     client = bullet.connect(bullet.DIRECT)
     try:
         for scene in range(count):
@@ -183,40 +188,51 @@ def under(condition: int, sensed: Arrays, random: np.random.Generator) -> dict[s
 def drone() -> Task:
     """Return the task: ``camera`` ``[samples, 64, 64, 3]``, ``lidar`` ``[samples, 360]``, ``present`` ``[samples, 2]``.
 
-    4,000 scenes and their mirror images train, 500 test, each once clear, once in fog and once in a blackout. The
-    labels are places in HEADINGS.
+    7,500 scenes and their mirror images train, 1,000 test, each of them clear, in fog and in a blackout, one after the
+    other. The labels are the clearances of HEADINGS in metres, ``[samples, 9]``.
     """
-    made = made_once("drone-scenes-v1", _make)
-    parts = {name: np.split(array, [TRAINING]) for name, array in made.items()}
-    train = {name: part[0] for name, part in parts.items()}
-    test = {name: part[1] for name, part in parts.items()}
+    from ._multimodal_headings import ACCURACY_OF_HEADINGS, SafestHeading
+
+    train, test = scenes()
     return Task(
         "drone",
-        train=_every_condition(_with_mirrored(train), np.random.default_rng(1)),
-        test=_every_condition(test, np.random.default_rng(2)),
-        loss="sparse_categorical_crossentropy",
-        metric=ACCURACY,
+        train=in_every_condition(with_mirrored(train), np.random.default_rng(1)),
+        test=in_every_condition(test, np.random.default_rng(2)),
+        loss=SafestHeading(),
+        metric=ACCURACY_OF_HEADINGS,
     )
 
 
+def scenes() -> tuple[Arrays, Arrays]:
+    """Return what the sensors see in the scenes for training and in those for testing, with ``clearance``."""
+    made = made_once("drone-scenes-v2", _make)
+    parts = {name: np.split(array, [TRAINING]) for name, array in made.items()}
+    return {name: part[0] for name, part in parts.items()}, {name: part[1] for name, part in parts.items()}
+
+
 def _make() -> Arrays:
-    random = np.random.default_rng(0)
+    # Shape and schedule of the models were chosen on the scenes that seed 0 draws.
+    random = np.random.default_rng(3)
     obstacles = draw_obstacles(TRAINING + TESTING, random)
-    heading = clearance(obstacles).argmax(axis=-1).astype(np.int32)
-    return {**sense(obstacles, random), "heading": heading}
+    return {**sense(obstacles, random), "clearance": clearance(obstacles).astype(np.float32)}
 
 
-def _with_mirrored(sensed: Arrays) -> Arrays:
+def with_mirrored(sensed: Arrays) -> Arrays:
+    """Return the scenes and their mirror images, in which left and right are turned around."""
     mirrored = {
         "camera": sensed["camera"][:, :, ::-1],
         "depth": sensed["depth"][:, :, ::-1],
         "lidar": sensed["lidar"][:, ::-1],
-        "heading": len(HEADINGS) - 1 - sensed["heading"],
+        "clearance": sensed["clearance"][:, ::-1],
     }
     return {name: np.concatenate([sensed[name], array]) for name, array in mirrored.items()}
 
 
-def _every_condition(sensed: Arrays, random: np.random.Generator) -> Dataset:
+def in_every_condition(sensed: Arrays, random: np.random.Generator) -> Dataset:
+    """Return the scenes as samples, each of them in all of CONDITIONS before the next."""
     parts = [under(condition, sensed, random) for condition in range(len(CONDITIONS))]
-    inputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Dataset(inputs, np.tile(sensed["heading"], len(CONDITIONS)))
+    inputs = {}
+    for name in list(parts[0]):
+        together = np.stack([part.pop(name) for part in parts], axis=1)
+        inputs[name] = together.reshape(-1, *together.shape[2:])
+    return Dataset(inputs, np.repeat(sensed["clearance"], len(CONDITIONS), axis=0))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._multimodal_clevr import BITS, QUESTIONS, SIDE, sort_of_clevr
-from ._multimodal_drone import CAMERA, CONDITIONS, LIDAR, drone
+from ._multimodal_drone import CAMERA, CONDITIONS, LIDAR, RAYS, drone
+from ._multimodal_drone import SIDE as CAMERA_SIDE
 from ._task import Architecture, Dataset, Deployment, Experiment, Schedule, Task
 from ._training import outputs_of
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     import keras
 
 HOST = Path(__file__).with_name("_multimodal_host.py")
-DEPLOYED = 100  # pictures, of 20 questions each, that a deployed model is judged by
+DRONE_HOST = Path(__file__).with_name("_multimodal_drone_host.py")
+DEPLOYED = slice(100)  # pictures, of 20 questions each, that a deployed model is judged by
+DEPLOYED_SCENES = slice(999)  # samples, three of each scene
 CALIBRATING = 500  # training samples that go with a deployment, evenly from the training set
 
 
@@ -75,34 +78,45 @@ def build_drone(camera: float, lidar: float) -> "Callable[[str, int], keras.Mode
         from ._multimodal_fusion import SHAPE, Shape, fusion
 
         keras.utils.set_random_seed(seed)
-        return fusion((camera, lidar), SHAPE if size == "edge" else Shape((64, 128), 128, 8, 4))
+        return fusion((camera, lidar), SHAPE if size == "edge" else Shape((32, 64, 64), 128, 8, 4))
 
     return build
 
 
-def deploy_whole(task: Callable[[], Task]) -> "Callable[[keras.Model], Deployment]":
-    """Return what deploys a model as it is, which needs no code around it."""
-    return lambda model: Deployment({"model": model}, _as_floats(task()))
+def deploy_baseline(model: "keras.Model") -> Deployment:
+    """Return a model that answers all questions of a picture at once, which needs no code around it."""
+    return Deployment({"model": model}, _as_floats(sort_of_clevr()))
+
+
+def deploy_drone(model: "keras.Model") -> Deployment:
+    """Return the graph of a device, and the code that takes samples in which a sensor is missing."""
+    shapes = {"camera": [CAMERA_SIDE, CAMERA_SIDE, 3], "lidar": [RAYS]}
+    return Deployment({"model": model}, _as_floats(drone(), DEPLOYED_SCENES), DRONE_HOST, {"shapes": shapes})
 
 
 def by_condition(model: "keras.Model") -> Mapping[str, float]:
-    """Return the accuracy in each of CONDITIONS, and with each of the sensors missing."""
+    """Return, in each of CONDITIONS, the accuracy and the clearance lost; the accuracy with each sensor missing."""
+    from ._multimodal_headings import clearance_lost, safest
+
     test = drone().test
-    right = next(iter(outputs_of(model, test).values())).argmax(axis=-1) == test.labels
-    found = {f"{name} (%)": 100 * float(part.mean()) for name, part in zip(CONDITIONS, np.split(right, 3), strict=True)}
+    headings, clearances = next(iter(outputs_of(model, test).values())), np.asarray(test.labels)
+    right, lost = safest(headings, clearances), clearance_lost(headings, clearances)
+    each = {name: slice(place, None, len(CONDITIONS)) for place, name in enumerate(CONDITIONS)}
+    found = {f"{name} (%)": 100 * float(right[places].mean()) for name, places in each.items()}
+    found.update({f"{name}, clearance lost (m)": float(lost[places].mean()) for name, places in each.items()})
     for place, name in ((CAMERA, "camera"), (LIDAR, "LIDAR")):
         found[f"{name} missing (%)"] = 100 * float(right[test.inputs["present"][:, place] == 0].mean())
     return found
 
 
-def _as_floats(task: Task, count: int | None = None) -> Task:
-    """Return the task as float32, as a device takes it: ``count`` test samples, and training ones for calibration."""
+def _as_floats(task: Task, judging: slice = slice(None)) -> Task:
+    """Return the task as float32, as a device takes it: some test samples, and training ones for calibration."""
 
     def floats(data: Dataset) -> Dataset:
         return Dataset({name: array.astype(np.float32) for name, array in data.inputs.items()}, data.labels)
 
     some = slice(None, None, len(task.train) // CALIBRATING)
-    return dataclasses.replace(task, train=floats(task.train.at(some)), test=floats(task.test.at(slice(count))))
+    return dataclasses.replace(task, train=floats(task.train.at(some)), test=floats(task.test.at(judging)))
 
 
 SORT_OF_CLEVR = Experiment(
@@ -124,14 +138,14 @@ BASELINES = tuple(
         title,
         build_baseline(function),
         sort_of_clevr,
-        {"edge": Schedule(epochs=epochs, batch_size=32, learning_rate=1e-3, warmup=0.05, clip_norm=1.0)},
-        deploy=deploy_whole(sort_of_clevr),
+        {"edge": Schedule(epochs=epochs, batch_size=batch_size, learning_rate=1e-3, warmup=0.05, clip_norm=1.0)},
+        deploy=deploy_baseline,
         measures=by_kind,
     )
-    for name, title, function, epochs in (
-        ("cnn-mlp", "CNN and MLP", "cnn_and_mlp", 24),
-        ("film", "FiLM, 2 blocks", "film", 3),
-        ("relation-network", "Relation Network", "relation_network", 2),
+    for name, title, function, epochs, batch_size in (
+        ("cnn-mlp", "CNN and MLP", "cnn_and_mlp", 24, 32),
+        ("film", "FiLM, 2 blocks", "film", 12, 8),
+        ("relation-network", "Relation Network", "relation_network", 14, 8),
     )
 )
 DRONE = tuple(
@@ -142,11 +156,11 @@ DRONE = tuple(
         drone,
         {
             "edge": Schedule(
-                epochs=10, batch_size=32, learning_rate=1.5e-3, warmup=0.05, clip_norm=1.0, samples_per_epoch=8000
+                epochs=20, batch_size=32, learning_rate=1.5e-3, warmup=0.05, clip_norm=1.0, samples_per_epoch=8000
             ),
             "full": Schedule(epochs=100, batch_size=64, learning_rate=5e-4, warmup=0.05, clip_norm=1.0),
         },
-        deploy=deploy_whole(drone),
+        deploy=deploy_drone,
         measures=by_condition,
     )
     for name, title, uses in (
