@@ -30,9 +30,9 @@ from edgewright.train._nerf_layers import (
     StratifiedDistances,
 )
 from edgewright.train._nerf_light_field import RayEncoding, light_field_model
-from edgewright.train._nerf_quality import PSNR, psnr, ssim
+from edgewright.train._nerf_quality import PSNR, object_psnr, psnr, ssim
 from edgewright.train._nerf_render import answer_of, picture, save_png
-from edgewright.train._nerf_scene import HIGHEST, LOWEST, SKY
+from edgewright.train._nerf_scene import HELD_OUT_VIEWS, HIGHEST, LOWEST, SKY, held_out_views
 from edgewright.train._task import Task
 from edgewright.train._training import fit, outputs_of
 
@@ -140,6 +140,19 @@ def test_the_renderer_looks_along_our_rays(tmp_path):
     assert 0.2 < hit.mean() < 0.95
     np.testing.assert_array_equal(shown[~hit], SKY)
     assert 0.2 < (shown.min(axis=1) < 0.9).mean() < hit.mean()
+
+
+def test_held_out_views_are_rendered_at_any_size(monkeypatch, tmp_path):
+    """At another size the held-out cameras stand where they stood, and what misses the scene is all but white."""
+    _mitsuba_or_skip()
+    monkeypatch.setenv("EDGEWRIGHT_CACHE", str(tmp_path))
+    made = held_out_views(20)
+    assert made["pictures"].shape == (HELD_OUT_VIEWS, 20, 20, 3)
+    np.testing.assert_allclose(made["poses"], poses_around(HELD_OUT_VIEWS, turn_degrees=67.0))
+    for pose, shown in zip(made["poses"], made["pictures"].reshape(HELD_OUT_VIEWS, -1, 3), strict=True):
+        hit = nerf.hits(*rays_of(pose, 20, 20))
+        np.testing.assert_allclose(shown[~hit], SKY, atol=0.1)
+        assert shown[hit].min() < 0.5
 
 
 # A ray's samples.
@@ -394,6 +407,18 @@ def test_the_hosts_refuse_bad_rays(kind, spoilt, message, field, light_field, ta
         host.run(spoilt)
 
 
+@pytest.mark.parametrize("count", [0, 5])
+@pytest.mark.parametrize("kind", ["field", "light_field"])
+def test_the_hosts_call_nothing_for_rays_that_miss(kind, count, field, light_field, task):
+    """Where no ray meets the box, or there is none, all colours are the sky's and no network is called."""
+    deployment = field_deployment(field, task) if kind == "field" else light_field_deployment(light_field, task)
+    host = load_host(str(deployment.host))(
+        dict.fromkeys(deployment.graphs), json.loads(json.dumps(deployment.settings))
+    )
+    away = np.tile(np.float32([0, 0, 1]), (count, 1))
+    np.testing.assert_array_equal(host.run({"origin": 4 * away, "direction": away})["colour"], np.full((count, 3), SKY))
+
+
 def test_hosts_run_on_python_3_7():
     """Host files are valid Python 3.7 and import NumPy alone."""
     for name in ("_nerf_host.py", "_nerf_light_field_host.py"):
@@ -413,6 +438,17 @@ def test_psnr_and_ssim_have_hand_values():
     assert ssim(random, random) == pytest.approx(1.0)
     assert ssim(flat, flat + 0.2) == pytest.approx((2 * 0.5 * 0.7 + 1e-4) / (0.25 + 0.49 + 1e-4))
     assert ssim(random, 1 - random) < 0
+
+
+def test_the_objects_psnr_leaves_out_the_sky():
+    """What is true white counts for nothing, whatever is answered there; a picture of sky alone is refused."""
+    truth = np.ones((2, 4, 4, 3))
+    truth[:, 1:3, 1:3] = 0.4
+    answered = truth + np.where(truth < 1, 0.1, -0.5)
+    assert object_psnr(answered, truth) == pytest.approx(20.0)
+    assert psnr(answered, truth) < 10
+    with pytest.raises(InputError, match="Got: 32 that are all"):
+        object_psnr(answered, np.ones((2, 4, 4, 3)))
 
 
 def test_a_view_is_a_picture(field, rays):

@@ -25,21 +25,27 @@ class Host:
         for start in range(0, len(meeting), self.size):
             some = meeting[start : start + self.size]
             rays = self.encoded(origin[some], direction[some], near[some, None], far[some, None])
-            rays = np.pad(rays, ((0, self.size - len(some)), (0, 0)))
+            if len(some) < self.size:
+                rays = np.pad(rays, ((0, self.size - len(some)), (0, 0)))
             colour[some] = self.graph({"ray": rays[None]})["colour"][0, : len(some)]
         return {"colour": colour}
 
     def encoded(self, origin, direction, near, far):
         """Return [rays, features]: points from where each ray enters the box to where it leaves it, encoded."""
-        distances = near + (far - near) * self.parts
-        points = origin[:, None] + distances[:, :, None] * direction[:, None]
+        # With the rays side by side in memory all sums run along whole rows; one copy puts the features in their order.
+        distances = (near + (far - near) * self.parts).T
+        points = origin.T[:, None] + distances * direction.T[:, None]
+        features = np.empty((1 + 2 * self.levels, *points.shape), np.float32)
+        features[0] = points
+        sines, cosines = features[1 : 1 + self.levels], features[1 + self.levels :]
         first = np.float32(np.pi) * points
-        sines, cosines = [np.sin(first)], [np.cos(first)]
-        for _ in range(1, self.levels):  # twice the angle: two products in place of two more sines
-            sine, cosine = sines[-1], cosines[-1]
-            sines.append(np.float32(2) * sine * cosine)
-            cosines.append(np.float32(1) - np.float32(2) * sine * sine)
-        return np.concatenate([points] + sines + cosines, axis=-1).reshape(len(origin), -1)
+        np.sin(first, out=sines[0])
+        np.cos(first, out=cosines[0])
+        for level in range(1, self.levels):  # twice the angle: two products in place of two more sines
+            sine, cosine = sines[level - 1], cosines[level - 1]
+            np.multiply(np.float32(2) * sine, cosine, out=sines[level])
+            np.subtract(np.float32(1), np.float32(2) * sine * sine, out=cosines[level])
+        return np.ascontiguousarray(features.transpose(3, 2, 0, 1)).reshape(len(origin), -1)
 
 
 def rays_of(sample):

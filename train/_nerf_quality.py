@@ -1,8 +1,11 @@
-"""How near pictures are to the true ones: PSNR and SSIM."""
+"""How near pictures are to the true ones: PSNR, of all or of the objects alone, and SSIM."""
 
 import numpy as np
 
+from ..errors import InputError
 from ._task import Metric
+
+_NEARLY_WHITE = 0.99
 
 
 def psnr(outputs: np.ndarray, labels: np.ndarray) -> float:
@@ -16,6 +19,25 @@ def psnr(outputs: np.ndarray, labels: np.ndarray) -> float:
 
 
 PSNR = Metric("PSNR", "dB", "higher", psnr, output="colour")
+
+
+def object_psnr(outputs: np.ndarray, labels: np.ndarray) -> float:
+    """Return the PSNR of those pixels ``[..., 3]`` whose true colour is not the white sky's: the objects'.
+
+    The sky is easy and fills most of a picture, so that the PSNR of all pixels is some dB higher.
+
+    Raises:
+        InputError: all pixels are sky.
+
+    >>> white, grey = np.ones((7, 3)), np.full((1, 3), 0.5)
+    >>> round(object_psnr(np.concatenate([white, grey + 0.1]), np.concatenate([white, grey])), 6)
+    20.0
+    """
+    shown = labels.reshape(outputs.shape)
+    objects = shown.min(axis=-1) < _NEARLY_WHITE
+    if not objects.any():
+        raise InputError(f"Expected pixels that show an object. Got: {objects.size} that are all the sky's white.")
+    return psnr(outputs[objects], shown[objects])
 
 
 def ssim(picture: np.ndarray, truth: np.ndarray) -> float:

@@ -107,14 +107,9 @@ def rendered(pose: np.ndarray, side: int = SIDE, samples_per_pixel: int = 256, s
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
-def pictures(poses: np.ndarray, samples_per_pixel: int = 256, first_seed: int = 0) -> np.ndarray:
-    """Return ``[poses, SIDE, SIDE, 3]`` pictures."""
-    return np.stack(
-        [
-            rendered(pose, samples_per_pixel=samples_per_pixel, seed=first_seed + number)
-            for number, pose in enumerate(poses)
-        ]
-    )
+def pictures(poses: np.ndarray, side: int = SIDE, samples_per_pixel: int = 256, first_seed: int = 0) -> np.ndarray:
+    """Return ``[poses, side, side, 3]`` pictures."""
+    return np.stack([rendered(pose, side, samples_per_pixel, first_seed + place) for place, pose in enumerate(poses)])
 
 
 @functools.cache
@@ -127,7 +122,22 @@ def views() -> Arrays:
         MissingRequirement: the extra ``train`` is not installed, and they are not kept.
     """
     poses = np.concatenate([poses_around(TRAINING_VIEWS), poses_around(HELD_OUT_VIEWS, turn_degrees=67.0)])
-    return made_once(f"nerf-mitsuba-{SIDE}-{_VERSION}", lambda: _made_in_child(poses, 256, 0))
+    return made_once(f"nerf-mitsuba-{SIDE}-{_VERSION}", lambda: _made_in_child(poses, SIDE, 256, 0))
+
+
+def held_out_views(side: int) -> Arrays:
+    """Return the held-out five at another size: ``poses`` ``[5, 4, 4]`` and ``pictures`` ``[5, side, side, 3]``.
+
+    Rendered once and kept; at ``SIDE`` they are those of ``views``.
+
+    Raises:
+        MissingRequirement: the extra ``train`` is not installed, and they are not kept.
+    """
+    if side == SIDE:
+        return {name: array[-HELD_OUT_VIEWS:] for name, array in views().items()}
+    poses = poses_around(HELD_OUT_VIEWS, turn_degrees=67.0)
+    name = f"nerf-mitsuba-{side}-held-out-{_VERSION}"
+    return made_once(name, lambda: _made_in_child(poses, side, 256, TRAINING_VIEWS))
 
 
 @functools.cache
@@ -137,16 +147,16 @@ def more_views(count: int) -> Arrays:
     None of their cameras stands where a held-out one does.
     """
     poses = poses_around(count, turn_degrees=23.0, lowest=5.0, highest=68.0)
-    return made_once(f"nerf-mitsuba-{SIDE}-more-{count}-{_VERSION}", lambda: _made_in_child(poses, 64, 1000))
+    return made_once(f"nerf-mitsuba-{SIDE}-more-{count}-{_VERSION}", lambda: _made_in_child(poses, SIDE, 64, 1000))
 
 
-def _made_in_child(poses: np.ndarray, samples_per_pixel: int, first_seed: int) -> Arrays:
+def _made_in_child(poses: np.ndarray, side: int, samples_per_pixel: int, first_seed: int) -> Arrays:
     """Render in a process of its own: one that has loaded TensorFlow before mitsuba 3.9 aborts when it ends."""
     if importlib.util.find_spec("mitsuba") is None:
         _renderer()
     with tempfile.TemporaryDirectory() as folder:
         wanted, made = Path(folder) / "wanted.npz", Path(folder) / "made.npz"
-        np.savez(wanted, poses=poses, samples_per_pixel=samples_per_pixel, first_seed=first_seed)
+        np.savez(wanted, poses=poses, side=side, samples_per_pixel=samples_per_pixel, first_seed=first_seed)
         child = run_child([sys.executable, "-m", __name__, wanted, made], time_limit_s=1800)
         if not child.ok:
             raise RuntimeError(f"rendering {len(poses)} views with mitsuba failed: {child.reason()}")
@@ -162,5 +172,5 @@ def rays_and_colours(poses: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, 
 
 if __name__ == "__main__":
     with np.load(sys.argv[1], allow_pickle=False) as job:
-        shown = pictures(job["poses"], int(job["samples_per_pixel"]), int(job["first_seed"]))
+        shown = pictures(job["poses"], *(int(job[name]) for name in ("side", "samples_per_pixel", "first_seed")))
     np.savez(sys.argv[2], pictures=shown)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._nerf_quality import PSNR, ssim
+from ._nerf_quality import PSNR, object_psnr, ssim
 from ._nerf_scene import HELD_OUT_VIEWS, HIGHEST, LOWEST, SIDE, more_views, rays_and_colours, views
 from ._task import Architecture, Dataset, Deployment, Experiment, Schedule, Task
 
@@ -122,7 +122,7 @@ def deploy_light_field(model: "keras.Model") -> Deployment:
 
 
 def similarity(model: "keras.Model") -> dict[str, float]:
-    """Return SSIM, the mean over the held-out views, and the PSNR of the worst of them."""
+    """Return the objects' PSNR, and SSIM and the PSNR of the worst view over the held-out views."""
     from ._training import outputs_of
 
     test = scene().test
@@ -130,6 +130,7 @@ def similarity(model: "keras.Model") -> dict[str, float]:
     truth = _colour(test).reshape(outputs.shape)
     pairs = list(zip(outputs, truth, strict=True))
     return {
+        "PSNR of the objects (dB)": object_psnr(outputs, truth),
         "SSIM": float(np.mean([ssim(picture, true) for picture, true in pairs])),
         "PSNR of the worst view (dB)": min(PSNR.of(picture, true) for picture, true in pairs),
     }
