@@ -8,18 +8,24 @@ import numpy as np
 import pytest
 
 from edgewright.errors import MissingRequirement
-from edgewright.hosting import answers_of
-from edgewright.runtimes._runner import load_host
+from edgewright.export import convert, freeze
+from edgewright.hosting import KerasGraph, answers_of
+from edgewright.runtimes._runner import LOADERS, Graph, load_host
 from edgewright.train import Dataset, get
+from edgewright.train import _graph_baselines as baselines
+from edgewright.train import _graph_dynamics as dynamics
+from edgewright.train import _graph_equalize as equalizing
 from edgewright.train import _graph_ethanol as ethanol
 from edgewright.train import _graph_freesolv as freesolv
 from edgewright.train import _graph_geometry as geometry
+from edgewright.train import _graph_host as device
 from edgewright.train import _graph_painn as painn
+from edgewright.train import _graph_pairs as pairs
 from edgewright.train import _graph_qm9 as qm9
 from edgewright.train import _graph_schnet as schnet
 from edgewright.train._graph_activations import ACTIVATIONS
 from edgewright.train._training import outputs_of
-from edgewright.train.graph import cross_validate_solvation
+from edgewright.train.graph import cross_validate_solvation, deploy_dynamics
 
 ARCHITECTURE = get("graph")
 GAPS = ("schnet-qm9-gap", "painn-qm9-gap")
@@ -273,8 +279,8 @@ def test_forces_are_the_energys_slope(activation):
         distances, directions, pairs = geometry.PairGeometry()([positions, mask])
         radial = geometry.RadialBasis(10, 4.0, slope=True)(distances)
         ends = geometry.CosineCutoff(4.0, slope=True)([distances, pairs])
-        energy, tension = potential([inputs["atoms"], mask, *radial, *ends])
-        return energy, schnet.PairForces()([tension, directions])
+        energy, *tensions = potential([inputs["atoms"], mask, *radial, *ends])
+        return energy, schnet.PairForces()([sum(tensions), directions])
 
     run(inputs["positions"])
     _settled(potential)
@@ -298,6 +304,59 @@ def test_forces_are_differences_of_the_energy(force_model):
             positions[0, atom, axis] += change
             energies.append(float(_of(force_model, {**inputs, "positions": positions})["energy"][0, 0]))
         assert -(energies[0] - energies[1]) / (2 * step) == pytest.approx(forces[atom, axis], abs=3e-3)
+
+
+def test_a_pair_potential_is_fitted_to_its_forces():
+    """Frames whose forces come of pairs give back those forces at other frames, and the level of their energies."""
+    count, cutoff = 8, 5.0
+    made = _random(8).normal(size=(3, 3, count))
+    made = made + made.transpose(1, 0, 2)
+    inputs, others = _ethanol(40, seed=1), _ethanol(5, seed=2)
+    labels = {"forces": pairs.pair_forces(inputs, made, cutoff), "energy": np.full((40, 1), 0.3)}
+    fitted, _ = pairs.fit_pairs(inputs, labels, count, cutoff)
+    expected = pairs.pair_forces(others, made, cutoff)
+    np.testing.assert_allclose(pairs.pair_forces(others, fitted, cutoff), expected, atol=0.02 * np.abs(expected).max())
+
+    labels["forces"][:] = 0
+    fitted, offset = pairs.fit_pairs(inputs, labels, count, cutoff)
+    assert not fitted.any() and offset == pytest.approx(0.3)
+
+
+def test_the_network_is_trained_on_what_pairs_leave():
+    """Before the first step the pairs are fitted: with a network that gives nothing, forces are those of the fit."""
+    model = ARCHITECTURE.experiment("schnet-ethanol-forces").build("edge", 0)
+    inputs = _ethanol(30, seed=3)
+    labels = {"forces": _random(9).normal(size=(30, 9, 3)), "energy": np.ones((30, 1))}
+    fit = pairs.FitPairs(lambda: Dataset(inputs, labels))
+    fit.set_model(model)
+    fit.on_train_begin()
+    for variable in model.trainable_variables:
+        variable.assign(np.zeros(variable.shape))
+    basis = model.get_layer("radial")
+    coefficients, offset = pairs.fit_pairs(inputs, labels, basis.count, basis.cutoff)
+    received = _of(model, inputs)
+    np.testing.assert_allclose(received["forces"], pairs.pair_forces(inputs, coefficients, basis.cutoff), atol=2e-3)
+    assert received["energy"].mean() == pytest.approx(1, abs=1e-3)
+    np.testing.assert_allclose(model.get_layer("pair_potential").offset.numpy(), [offset], rtol=1e-6)
+
+
+def test_equalizing_gives_features_one_range_and_changes_no_force():
+    """After it each feature of a filter is as large as that of its senders; energies and forces are the same."""
+    model = _settled(ARCHITECTURE.experiment("schnet-ethanol-forces").build("edge", 0))
+    inputs = _ethanol(20)
+    expected = _of(model, inputs)
+    equalizer = equalizing.Equalize(lambda: Dataset(inputs))
+    equalizer.set_model(model)
+    equalizer.on_train_end()
+    received = _of(model, inputs)
+    np.testing.assert_allclose(received["energy"], expected["energy"], atol=1e-4)
+    np.testing.assert_allclose(received["forces"], expected["forces"], atol=1e-4)
+
+    potential = model.get_layer("potential")
+    distances, _, counted = geometry.PairGeometry()([inputs["positions"], inputs["mask"]])
+    made = potential.filters[0]([model.get_layer("radial")(distances)[0], counted])
+    sent = potential.layers[0].senders(potential.embedding(inputs["atoms"]))
+    np.testing.assert_allclose(np.abs(made).max((0, 1, 2)), np.abs(sent).max((0, 1)), rtol=1e-3)
 
 
 def test_a_force_trains_through_its_backward_pass(force_model):
@@ -329,8 +388,6 @@ def test_a_clone_and_a_file_compute_the_same(name, tmp_path):
 
 
 def _host(deployment):
-    from edgewright.hosting import KerasGraph
-
     graphs = {name: KerasGraph(name, graph) for name, graph in deployment.graphs.items()}
     return load_host(str(deployment.host))(graphs, json.loads(json.dumps(dict(deployment.settings))))
 
@@ -398,6 +455,128 @@ def test_hydrogens_are_counted_at_the_nearest_heavy_atom():
     assert made["atoms"][0, :2].argmax(-1).tolist() == [0, 2]
     assert made["atoms"][0, :2, 4:].argmax(-1).tolist() == [3, 1]
     np.testing.assert_allclose(made["positions"][0, 1], [1.4, 0, 0])
+
+
+def test_a_gap_host_refuses_a_molecule_above_its_padding(monkeypatch):
+    """Ten heavy atoms are named with how many fit; any number of hydrogens is folded into them."""
+    monkeypatch.setattr(qm9, "whole_molecules", lambda: None)
+    experiment = ARCHITECTURE.experiment("schnet-qm9-gap")
+    host = _host(experiment.deployment(experiment.build("edge", 0)))
+    places = 1.4 * np.arange(30)[:, None] * np.array([1.0, 0, 0])
+    with pytest.raises(ValueError, match="1 to 9 heavy atoms. Got: 10"):
+        host.run({"numbers": np.array([6] * 10), "positions": places[:10]})
+    assert host.run({"numbers": np.array([6] * 9 + [1] * 21), "positions": places})["gap"].shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("format", "runtime"),
+    [
+        ("tflite", "litert"),
+        pytest.param("onnx", "onnxruntime", marks=pytest.mark.slow),
+        pytest.param("openvino", "openvino", marks=pytest.mark.slow),
+    ],
+)
+def test_int8_forces_follow_the_order_of_the_atoms(format, runtime, force_model, monkeypatch, tmp_path):
+    """In an int8 export, too, energy does not change with the atoms' order, and forces follow it."""
+    deployment = _force_deployment(force_model, monkeypatch)
+    inputs = _ethanol(24)
+    recorded = KerasGraph("model", deployment.graphs["model"], record=True)
+    settings = json.loads(json.dumps(dict(deployment.settings)))
+    in_keras = load_host(str(deployment.host))({"model": recorded}, settings)
+    exact = [in_keras.predict({"numbers": ethanol.NUMBERS, "positions": p}) for p in inputs["positions"]]
+    calls = {name: np.concatenate([call[name] for call in recorded.recorded]) for name in recorded.recorded[0]}
+    np.savez(tmp_path / "calibration.npz", **calls)
+    frozen = freeze(deployment.graphs["model"], tmp_path / "frozen")
+    (tmp_path / "made").mkdir()
+    made = convert(frozen, format, "int8", tmp_path / "made", tmp_path / "calibration.npz")
+    assert made.artifact, made.reason
+    host = load_host(str(deployment.host))(
+        {"model": Graph("model", LOADERS[runtime][1](str(made.artifact.path), 1))}, settings
+    )
+    steps = np.ptp([answer["forces"] for answer in exact]) / 255
+    for positions, answer in list(zip(inputs["positions"], exact, strict=True))[:4]:
+        order = _random(10).permutation(9)
+        expected = host.run({"numbers": ethanol.NUMBERS, "positions": positions})
+        received = host.run({"numbers": ethanol.NUMBERS[order], "positions": positions[order]})
+        # Integers add up to the same in any order; floats may round into the next step.
+        allowed = 1e-5 if format == "tflite" else 4 * steps
+        np.testing.assert_allclose(received["forces"], expected["forces"][order], atol=allowed)
+        np.testing.assert_allclose(received["energy"], expected["energy"], atol=allowed)
+        assert 0 < np.abs(expected["forces"] - answer["forces"]).max() < 40 * steps
+
+
+def _oscillator(positions):
+    """A spring of stiffness 20 eV / angstrom^2 on each atom."""
+    return 10.0 * float((positions**2).sum()), -20.0 * positions
+
+
+def test_verlets_energy_error_is_bounded_and_of_second_order():
+    """On springs the energy swings about its start and does not drift; half the step swings a quarter as far."""
+    start = _random(11).normal(0, 0.1, (4, 3))
+    swings = []
+    for step in (1.0, 0.5):
+        steps = round(4000 / step)
+        potential, kinetic, *_ = device.velocity_verlet(_oscillator, start, np.zeros((4, 3)), np.ones(4), step, steps)
+        total = potential + kinetic
+        swings.append(np.ptp(total[: steps // 4]))
+        assert np.ptp(total) < 1.1 * swings[-1]
+        kept = dynamics.conservation(potential, kinetic, step)
+        assert abs(kept.drift_mev_per_ps) < 0.01 * 1000 * swings[-1] and kept.steps == steps
+    assert swings[0] / swings[1] == pytest.approx(4, rel=0.15)
+    assert 0.001 < swings[0] / total[0] < 0.2
+
+
+def test_verlet_runs_back_to_where_it_started():
+    """With its velocities turned round, a run ends at its start: the integrator is reversible, its last step whole."""
+    start, velocities = _random(12).normal(0, 0.1, (2, 3, 3))
+    masses = np.array([1.0, 12, 16])
+    *_, positions, reached = device.velocity_verlet(_oscillator, start, 0.1 * velocities, masses, 0.5, 300)
+    *_, positions, reached = device.velocity_verlet(_oscillator, positions, -reached, masses, 0.5, 300)
+    np.testing.assert_allclose(positions, start, atol=1e-9)
+    np.testing.assert_allclose(reached, -0.1 * velocities, atol=1e-9)
+
+
+def test_a_run_that_leaves_the_numbers_is_told():
+    """Where forces become infinite a run goes no further: its energies are NaN from there, the steps are counted."""
+
+    def breaking(positions):
+        return 0.0, np.full(positions.shape, np.inf if positions.max() > 1 else 1.0)
+
+    potential, kinetic, *_ = device.velocity_verlet(breaking, np.zeros((2, 3)), np.zeros((2, 3)), np.ones(2), 1.0, 100)
+    kept = dynamics.conservation(potential, kinetic, 1.0)
+    assert 5 < kept.steps < 50 and np.isnan(potential[kept.steps + 1 :]).all()
+
+
+def test_drift_and_fluctuation_are_those_of_the_total_energy():
+    """A total energy that rises by 3 meV/ps and swings by 2 meV gives these numbers back."""
+    times = np.arange(20_001) * 0.5e-3
+    kinetic = 0.2 + 0.05 * np.sin(80 * times)
+    potential = 1 - kinetic + 0.003 * times + 0.002 * math.sqrt(2) * np.sin(500 * times)
+    kept = dynamics.conservation(potential, kinetic, 0.5)
+    assert kept.drift_mev_per_ps == pytest.approx(3, rel=0.02)
+    assert kept.fluctuation_mev == pytest.approx(2, rel=0.02)
+    assert kept.temperature == pytest.approx(2 * 0.2 / (21 * ethanol.BOLTZMANN_EV), rel=0.01)
+
+
+def test_velocities_are_thermal_and_move_nothing_as_a_whole():
+    """Maxwell's velocities have the kinetic energy of their temperature; what is left of them is internal."""
+    drawn = np.stack([dynamics.thermal_velocities(400, seed) for seed in range(200)])
+    energy = 0.5 * (ethanol.MASSES[:, None] * drawn**2).sum((1, 2)).mean() / device.ACCELERATION
+    assert energy == pytest.approx(13.5 * ethanol.BOLTZMANN_EV * 400, rel=0.1)
+    velocities = dynamics.internal(drawn[0], ethanol.START)
+    momenta = ethanol.MASSES[:, None] * velocities
+    np.testing.assert_allclose(momenta.sum(0), 0, atol=1e-12)
+    np.testing.assert_allclose(np.cross(ethanol.START, momenta).sum(0), 0, atol=1e-12)
+
+
+def test_dynamics_by_the_potential_keep_their_energy(force_model):
+    """A run by the host around the Keras graph keeps the total energy, while potential and kinetic energy change."""
+    deployment = deploy_dynamics(force_model, picoseconds=0.1, temperature=100)
+    answers, calls = answers_of(deployment, deployment.task.test)
+    assert answers["potential"].shape == answers["kinetic"].shape == (1, 201) and calls == {"model": 201.0}
+    kept = dynamics.conservation(answers["potential"][0], answers["kinetic"][0], dynamics.STEP_FS)
+    assert kept.fluctuation_mev < 0.05 * 1000 * np.ptp(answers["kinetic"])
+    assert answers["kinetic"][0, 0] > 0.01
 
 
 @needs_qm9
@@ -470,6 +649,37 @@ def test_solvation_energies_do_not_change_with_order_or_padding():
     np.testing.assert_allclose(_of(model, permuted), expected, atol=1e-4)
     inputs["bonds"][0, -2:, -2:] = 1
     np.testing.assert_allclose(_of(model, inputs), expected, atol=1e-5)
+
+
+def test_a_linear_baseline_finds_a_linear_law():
+    """Ridge regression with an intercept predicts what is linear, whatever the features' levels."""
+    random = _random(13)
+    features = random.normal(5, [1, 10, 0.1], (200, 3))
+    law = features @ [2.0, -0.3, 4.0] + 7
+    predicted = baselines.linear_predictions(features[:150], law[:150], features[150:])
+    np.testing.assert_allclose(predicted, law[150:], atol=1e-2)
+
+
+def test_coulomb_eigenvalues_are_those_of_the_published_matrix():
+    """Of two hydrogens they are 1/2 + 1/d and 1/2 - 1/d; padding adds zeros, and the atoms' order changes nothing."""
+    distance = 0.74 / ethanol.BOHR_IN_ANGSTROM
+    positions = np.zeros((1, 4, 3))
+    positions[0, 1, 0] = 0.74
+    values = baselines.coulomb_eigenvalues(np.array([[1, 1, 0, 0]]), positions)
+    np.testing.assert_allclose(values, [[0.5 + 1 / distance, 0.5 - 1 / distance, 0, 0]], atol=1e-9)
+    order = _random(14).permutation(9)
+    values = baselines.coulomb_eigenvalues(ethanol.NUMBERS[None], ethanol.START[None])
+    permuted = baselines.coulomb_eigenvalues(ethanol.NUMBERS[order][None], ethanol.START[order][None])
+    np.testing.assert_allclose(permuted, values, atol=1e-9)
+
+
+def test_baselines_count_atoms_and_bonds():
+    """Ethanol has six hydrogens, two carbons and an oxygen; a bond that is written in both directions counts once."""
+    assert baselines.composition(ethanol.NUMBERS[None]).tolist() == [[6, 2, 0, 1, 0]]
+    atoms, bonds = np.zeros((1, 4, 3)), np.zeros((1, 4, 4, 2))
+    atoms[0, :2, 1] = 1
+    bonds[0, 0, 1, 0] = bonds[0, 1, 0, 0] = 1
+    assert baselines.graph_counts(Dataset({"atoms": atoms, "bonds": bonds})).tolist() == [[0, 2, 0, 1, 0]]
 
 
 def test_a_missing_package_is_named(monkeypatch):

@@ -1,14 +1,23 @@
-"""What a device does around a molecular graph network: pairs, radial functions, forces. NumPy only, Python 3.7."""
+"""What a device does around a molecular graph network: pairs, radial functions, forces, and dynamics by the forces.
+
+NumPy only, Python 3.7.
+"""
 
 import numpy as np
 
+# 1 eV / (angstrom dalton) as an acceleration in angstrom / fs^2
+ACCELERATION = 9.648533212e-3
+
 
 class Host:
-    """Turns one molecule into a prediction, with one call of the static graph ``model``.
+    """Turns one molecule into a prediction, with one call of the static graph ``model``, or into a run of dynamics.
 
     Settings: ``elements`` (atomic numbers that the network knows), ``hydrogens`` (the highest count of hydrogens folded
     into a heavy atom; None where hydrogens are atoms), ``max_atoms``, ``basis`` (how many radial functions), ``cutoff``
     (angstrom), ``inputs`` (those that the graph takes) and ``outputs``: what ``run`` returns, in this order.
+    With ``pairs`` (the ``coefficients`` [elements, elements, basis] and the ``offset`` of a potential of pairs, eV) the
+    graph gives what pairs do not explain. With ``dynamics`` (``steps``, ``step_fs`` and ``masses``, in dalton and the
+    order of ``elements``) an answer is a run of molecular dynamics.
     """
 
     def __init__(self, graphs, settings):
@@ -18,6 +27,28 @@ class Host:
         self.centers = np.linspace(0, settings["cutoff"], settings["basis"]).astype(np.float32)
 
     def run(self, sample):
+        """Return the answer to a sample: see ``move`` for dynamics, and ``predict``."""
+        return self.move(sample) if "dynamics" in self.settings else self.predict(sample)
+
+    def move(self, sample):
+        """Return a run of dynamics from ``positions`` and ``velocities`` [atoms, 3] (angstrom / fs) of ``numbers``.
+
+        The answer: ``potential`` and ``kinetic`` energy before each step and after the last [steps + 1] in eV, and the
+        last ``positions``. Where forces are not finite a run ends, and the energies from there on are NaN.
+        """
+        dynamics, numbers = self.settings["dynamics"], np.asarray(sample["numbers"])
+        masses = np.array([dict(zip(self.settings["elements"], dynamics["masses"]))[int(number)] for number in numbers])
+        potential, kinetic, positions, _ = velocity_verlet(
+            lambda places: self.energy_and_forces(numbers, places),
+            np.asarray(sample["positions"], np.float64),
+            np.asarray(sample["velocities"], np.float64),
+            masses,
+            dynamics["step_fs"],
+            dynamics["steps"],
+        )
+        return {"potential": potential, "kinetic": kinetic, "positions": positions}
+
+    def predict(self, sample):
         """Return the prediction for a molecule: ``numbers`` [atoms] (0 for padding) and ``positions`` [atoms, 3]."""
         atoms, positions, mask = self.padded(np.asarray(sample["numbers"]), np.asarray(sample["positions"]))
         pairs, directions = self.pairs(positions, mask)
@@ -25,15 +56,20 @@ class Host:
         fed.update(pairs)
         made = self.graph({name: fed[name][None] for name in self.settings["inputs"]})
         answer = {name: array[0] for name, array in made.items()}
-        if "tension" in answer:
-            tension = answer["tension"].astype(np.float64)
+        tensions = [array.astype(np.float64) for name, array in answer.items() if name.startswith("tension_")]
+        if tensions:
+            tension = sum(tensions)
+            if "pairs" in self.settings:
+                energy, slopes = self.pair_potential(atoms, pairs)
+                answer["energy"] = (answer["energy"] + energy).astype(np.float32)
+                tension = tension + slopes
             forces = -np.sum((tension + tension.T)[:, :, None] * directions, axis=1)
             answer["forces"] = forces.astype(np.float32)
         return {name: answer[name] for name in self.settings["outputs"]}
 
     def energy_and_forces(self, numbers, positions):
         """Return the energy in eV and the forces [atoms, 3] in eV / angstrom, as a step of molecular dynamics needs."""
-        made = self.run({"numbers": numbers, "positions": positions})
+        made = self.predict({"numbers": numbers, "positions": positions})
         return float(made["energy"][0]), made["forces"][: len(numbers)]
 
     def padded(self, numbers, positions):
@@ -94,3 +130,37 @@ class Host:
             {name: array.astype(np.float32) for name, array in found.items()},
             (differences / distances).astype(np.float32),
         )
+
+    def pair_potential(self, atoms, pairs):
+        """Return the energy of the potential of pairs in eV, and its slopes over the distances [N, N] in eV / angstrom.
+
+        1/2 sum_ij sum_k c_k(z_i, z_j) e_k(d_ij) f_c(d_ij), and the offset.
+        """
+        of_kinds = np.array(self.settings["pairs"]["coefficients"])
+        kinds = atoms.argmax(-1)
+        coefficients = 0.5 * of_kinds[kinds[:, None], kinds]
+        values = pairs["radial"] * pairs["cutoff"]
+        slopes = pairs["radial_slope"] * pairs["cutoff"] + pairs["radial"] * pairs["cutoff_slope"]
+        energy = np.sum(coefficients * values) + self.settings["pairs"]["offset"]
+        return energy, np.sum(coefficients * slopes, axis=-1)
+
+
+def velocity_verlet(energy_and_forces, positions, velocities, masses, step_fs, steps):
+    """Return potential and kinetic energies [steps + 1] in eV, and the last positions and velocities, of NVE dynamics.
+
+    Half a kick, a drift, half a kick (Swope et al., 1982, doi 10.1063/1.442716). ``energy_and_forces`` maps positions
+    [atoms, 3] in angstrom to eV and eV / angstrom, velocities are in angstrom / fs, masses [atoms] in dalton.
+    """
+    inverse = ACCELERATION / masses[:, None]
+    potential, kinetic = np.full(steps + 1, np.nan), np.full(steps + 1, np.nan)
+    energy, forces = energy_and_forces(positions)
+    for step in range(steps + 1):
+        if step:
+            velocities = velocities + 0.5 * step_fs * inverse * forces
+            positions = positions + step_fs * velocities
+            energy, forces = energy_and_forces(positions)
+            velocities = velocities + 0.5 * step_fs * inverse * forces
+        if not np.isfinite(forces).all():
+            break
+        potential[step], kinetic[step] = energy, 0.5 * np.sum(velocities**2 / inverse)
+    return potential, kinetic, positions, velocities

@@ -86,15 +86,24 @@ class Interaction(_Block):
         return x + self.second(value), (sent, filters, slope)
 
     def backward(self, gradient: Any, kept: Any) -> tuple[Any, Any]:
-        """Return the gradients of the features and of the filters, from that of the new features.
+        """Return the gradients of the features and of the summed messages, from that of the new features.
 
-        ``backward(x', kept)`` to ``dE/dx_j = dE/dx'_j + U^T sum_i m_i * W_ij`` and ``dE/dW_ij = m_i * (U x_j)``, where
-        ``m_i = V1^T (a'(.) * V2^T dE/dx'_i)``.
+        ``backward(x', kept)`` to ``dE/dx_j = dE/dx'_j + U^T sum_i m_i * W_ij`` and ``m_i = V1^T (a'(.) * V2^T
+        dE/dx'_i)``.
         """
-        sent, filters, slope = kept
+        _, filters, slope = kept
         messages = ops.expand_dims(_backward(slope * _backward(gradient, self.second), self.first), 2)
         received = ops.sum(messages * filters, axis=1)
-        return gradient + _backward(received, self.senders), messages * sent
+        return gradient + _backward(received, self.senders), messages
+
+    def tension(self, messages: Any, slopes: Any, kept: Any) -> Any:
+        """Return the energy's slope over the distances by way of the filters, ``t_ij = m_i . ((U x_j) * W'(d_ij))``.
+
+        As a product of matrices: its sum over features is kept in 32 bits, where int8 would round each product. The
+        Edge TPU has no such operation: there it runs on the CPU.
+        """
+        sent, _, _ = kept
+        return ops.squeeze(ops.matmul(sent * slopes, ops.swapaxes(messages, 2, 3)), -1)
 
 
 @keras.saving.register_keras_serializable("edgewright")
@@ -128,7 +137,8 @@ class SchNetPotential(_Block):
     """An energy and its slope over every distance, ``t_ij = dE/dd_ij``: SchNet forward, then backward.
 
     ``(atoms [batch, N, T], mask [batch, N, 1], e [batch, N, N, K], e', f_c [batch, N, N, 1], f_c')`` to the energy
-    ``[batch, 1]`` and ``t`` ``[batch, N, N]``, both in units of ``scale``. Each order of a pair has its own t.
+    ``[batch, 1]`` and, for each interaction, what t has by its filters, ``[batch, N, N]``: t is the sum. All are in
+    units of ``scale``. Each order of a pair has its own t.
     """
 
     def __init__(
@@ -153,7 +163,7 @@ class SchNetPotential(_Block):
         self.readout.build([features, (*atoms[:-1], 1)])
 
     def call(self, inputs: Any) -> Any:
-        """Return the energy and its slopes over the distances."""
+        """Return the energy, and its slopes over the distances by each interaction's filters."""
         atoms, mask, radial, radial_slope, cutoff, cutoff_slope = inputs
         x = self.embedding(atoms)
         kept, slopes = [], []
@@ -164,11 +174,11 @@ class SchNetPotential(_Block):
             slopes.append(slope)
         energy, needed = self.readout.forward(x, mask)
         gradient = self.readout.backward(needed)
-        tension: Any = 0.0
+        tensions = []
         for layer, needed, slope in zip(reversed(self.layers), reversed(kept), reversed(slopes), strict=True):
-            gradient, of_filters = layer.backward(gradient, needed)
-            tension = tension + ops.sum(of_filters * slope, axis=-1)
-        return energy * self.scale, tension * self.scale
+            gradient, messages = layer.backward(gradient, needed)
+            tensions.append(layer.tension(messages, slope, needed) * self.scale)
+        return energy * self.scale, *reversed(tensions)
 
     def get_config(self) -> dict[str, Any]:
         """Return what the layer is rebuilt from."""
