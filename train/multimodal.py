@@ -144,8 +144,8 @@ BASELINES = tuple(
     )
     for name, title, function, epochs, batch_size in (
         ("cnn-mlp", "CNN and MLP", "cnn_and_mlp", 24, 32),
-        ("film", "FiLM, 2 blocks", "film", 12, 8),
-        ("relation-network", "Relation Network", "relation_network", 14, 8),
+        ("film", "FiLM, 2 blocks", "film", 6, 16),
+        ("relation-network", "Relation Network", "relation_network", 8, 16),
     )
 )
 DRONE = tuple(
