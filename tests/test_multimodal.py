@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edgewright.errors import MissingRequirement
-from edgewright.train import Dataset, get
+from edgewright.hosting import answers_of
+from edgewright.train import Dataset, Deployment, Task, get
 from edgewright.train import _multimodal_clevr as clevr
 from edgewright.train import _multimodal_drone as drone
 from edgewright.train._multimodal_attention import Attend, AttendOnce, NormalizedChannels, Place, SplitHeads, places
@@ -379,6 +380,15 @@ def test_the_drones_host_gives_the_models_headings(pilot, condition):
         present = sample.pop("present")
         delivered = {name: sample[name] for name, here in zip(("camera", "lidar"), present, strict=True) if here}
         np.testing.assert_allclose(host.run(delivered)["heading"], expected[place], atol=1e-6)
+
+
+def test_the_drones_graph_takes_one_sample_compiled(pilot):
+    """Compiled for a batch of one, as it is evaluated and exported, the graph gives the headings of the model."""
+    data = Dataset(_sensors(2))
+    settings = {"shapes": {"camera": [64, 64, 3], "lidar": [360]}}
+    task = Task("drone", data, data, loss=None, metric=None)
+    answers, _ = answers_of(Deployment({"model": pilot[1]}, task, DRONE_HOST, settings), data)
+    np.testing.assert_allclose(answers["heading"], outputs_of(pilot[1], data)["heading"], atol=1e-6)
 
 
 def test_the_drones_host_refuses_what_is_no_sample(pilot):
