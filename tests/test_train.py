@@ -9,7 +9,7 @@ import pytest
 
 from edgewright.errors import InputError, MissingRequirement
 from edgewright.train import MEAN_ABSOLUTE_ERROR, Dataset, Schedule, Task, get, names
-from edgewright.train._sources import made_once
+from edgewright.train._sources import made_once, require
 from edgewright.train._training import fit, outputs_of, train
 
 
@@ -144,3 +144,13 @@ def test_several_hosts_are_refused_with_the_reason(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
     with pytest.raises(MissingRequirement, match="one host"):
         train(get("sparse").default)
+
+
+def test_a_package_that_is_there_but_broken_is_not_called_absent(tmp_path, monkeypatch):
+    """Where a data package fails to import, the error tells how, and does not say that it is not installed."""
+    (tmp_path / "broken_data.py").write_text("import a_module_that_is_nowhere", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(MissingRequirement, match="broken-data.*fails to import.*a_module_that_is_nowhere"):
+        require("broken_data", "broken-data", "train", "which has data")
+    with pytest.raises(MissingRequirement, match="absent-data.*Got: not installed"):
+        require("absent_data", "absent-data", "train", "which has data")

@@ -28,9 +28,10 @@ def require(module: str, distribution: str, extra: str, purpose: str) -> ModuleT
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        absent = isinstance(error, ModuleNotFoundError) and error.name == module.split(".")[0]
+        found = "not installed" if absent else f"it fails to import: {type(error).__name__}: {error}"
         raise MissingRequirement(
-            f"Expected the package {distribution}, {purpose}. Got: not installed. "
-            f"Run pip install 'edgewright[{extra}]'."
+            f"Expected the package {distribution}, {purpose}. Got: {found}. Run pip install 'edgewright[{extra}]'."
         ) from error
 
 
