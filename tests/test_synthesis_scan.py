@@ -107,7 +107,7 @@ def test_the_task_is_teacher_forced():
         assert real[-1] == scan.END and row[0].argmax() == scan.END
         np.testing.assert_array_equal(row[1 : len(real)].argmax(axis=-1), real[:-1])
     lengths = (device.test.labels != PADDING).sum(axis=1)
-    assert len(device.test) == 300 and lengths.min() < 3 and lengths.max() == scan.LONGEST_PROGRAM
+    assert len(device.test) == 150 and lengths.min() < 3 and lengths.max() == scan.LONGEST_PROGRAM
     assert not (set(map(bytes, device.test.inputs["command"])) & set(map(bytes, device.train.inputs["command"])))
 
 
@@ -124,7 +124,7 @@ def test_the_deployment_decodes_as_the_model_does():
     """Run as on a device, the default experiment's graphs and host write what decoding all at once writes."""
     model = SCAN_SIMPLE.build("edge", 0)
     deployment = SCAN_SIMPLE.deployment(model)
-    test = deployment.task.test.at(slice(0, 300, 60))
+    test = deployment.task.test.at(slice(0, 150, 30))
     answers, calls = answers_of(deployment, test)
     grammar = one_or_two(scan.phrase_programs(), scan.END)
     command = one_hot(test.inputs["command"], 14)
@@ -191,7 +191,7 @@ def test_the_recurrent_baseline_decodes_as_it_was_trained(gru):
     """Written step by step, each token is the likeliest allowed one of the teacher-forced model; many at once alike."""
     model, deployment = gru
     grammar = one_or_two(scan.phrase_programs(), scan.END)
-    test = deployment.task.test.at(slice(0, 300, 75))
+    test = deployment.task.test.at(slice(0, 150, 37))
     answers, calls = answers_of(deployment, test)
     host = GruHost({}, deployment.settings)
     at_once = together(deployment.graphs, [host.search({"command": command}) for command in test.inputs["command"]])

@@ -35,7 +35,7 @@ _PRIMITIVES = {"walk": ("WALK",), "look": ("LOOK",), "run": ("RUN",), "jump": ("
 _TURNS = {"left": ("LTURN",), "right": ("RTURN",)}
 _TIMES = {"twice": 2, "thrice": 3}
 _SIMPLE_TEST, _SHORT, _PADDING_WORD = 4182, 22, 0
-_ENCODED_TEST = 300
+_ENCODED_TEST = 150
 
 Actions = tuple[str, ...]
 
@@ -180,7 +180,7 @@ def scan(name: str) -> Task:
 def scan_commands(name: str) -> Task:
     """Return the task as a device has it: ``command`` ``[9]`` tokens to a program ``[48]``, exact match.
 
-    Of the test commands every so many are taken in the order of their programs' lengths: 300.
+    Of the test commands every so many are taken in the order of their programs' lengths: 150.
     """
     every, programs = tokens()
     train, test = split(name)

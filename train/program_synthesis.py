@@ -438,7 +438,7 @@ VERILOG = Experiment(
     build_verilog,
     verilog_programs,
     {
-        "edge": Schedule(epochs=40, learning_rate=2e-3, warmup=0.05, clip_norm=1.0, samples_per_epoch=4000),
+        "edge": Schedule(epochs=60, learning_rate=2e-3, warmup=0.05, clip_norm=1.0, samples_per_epoch=4000),
         "full": Schedule(epochs=200, batch_size=256, learning_rate=1e-3, warmup=0.05, clip_norm=1.0),
     },
     deploy=deploy_verilog,
