@@ -1,12 +1,13 @@
 """What sparse training reaches: networks of train/sparse.py by each method and sparsity, over several seeds.
 
-    python benchmarks/sparse_training.py                                 # LeNet-300-100; half an hour on one core
+    python benchmarks/sparse_training.py                                 # LeNet-300-100; half an hour of one core
     python benchmarks/sparse_training.py --model convolutional
     python benchmarks/sparse_training.py --model scan-simple --seeds 1
 
 Each finished training is kept below --out, so that the command goes on where it was stopped; the tables are printed
-from those records alone. Zeros, compressed bytes and latency are told apart: a zero saves bytes only once a file is
-compressed, and no time in a runtime that stores and multiplies kernels dense, as the measured TFLite does.
+from those records alone. One run of a model at a time: two would write the same checkpoints. Zeros, compressed bytes
+and latency are told apart: a zero saves bytes only once a file is compressed, and no time in a runtime that stores and
+multiplies kernels dense, as the measured TFLite does.
 """
 
 import argparse
