@@ -145,7 +145,7 @@ BASELINES = tuple(
     for name, title, function, epochs, batch_size in (
         ("cnn-mlp", "CNN and MLP", "cnn_and_mlp", 24, 32),
         ("film", "FiLM, 2 blocks", "film", 6, 16),
-        ("relation-network", "Relation Network", "relation_network", 8, 16),
+        ("relation-network", "Relation Network", "relation_network", 20, 16),
     )
 )
 DRONE = tuple(
