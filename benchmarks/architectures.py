@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.cli import _import_tensorflow
+from edgewright.errors import MissingRequirement
 from edgewright.files import sha256
 from edgewright.train import Architecture, Experiment, get, names
 
@@ -79,8 +80,12 @@ def _shipped_record(
     if kept.exists():
         return dict(json.loads(kept.read_text(encoding="utf-8")))
     print(f"evaluating {architecture.name} {experiment.name}", flush=True)
-    record = {**record_of(path), **measured(load(path), experiment, experiment.task())}
-    record["macs"] = _macs(experiment, path)
+    try:
+        record = {**record_of(path), **measured(load(path), experiment, experiment.task())}
+        record["macs"] = _macs(experiment, path)
+    except MissingRequirement as missing:
+        print(f"left out: {missing}")
+        return None
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(record, indent=1), encoding="utf-8")
     return record

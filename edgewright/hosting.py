@@ -51,7 +51,8 @@ class KerasGraph:
             raise InputError(
                 f"Expected the inputs {self._shapes} of graph {self.name!r}. Got from the host: {received}."
             )
-        arrays = {name: np.ascontiguousarray(array, self._dtypes[name]) for name, array in inputs.items()}
+        # A copy: hosts write into the arrays that they feed, such as a decoder's cache, and what is recorded must stay.
+        arrays = {name: np.array(array, self._dtypes[name], order="C") for name, array in inputs.items()}
         self.calls += 1
         if self._record:
             self.recorded.append(arrays)

@@ -116,6 +116,18 @@ def test_each_graph_is_calibrated_on_what_the_host_feeds_it(model, tmp_path):
     assert len(np.unique(recorded["mix"]["state"], axis=0)) > 6
 
 
+def test_what_a_host_feeds_is_recorded_as_it_was_then(model, tmp_path):
+    """A host that writes each new state into the array that it fed is calibrated on every state, not on the last."""
+    deployment = _deployment(tmp_path, model)
+    apart = calibration_of(deployment, 12, seed=0)
+    in_place = HOST.replace("state = self.start\n", "state = self.start.copy()\n").replace(
+        "state = self.graphs", "state[:] = self.graphs"
+    )
+    deployment.host.write_text(in_place)
+    assert in_place != HOST
+    np.testing.assert_array_equal(calibration_of(deployment, 12, seed=0)["mix"]["state"], apart["mix"]["state"])
+
+
 def test_every_runtime_drives_both_graphs(bundle):
     """Each artifact in each runtime, in its own process, answers as Keras does: floats to 1e-5, int8 nearly so."""
     checks = bundle.manifest["evidence"]["checks"]
