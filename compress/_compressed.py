@@ -28,7 +28,7 @@ class Compressed:
         recipe: what was done.
         report: for each variable what was applied, or why it was skipped.
         seed: of everything random.
-        notes: what was converted when the model's file was loaded, a sentence each.
+        notes: what was converted when the model's file was loaded, and what went wrong in a step, a sentence each.
         self_contained: whether the model can be saved as a .keras file; not when it is the graph of a SavedModel.
     """
 
@@ -72,32 +72,59 @@ def compress(
     work = Work(model=model, task=task, seed=seed, original=model)
     applied: dict[str, list[str]] = {}
     skipped: dict[str, list[str]] = {}
+    notes: list[str] = []
     for step in recipe.steps:
         technique = get(step.technique)
         name = technique.name
         report = (lambda done, total, name=name: on_step(name, done, total)) if on_step else None
         result = technique.apply(replace(work, on_epoch=report), step.parameters)
-        work = replace(work, model=result.model)
+        for transform in result.transforms:
+            transform.held = True
+        work = replace(work, model=result.model, transforms=(*work.transforms, *result.transforms))
+        notes += [f"{name}: {note}" for note in result.notes]
         _check_finite(work.model, f"the model after {name}")
         for path in result.applied:
             applied.setdefault(path, []).append(name)
         for path, reason in result.skipped.items():
             skipped.setdefault(path, []).append(f"{name}: {reason}")
+    before = {variable.path: np.asarray(variable) for variable in model.weights}
     reports = tuple(
-        VariableReport(
-            path=variable.path,
-            shape=tuple(variable.shape),
-            sparsity=_sparsity(variable),
-            applied=tuple(applied.get(variable.path, ())),
-            skipped=tuple(skipped.get(variable.path, ())),
-        )
+        _report(variable, before.get(variable.path), recipe, applied, skipped)
         for variable in work.model.trainable_variables
     )
-    return Compressed(work.model, model, task, recipe, reports, seed)
+    return Compressed(work.model, model, task, recipe, reports, seed, tuple(notes))
 
 
-def _sparsity(variable: "keras.Variable") -> float:
-    return float(np.mean(np.asarray(variable) == 0)) if variable.shape else 0.0
+def _report(
+    variable: "keras.Variable",
+    before: np.ndarray | None,
+    recipe: Recipe,
+    applied: dict[str, list[str]],
+    skipped: dict[str, list[str]],
+) -> VariableReport:
+    values = np.asarray(variable)
+    error = None
+    if before is not None and before.shape == values.shape:
+        error = float(np.linalg.norm(values - before) / max(float(np.linalg.norm(before)), 1e-12))
+    return VariableReport(
+        path=variable.path,
+        shape=values.shape,
+        sparsity=float(np.mean(values == 0)) if values.shape else 0.0,
+        values=len(np.unique(values)),
+        bits=_bits(values, recipe),
+        error=error,
+        applied=tuple(applied.get(variable.path, ())),
+        skipped=tuple(skipped.get(variable.path, ())),
+    )
+
+
+def _bits(values: np.ndarray, recipe: Recipe) -> float:
+    """Return the bits of an element in the artifacts of the recipe's precision; vectors are biases, and stay wide."""
+    precisions = [get(step.technique).precision for step in recipe.steps if get(step.technique).precision]
+    if not precisions or (values.ndim < 2 and precisions[-1] != "float16"):
+        return 32
+    precision = precisions[-1]
+    return 16 if precision == "float16" else 4 if precision.startswith("int4") else 8 if "int" in precision else 32
 
 
 def _check_finite(model: "keras.Model", what: str) -> None:

@@ -1,6 +1,7 @@
 """A recipe: the ordered steps that compress a model, as data that loads, saves and hashes."""
 
 import hashlib
+import itertools
 import json
 import tomllib
 from dataclasses import dataclass
@@ -105,6 +106,13 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
     precisions = [step.technique for step in recipe.steps if _technique.get(step.technique).precision]
     if len(precisions) > 1:
         raise InputError(f"Expected at most one step that sets the precision in {where}. Got: {', '.join(precisions)}.")
+    for earlier, later in itertools.pairwise(recipe.steps):
+        stages = [_technique.STAGES.index(_technique.get(step.technique).stage) for step in (earlier, later)]
+        if stages[0] > stages[1]:
+            raise InputError(
+                f"Expected steps that change shapes, then values, then the precision in {where}: a later step would "
+                f"undo an earlier one. Got: {later.technique} after {earlier.technique}."
+            )
     return recipe
 
 

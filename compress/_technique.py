@@ -11,9 +11,14 @@ from ..errors import InputError
 from ..plugins import Plugins
 from ..train import Task
 from ..train._training import OnEpoch
+from ._transform import Transform
 
 if TYPE_CHECKING:
     import keras
+
+# What a technique changes, in the order in which a recipe may do it.
+SHAPES, VALUES, PRECISION = "shapes", "values", "precision"
+STAGES = (SHAPES, VALUES, PRECISION)
 
 
 class Parameters(pydantic.BaseModel):
@@ -30,6 +35,9 @@ class VariableReport:
         path: the variable's Keras path, such as "hidden_1/kernel".
         shape: its shape.
         sparsity: the share of zeros in it, 0 to 1.
+        values: how many distinct values it holds.
+        bits: of one of its elements as exported; 32 where no step of the recipe asks for fewer.
+        error: the norm of its change over the norm that it had; None where its shape changed.
         applied: names of the techniques that changed it.
         skipped: why a technique left it alone, a sentence for each technique that did.
     """
@@ -37,6 +45,9 @@ class VariableReport:
     path: str
     shape: tuple[int, ...]
     sparsity: float
+    values: int = 0
+    bits: float = 32
+    error: float | None = None
     applied: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
 
@@ -50,6 +61,7 @@ class Work:
         task: what the model is judged by, and the data to fine-tune on.
         seed: of everything random.
         original: the model as it came in.
+        transforms: what earlier steps hold the variables to; they are in force in every fine-tuning.
         on_epoch: called with (epochs done, epochs in all) during fine-tuning.
     """
 
@@ -57,6 +69,7 @@ class Work:
     task: Task
     seed: int
     original: "keras.Model"
+    transforms: tuple[Transform, ...] = ()
     on_epoch: OnEpoch | None = None
 
     def own_copy(self) -> "Work":
@@ -82,11 +95,21 @@ class Work:
 
 @dataclass(frozen=True)
 class Result:
-    """What a technique returns: the model, and for each variable path what was done or why it was skipped."""
+    """What a technique returns.
+
+    Attributes:
+        model: the model as it is now.
+        applied: paths of the variables that it changed.
+        skipped: by path, why it left a variable alone.
+        transforms: what later fine-tuning has to hold the variables to.
+        notes: sentences for the report, such as that fine-tuning diverged.
+    """
 
     model: "keras.Model"
     applied: tuple[str, ...] = ()
     skipped: dict[str, str] = field(default_factory=dict)
+    transforms: tuple[Transform, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +121,7 @@ class Technique:
         title: what a report calls it.
         parameters: the class of its parameters.
         apply: maps (work, parameters) to a result; it leaves ``work.original`` unchanged.
+        stage: what it changes, "shapes", "values" or "precision"; a recipe's steps come in this order.
         precision: the precision that artifacts are exported in after it, such as "int8"; "" when it sets none.
         needs_data: whether it needs samples.
     """
@@ -106,6 +130,7 @@ class Technique:
     title: str
     parameters: type[Parameters]
     apply: Callable[[Work, Parameters], Result]
+    stage: str = VALUES
     precision: str = ""
     needs_data: bool = False
 

@@ -5,7 +5,6 @@ Zhu and Gupta, "To prune, or not to prune: exploring the efficacy of pruning for
 brings them to Keras 3 layers.
 """
 
-import functools
 import math
 import os
 import re
@@ -15,40 +14,31 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from ..errors import InputError
-from ..train import Schedule
-from ..train._training import fit, steps_of
-from ._objective import objective
+from ._fine_tuning import FineTuning, fine_tune
 from ._technique import Parameters, Result, Technique, Work
+from ._transform import Transform
 
 if TYPE_CHECKING:
     import keras
 
-# A mask is computed anew every so many training steps.
-_FREQUENCY = 10
 _POWERS = {"linear": 1, "polynomial": 2, "cubic": 3}
 
 
-class MagnitudePruning(Parameters):
+class MagnitudePruning(FineTuning):
     """Parameters of magnitude pruning.
 
     Attributes:
         sparsity: share of zeros to reach in each variable, 0 to below 1.
         scope: regular expression; a variable is pruned when it is found in the variable's path.
         schedule: how sparsity rises: "constant" prunes at once, the others by a polynomial of power 1, 2 or 3.
-        epochs: of fine-tuning; with 0 the model is pruned once and not trained.
         ramp: the share of the training steps after which the final sparsity is reached.
-        batch_size, learning_rate: of the fine-tuning (Adam, cosine decay to zero).
-        samples_per_epoch: how many samples an epoch takes, drawn anew each time; all when not given.
+        epochs, batch_size, learning_rate, ...: of the fine-tuning; see ``FineTuning``.
     """
 
     sparsity: float = Field(ge=0, lt=1)
     scope: str = "kernel$"
     schedule: str = Field("cubic", pattern="^(constant|linear|polynomial|cubic)$")
-    epochs: int = Field(6, ge=0)
     ramp: float = Field(0.6, gt=0, le=1)
-    batch_size: int = Field(64, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    samples_per_epoch: int | None = Field(None, ge=1)
 
     @field_validator("scope")
     @classmethod
@@ -69,11 +59,37 @@ def apply(work: Work, parameters: Parameters) -> Result:
     assert isinstance(parameters, MagnitudePruning)
     work = work.own_copy()
     pruned, skipped = _in_scope(work.model, parameters)
-    if parameters.epochs:
-        _prune_while_training(work, pruned, parameters)
-    for variable in pruned:
-        variable.assign(variable.value * _mask(variable.value, parameters.sparsity))
-    return Result(work.model, tuple(variable.path for variable in pruned), skipped)
+    masks = tuple(Mask(variable, parameters) for variable in pruned)
+    notes = fine_tune(work, parameters, masks)
+    return Result(work.model, tuple(variable.path for variable in pruned), skipped, masks, notes)
+
+
+class Mask(Transform):
+    """A variable times a mask of ones and zeros, computed anew while sparsity rises.
+
+    Args:
+        variable: the variable.
+        parameters: how its sparsity rises, and to what.
+    """
+
+    def __init__(self, variable: "keras.Variable", parameters: MagnitudePruning) -> None:
+        import keras
+
+        super().__init__("magnitude_pruning", variable.path)
+        self.mask = keras.Variable(np.ones(variable.shape, "float32"), trainable=False, name="mask")
+        self._parameters = parameters
+        self._sparsity_at: Any = None
+
+    def __call__(self, value: Any) -> Any:
+        """Return the value times the mask."""
+        return value * self.mask.value
+
+    def before_step(self, value: Any, step: int, steps: int) -> None:
+        """Compute the mask anew from the weights as they are now."""
+        if step == 0 or self._sparsity_at is None:
+            self._sparsity_at = _schedule(self._parameters, steps)
+        sparsity = self._parameters.sparsity if step == steps - 1 else self._sparsity_at(step)
+        self.mask.assign(_mask(value, sparsity))
 
 
 def _in_scope(model: "keras.Model", parameters: MagnitudePruning) -> tuple[list["keras.Variable"], dict[str, str]]:
@@ -97,41 +113,6 @@ def _in_scope(model: "keras.Model", parameters: MagnitudePruning) -> tuple[list[
             f"Got: {parameters.scope!r}."
         )
     return pruned, skipped
-
-
-def _prune_while_training(work: Work, pruned: list["keras.Variable"], parameters: MagnitudePruning) -> None:
-    import keras
-
-    from ._mapped_model import MappedModel
-
-    task = objective(work)
-    masks = {variable.path: keras.Variable(np.ones(variable.shape, "float32"), trainable=False) for variable in pruned}
-    transforms = {path: functools.partial(keras.ops.multiply, mask) for path, mask in masks.items()}
-    mapped = MappedModel(work.model, transforms)
-    schedule = Schedule(
-        epochs=parameters.epochs,
-        batch_size=parameters.batch_size,
-        learning_rate=parameters.learning_rate,
-        samples_per_epoch=parameters.samples_per_epoch,
-    )
-    steps = steps_of(schedule, len(task.train))
-    sparsity_at = _schedule(parameters, steps)
-
-    class UpdateMasks(keras.callbacks.Callback):
-        """Computes the masks anew from the weights as they are now."""
-
-        step = 0
-
-        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-            if self.step % _FREQUENCY == 0 or self.step == steps - 1:
-                sparsity = sparsity_at(self.step)
-                for variable in pruned:
-                    masks[variable.path].assign(_mask(variable.value, sparsity))
-            self.step += 1
-
-    fit(mapped, task, schedule, work.seed, work.on_epoch, callbacks=(UpdateMasks(),))
-    for variable in pruned:
-        variable.assign(variable.value * masks[variable.path].value)
 
 
 def _schedule(parameters: MagnitudePruning, steps: int) -> Any:

@@ -8,7 +8,7 @@ point (Jacob et al., "Quantization and training of neural networks for efficient
 from pydantic import Field
 
 from ..errors import InputError
-from ._technique import Parameters, Result, Technique, Work
+from ._technique import PRECISION, Parameters, Result, Technique, Work
 
 
 class StaticInt8(Parameters):
@@ -37,6 +37,7 @@ TECHNIQUE = Technique(
     title="static int8 quantization after training",
     parameters=StaticInt8,
     apply=apply,
+    stage=PRECISION,
     precision="int8",
     needs_data=True,
 )

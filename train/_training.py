@@ -191,7 +191,7 @@ def _batches(model: "keras.Model", data: Dataset, schedule: Schedule, seed: int)
             batch = data.at(chosen)
             # tf.data takes no lists; a model with a list of inputs takes them by name too.
             inputs = dict(batch.inputs) if isinstance(model.input, list) else as_inputs(model, batch.inputs)
-            return inputs, batch.labels
+            return (inputs,) if batch.labels is None else (inputs, batch.labels)
 
         def on_epoch_end(self) -> None:
             self.epoch += 1
