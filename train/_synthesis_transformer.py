@@ -126,7 +126,9 @@ def step_graph(model: keras.Model) -> keras.Model:
         keys, values = (
             keras.layers.Concatenate(axis=1)([old, new]) for old, new in zip(past, (key, value), strict=True)
         )
-        mixed = DotProductAttention(_heads(layers))(query, keys, values, mask)
+        # The layer that is trained is causal, which one query is not; it has as many heads as are left of it.
+        heads = layers[f"{place}_self_attention"].heads
+        mixed = DotProductAttention(heads)(query, keys, values, mask)
         x = x + layers[f"{place}_self_output"](mixed)
         x = _look(layers, place, x, *seen)
     return keras.Model(_named(*inputs), [layers["logits"](layers["decoder_norm"](x)), *rows], name="step")
