@@ -1,9 +1,9 @@
 """The public functions: compress a model, export it as a bundle, validate the bundle against devices."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 
@@ -20,15 +20,18 @@ from .hosting import answers_of
 from .progress import Event, OnProgress, part
 from .report import Report, judge_bundle
 from .train import Dataset, Task
-from .train._data_file import Input, check_data, load_data, model_inputs
+from .train._data_file import Input, check_data, model_inputs
 from .train._inferred_task import infer_task
 from .train._model_file import load_model
+from .train._user_data import dataset_of
 
 if TYPE_CHECKING:
     import keras
 
 ModelLike = Union["keras.Model", str, Path]
-DataLike = Task | Dataset | Mapping[str, np.ndarray] | str | Path | None
+# What holds samples: see ``train._user_data.dataset_of``.
+SamplesLike: TypeAlias = Dataset | Mapping[str, np.ndarray] | np.ndarray | tuple[Any, ...] | str | Path | Iterable[Any]
+DataLike: TypeAlias = Task | SamplesLike | Callable[[], SamplesLike] | None
 
 # Without data a model is compared with itself on this many random inputs.
 _RANDOM_SAMPLES = 32
@@ -47,8 +50,10 @@ def compress(
 
     Args:
         model: a Keras 3 model, or the path of a .keras file, a SavedModel, a .h5 or .hdf5. It is left unchanged.
-        data: arrays by input name (and "labels"), the path of an .npz of them, a Dataset or a Task. None is enough for
-            a recipe that needs no samples.
+        data: arrays by input name (and "labels"), the path of an .npz or of a folder of .npy of them, (inputs, labels),
+            a Dataset, a Task, a tf.data.Dataset, a generator of samples or batches, or a function that returns one. A
+            stream is read once into temporary files, and what is large is left in files: memory does not grow with it.
+            None is enough for a recipe that needs no samples.
         recipe: the name of a shipped recipe, the path of a TOML file, or a Recipe.
         seed: of everything random.
         allow: classes that the model file may hold although they run code; see ``load_model``.
@@ -132,8 +137,8 @@ def validate(
 
     Args:
         bundle: what ``export`` returned, or its folder.
-        data: samples to judge accuracy on; None takes the evidence that the export left in the bundle. With data the
-            reference is the bundle's Keras model.
+        data: samples to judge accuracy on, in any form that ``compress`` takes; None takes the evidence that the export
+            left in the bundle. With data the reference is the bundle's Keras model.
         devices: names or files of device profiles; all shipped ones when None.
         max_latency_ms, max_size_bytes: what is asked for; each device's own default where None.
         max_drop: how much of the metric may be lost, in points, or in percent of a metric that is no share; likewise.
@@ -174,14 +179,7 @@ def task_of(data: DataLike, model: "keras.Model") -> Task:
         check_data(data.train, model_inputs(model))
         check_data(data.test, model_inputs(model))
         return data
-    return infer_task(model, _dataset(data, model)) if data is not None else _random_task(model)
-
-
-def _dataset(data: Dataset | Mapping[str, np.ndarray] | str | Path, model: "keras.Model") -> Dataset:
-    inputs = model_inputs(model)
-    if isinstance(data, str | Path):
-        return load_data(Path(data), inputs)
-    return check_data(data, inputs)
+    return infer_task(model, dataset_of(data, model_inputs(model))) if data is not None else _random_task(model)
 
 
 def _random_task(model: "keras.Model") -> Task:
@@ -233,6 +231,4 @@ def _host_samples(bundle: Bundle, data: DataLike) -> Dataset:
     inputs = {name: Input(array.shape[1:], str(array.dtype)) for name, array in golden.items()}
     if isinstance(data, Task):
         data = data.test
-    assert data is not None
-    given = load_data(Path(data), inputs) if isinstance(data, str | Path) else check_data(data, inputs)
-    return Dataset(given.inputs)
+    return Dataset(dataset_of(data, inputs).inputs)

@@ -31,7 +31,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 Model = Annotated[Path, typer.Argument(help="A .keras file, a SavedModel folder, a .h5 or .hdf5.")]
 Data = Annotated[
     Path | None,
-    typer.Option(help="An .npz with an array for each model input, by its name, and optionally 'labels'."),
+    typer.Option(
+        help="An .npz, or a folder of .npy, with an array for each model input, by its name, and optionally 'labels'."
+    ),
 ]
 Recipe = Annotated[str, typer.Option(help="The name of a shipped recipe, or a TOML file.")]
 Out = Annotated[Path, typer.Option(help="The folder to write.")]

@@ -1,7 +1,7 @@
 """Host code around Keras graphs: what artifacts are compared with, and the samples that they are calibrated on."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,10 +88,10 @@ def answers_of(deployment: Deployment, data: Dataset) -> tuple[dict[str, np.ndar
 def calibration_of(deployment: Deployment, samples: int, seed: int) -> dict[str, dict[str, np.ndarray]]:
     """Return a representative dataset for each graph, ``[samples, ...]`` by input name.
 
-    With host code it is run over the first ``samples`` training samples, and of a graph that it calls more often than
-    that as many calls are drawn at random.
+    The samples lie evenly over the training samples, which may be in an order. With host code it is run over these, and
+    of a graph that it calls more often than that as many calls are drawn at random.
     """
-    data = deployment.task.train.take(samples)
+    data = _evenly(deployment.task.train, samples)
     if deployment.host is None:
         (name,) = deployment.graphs
         return {name: dict(data.inputs)}
@@ -103,6 +103,12 @@ def calibration_of(deployment: Deployment, samples: int, seed: int) -> dict[str,
     return {name: _drawn(graph, samples, random) for name, graph in graphs.items()}
 
 
+def _evenly(data: Dataset, count: int) -> Dataset:
+    """Return ``count`` samples in memory, at equal distances; all where there are no more."""
+    count = min(count, len(data))
+    return data.at(np.arange(count) * len(data) // max(count, 1))
+
+
 def _graphs(deployment: Deployment, record: bool = False) -> dict[str, KerasGraph]:
     return {name: KerasGraph(name, model, record) for name, model in deployment.graphs.items()}
 
@@ -111,8 +117,9 @@ def _host(path: Path, graphs: Mapping[str, KerasGraph], settings: Mapping[str, A
     return load_host(str(path))(dict(graphs), json.loads(json.dumps(settings)))
 
 
-def _samples(data: Dataset) -> list[dict[str, np.ndarray]]:
-    return [{name: array[place] for name, array in data.inputs.items()} for place in range(len(data))]
+def _samples(data: Dataset) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the samples one at a time, without the batch dimension."""
+    return ({name: array[place] for name, array in data.inputs.items()} for place in range(len(data)))
 
 
 def _drawn(graph: KerasGraph, samples: int, random: np.random.Generator) -> dict[str, np.ndarray]:

@@ -117,8 +117,9 @@ def test_files_that_are_no_npz_are_refused(tmp_path):
         with pytest.raises(InputError, match=message) as caught:
             load_data(tmp_path / name, TWO)
         assert name in str(caught.value)
-    with pytest.raises(InputError, match="a folder"):
-        load_data(tmp_path, TWO)
+    (tmp_path / "without arrays").mkdir()
+    with pytest.raises(InputError, match="left.npy, tokens.npy.*without arrays. Got: no .npy file"):
+        load_data(tmp_path / "without arrays", TWO)
 
 
 def test_integer_labels_make_a_classifier():

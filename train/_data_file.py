@@ -1,16 +1,15 @@
 """A user's data: arrays by the names of the model's inputs, checked before anything is computed with them."""
 
-import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from ..errors import InputError, nearest
-from ._archive import check_archive
-from ._task import Dataset
+from ._array_files import read_folder, read_npz
+from ._stored_array import StoredArray, pieces, settled, stored
+from ._task import Arrays, Dataset
 
 if TYPE_CHECKING:
     import keras
@@ -49,22 +48,24 @@ def model_inputs(model: "keras.Model") -> dict[str, Input]:
 
 
 def load_data(path: Path, inputs: Mapping[str, Input]) -> Dataset:
-    """Read samples from an ``.npz``: one array for each input by its name, and ``labels`` or none.
+    """Read samples from an ``.npz``, or a folder of ``.npy``: an array for each input by its name, ``labels`` or none.
 
-    For a model with one input its array may be called ``x``, and the labels ``y``.
+    For a model with one input its array may be called ``x``, and the labels ``y``. Inputs that are not small stay in
+    the folder's files, or in files that the ``.npz`` is unpacked to; see ``Dataset``.
 
     Args:
-        path: the file.
+        path: the file or the folder.
         inputs: what the model takes; see ``model_inputs``.
 
     Raises:
-        InputError: no ``.npz``, a damaged one, or samples that do not fit; see ``check_data``.
+        InputError: neither, a damaged file, or samples that do not fit; see ``check_data``.
+        MissingRequirement: no room to unpack an ``.npz``.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"Expected an .npz of samples. Got: {path}, which does not exist.")
     if path.is_dir():
-        raise InputError(f"Expected an .npz of samples. Got: {path}, a folder.")
+        return check_data(read_folder(path, list(inputs)), inputs, str(path))
     with open(path, "rb") as file:
         head = file.read(6)
     if head[:2] != b"PK":
@@ -75,14 +76,14 @@ def load_data(path: Path, inputs: Mapping[str, Input]) -> Dataset:
         raise InputError(
             f"Expected an .npz of samples. Got: {path}, {what}. Write one with {_EXAMPLE.format(names=names)}."
         )
-    check_archive(path, "an .npz of samples")
-    return check_data(_arrays(path), inputs, str(path))
+    return check_data(read_npz(path), inputs, str(path))
 
 
-def check_data(data: Dataset | Mapping[str, np.ndarray], inputs: Mapping[str, Input], where: str = "data") -> Dataset:
+def check_data(data: Dataset | Mapping[str, Any], inputs: Mapping[str, Input], where: str = "data") -> Dataset:
     """Return samples in the model's types, or say what does not fit.
 
     Integers and other floats become the input's float type; nothing is rescaled. An input of integers takes no floats.
+    Arrays that lie in files stay there, labels excepted.
 
     Args:
         data: arrays by name, labels among them, or a Dataset.
@@ -93,58 +94,37 @@ def check_data(data: Dataset | Mapping[str, np.ndarray], inputs: Mapping[str, In
         InputError: missing or surplus names, shapes that do not fit, different numbers of samples, none at all, NaN or
             infinite values, arrays of objects or text.
     """
-    if isinstance(data, Dataset):
-        given, labels = dict(data.inputs), data.labels
-    else:
-        given = dict(data)
-        if len(inputs) == 1:
-            (only,) = inputs
-            _take_alias(given, _INPUT_ALIAS, only)
-            if LABELS not in inputs:
-                _take_alias(given, _LABELS_ALIAS, LABELS, unless=inputs)
-        labels = given.pop(LABELS, None) if LABELS not in inputs else None
-    _check_names(given, inputs, where)
+    given, labels = (data.inputs, data.labels) if isinstance(data, Dataset) else without_labels(data, inputs)
+    check_names(given, inputs, where)
     arrays = {name: _checked(given[name], name, inputs[name], where) for name in inputs}
     counts = {name: len(array) for name, array in arrays.items()}
     if isinstance(labels, Mapping):
-        labels = {name: _numbers(array, f"{LABELS} of {name}", where) for name, array in labels.items()}
+        labels = {name: _checked_labels(array, f"{LABELS} of {name}", where) for name, array in labels.items()}
         counts |= {f"{LABELS} of {name}": len(array) if array.ndim else 0 for name, array in labels.items()}
     elif labels is not None:
-        labels = _numbers(labels, LABELS, where)
+        labels = _checked_labels(labels, LABELS, where)
         counts[LABELS] = len(labels) if labels.ndim else 0
     if len(set(counts.values())) > 1:
         raise InputError(f"Expected the same number of samples in each array. Got: {counts} in {where}.")
     if 0 in counts.values():
         raise InputError(f"Expected at least one sample. Got: an empty data set, {counts} in {where}.")
-    return Dataset(arrays, labels)
+    return Dataset(cast(Arrays, arrays), labels)
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
-    name = ""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            for name in file.files:
-                array = file[name]
-                if not isinstance(array, np.ndarray):
-                    raise InputError(f"Expected arrays in {path}. Got: member {name!r}, which is none.")
-                arrays[name] = array
-    except (ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        if "allow_pickle" in str(error):
-            raise InputError(
-                f"Expected arrays of numbers. Got: array {name!r} of Python objects in {path}. They are not read, "
-                "because reading them runs code."
-            ) from error
-        raise InputError(f"Expected an intact .npz. Got: {path}, damaged at {name!r} ({error}).") from error
-    return arrays
+def without_labels(given: Mapping[str, Any], inputs: Mapping[str, Input]) -> tuple[dict[str, Any], Any]:
+    """Return arrays by the names of the inputs, and the labels or None; a single input may be called x, labels y."""
+    arrays = dict(given)
+    if len(inputs) == 1:
+        (only,) = inputs
+        aliases = {_INPUT_ALIAS: only} | ({} if LABELS in inputs else {_LABELS_ALIAS: LABELS})
+        for alias, name in aliases.items():
+            if alias in arrays and name not in arrays and alias not in inputs:
+                arrays[name] = arrays.pop(alias)
+    return arrays, None if LABELS in inputs else arrays.pop(LABELS, None)
 
 
-def _take_alias(given: dict[str, np.ndarray], alias: str, name: str, unless: Mapping[str, Input] | None = None) -> None:
-    if alias in given and name not in given and alias not in (unless or ()):
-        given[name] = given.pop(alias)
-
-
-def _check_names(given: Mapping[str, np.ndarray], inputs: Mapping[str, Input], where: str) -> None:
+def check_names(given: Mapping[str, Any], inputs: Mapping[str, Input], where: str) -> None:
+    """Raise InputError unless there is one array for each input."""
     missing = [name for name in inputs if name not in given]
     surplus = [name for name in given if name not in inputs]
     if missing or surplus:
@@ -156,60 +136,87 @@ def _check_names(given: Mapping[str, np.ndarray], inputs: Mapping[str, Input], w
         )
 
 
-def _checked(array: np.ndarray, name: str, expected: Input, where: str) -> np.ndarray:
-    array = _numbers(array, name, where)
-    fits = array.ndim == 1 + len(expected.shape) and all(
-        want is None or want == got for want, got in zip(expected.shape, array.shape[1:], strict=True)
-    )
-    if not fits:
-        wanted = ", ".join(["samples", *("any" if size is None else str(size) for size in expected.shape)])
-        raise InputError(f"Expected array {name!r} of shape [{wanted}]. Got: {list(array.shape)} in {where}.")
-    return _in_type(array, name, expected.dtype, where)
-
-
-def _numbers(array: np.ndarray, name: str, where: str) -> np.ndarray:
+def numbers(array: Any, name: str, where: str) -> np.ndarray | StoredArray:
+    """Return an array of numbers, or raise InputError."""
     try:
-        array = np.asarray(array)
+        array = stored(array if isinstance(array, np.ndarray | StoredArray) else np.asarray(array))
     except ValueError as error:
         raise InputError(f"Expected an array of numbers. Got: {name!r} in {where}: {error}.") from error
     if array.dtype.kind not in "biuf":
         kinds = {"O": "Python objects", "U": "text", "S": "text", "c": "complex numbers"}
         kind = kinds.get(array.dtype.kind, str(array.dtype))
         raise InputError(f"Expected an array of numbers. Got: array {name!r} of {kind} in {where}.")
-    _check_finite(array, name, where)
     return array
 
 
-def _check_finite(array: np.ndarray, name: str, where: str) -> None:
-    wrong = ~np.isfinite(array)
-    if wrong.any():
-        first = tuple(int(place) for place in np.argwhere(wrong)[0])
+def check_finite(array: np.ndarray | StoredArray, name: str, where: str, first: int = 0) -> None:
+    """Raise InputError where a number is NaN or infinite; ``first`` is the number of the array's first sample."""
+    if array.dtype.kind != "f":
+        return
+    count = 0
+    place: list[int] = []
+    for start, piece in pieces(array):
+        wrong = ~np.isfinite(piece)
+        if wrong.any():
+            if not count and piece.ndim:
+                place = np.argwhere(wrong)[0].tolist()
+                place[0] += first + start
+            count += int(np.count_nonzero(wrong))
+    if count:
         raise InputError(
-            f"Expected finite numbers. Got: {np.count_nonzero(wrong)} values that are NaN or infinite in array "
-            f"{name!r} of {where}, the first at {first}."
+            f"Expected finite numbers. Got: {count} values that are NaN or infinite in array {name!r} of {where}, the "
+            f"first at {tuple(place)}."
         )
 
 
-def _in_type(array: np.ndarray, name: str, dtype: str, where: str) -> np.ndarray:
-    if str(array.dtype) == dtype:
-        return array
-    if dtype == "bfloat16":
-        dtype = "float32"
+def number_type(expected: Input, name: str) -> np.dtype:
+    """Return the type that an input's samples are kept in, or raise InputError."""
     try:
-        target = np.dtype(dtype)
+        return np.dtype("float32" if expected.dtype == "bfloat16" else expected.dtype)
     except TypeError as error:
-        raise InputError(f"Expected a model with inputs of numbers. Got: input {name!r} of {dtype}.") from error
-    if target.kind == "f":
-        with np.errstate(over="ignore"):
-            cast = array.astype(target)
-        _check_finite(cast, name, f"{where} as {dtype}")
-        return cast
-    if array.dtype.kind == "f":
-        raise InputError(f"Expected array {name!r} of {dtype}, as the model takes. Got: {array.dtype} in {where}.")
-    cast = array.astype(target)
-    if not np.array_equal(cast, array):
         raise InputError(
-            f"Expected array {name!r} of values that {dtype} holds. Got: values from {array.min()} to {array.max()} in "
-            f"{where}."
-        )
-    return cast
+            f"Expected a model with inputs of numbers. Got: input {name!r} of {expected.dtype}."
+        ) from error
+
+
+def in_type(array: np.ndarray | StoredArray, name: str, expected: Input, where: str) -> np.ndarray | StoredArray:
+    """Return an array in the input's type, or raise InputError where that changes more than rounding does."""
+    target = number_type(expected, name)
+    if array.dtype == target:
+        return array
+    if target.kind != "f" and array.dtype.kind == "f":
+        raise InputError(f"Expected array {name!r} of {target}, as the model takes. Got: {array.dtype} in {where}.")
+    if np.can_cast(array.dtype, target, "safe"):
+        return array.astype(target)
+    with np.errstate(over="ignore"):
+        converted = array.astype(target)
+        if target.kind == "f":
+            check_finite(converted, name, f"{where} as {target}")
+        elif not all(np.array_equal(piece, piece.astype(target)) for _, piece in pieces(array)):
+            low, high = min(piece.min() for _, piece in pieces(array)), max(piece.max() for _, piece in pieces(array))
+            raise InputError(
+                f"Expected array {name!r} of values that {target} holds. Got: values from {low} to {high} in {where}."
+            )
+    return converted
+
+
+def _checked(array: Any, name: str, expected: Input, where: str) -> np.ndarray | StoredArray:
+    array = numbers(array, name, where)
+    check_finite(array, name, where)
+    if array.ndim == 0 or not fits(array.shape[1:], expected):
+        wanted = ", ".join(["samples", *("any" if size is None else str(size) for size in expected.shape)])
+        raise InputError(f"Expected array {name!r} of shape [{wanted}]. Got: {list(array.shape)} in {where}.")
+    return settled(in_type(array, name, expected, where))
+
+
+def fits(shape: Sequence[int], expected: Input) -> bool:
+    """Tell whether a sample of this shape is what the input takes."""
+    return len(shape) == len(expected.shape) and all(
+        want is None or want == got for want, got in zip(expected.shape, shape, strict=True)
+    )
+
+
+def _checked_labels(array: Any, name: str, where: str) -> np.ndarray:
+    array = np.asarray(numbers(array, name, where))
+    check_finite(array, name, where)
+    return array

@@ -1,6 +1,7 @@
 """The task that a user's labels imply: what the model is judged by, and what it is fine-tuned with."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,7 +49,8 @@ def infer_task(model: "keras.Model", data: Dataset, seed: int = 0) -> Task:
     1 as floats with a last layer that has no sigmoid, the model is a regression.
 
     The samples are shuffled by the seed, with labels or without; the last 20 % are for the test, the others for
-    calibration and fine-tuning. Fewer than 10 samples are used for both, which the task's name says.
+    calibration and fine-tuning. Fewer than 10 samples are used for both, which the task's name says. Inputs that lie in
+    files stay there.
 
     Args:
         model: the user's model.
@@ -58,8 +60,8 @@ def infer_task(model: "keras.Model", data: Dataset, seed: int = 0) -> Task:
     Raises:
         InputError: labels that do not fit the outputs, or labels for a model with several outputs.
     """
-    train, test, name = _split(data, seed)
     if data.labels is None:
+        train, test, name = _split(data, seed)
         return Task(name, train, test, loss=None, metric=None)
     outputs = outputs_of(model, data.take(_LOOKED_AT), batch_size=_LOOKED_AT)
     if len(outputs) > 1:
@@ -71,7 +73,7 @@ def infer_task(model: "keras.Model", data: Dataset, seed: int = 0) -> Task:
         raise InputError(f"Expected labels in one array, for one output. Got: arrays for {', '.join(data.labels)}.")
     (array,) = outputs.values()
     labels, loss, metric = _judged(model, array, data.labels)
-    train, test, name = _split(Dataset(data.inputs, labels), seed)
+    train, test, name = _split(replace(data, labels=labels), seed)
     return Task(name, train, test, loss, metric)
 
 
@@ -150,8 +152,8 @@ def _last_activation(model: "keras.Model") -> str | None:
 def _split(data: Dataset, seed: int) -> tuple[Dataset, Dataset, str]:
     count = len(data)
     if count < MIN_TO_SPLIT:
-        return data, data, f"user data, all {count} samples both for calibration and for the test"
+        return data, data, f"{data.origin}, all {count} samples both for calibration and for the test"
     order = np.random.default_rng(seed).permutation(count)
     first = count - max(1, round(count * TEST_SHARE))
-    train, test = data.at(order[:first]), data.at(order[first:])
-    return train, test, f"user data, {len(train)} samples for calibration and {len(test)} for the test"
+    train, test = data.part(order[:first]), data.part(order[first:])
+    return train, test, f"{data.origin}, {len(train)} samples for calibration and {len(test)} for the test"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ._stored_array import StoredArray
 
 if TYPE_CHECKING:
     import keras
@@ -20,29 +21,39 @@ class Dataset:
     """Samples for a model.
 
     Attributes:
-        inputs: one array for each model input, by the input's name, each ``[samples, ...]``.
+        inputs: one array for each model input, by the input's name, each ``[samples, ...]``. An array may be a
+            ``StoredArray``, of which only the samples that are asked for come into memory: take batches with ``at``.
         labels: ``[samples]`` integers for a classifier, ``[samples, ...]`` floats for a regression, by output name
             where a model has several outputs, None without.
+        origin: where the samples are from, for a report.
     """
 
     inputs: Arrays
     labels: np.ndarray | Arrays | None = None
+    origin: str = "user data"
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
 
     def take(self, count: int) -> "Dataset":
-        """Return the first ``count`` samples."""
-        return self.at(slice(count))
+        """Return the first ``count`` samples; where there are no more, the whole as it is."""
+        return self if count >= len(self) else self.at(slice(count))
 
     def at(self, places: Any) -> "Dataset":
-        """Return the samples at ``places``: a slice or an array of indices."""
+        """Return the samples at ``places``, in memory: a slice or an array of indices."""
+        return self._each(lambda array: array[places])
+
+    def part(self, places: np.ndarray) -> "Dataset":
+        """Return the samples at these indices; of what lies in files, nothing is read yet."""
+        return self._each(lambda array: array.part(places) if isinstance(array, StoredArray) else array[places])
+
+    def _each(self, chosen: Callable[[Any], Any]) -> "Dataset":
         labels = self.labels
         if isinstance(labels, Mapping):
-            labels = {name: array[places] for name, array in labels.items()}
+            labels = {name: chosen(array) for name, array in labels.items()}
         elif labels is not None:
-            labels = labels[places]
-        return Dataset({name: array[places] for name, array in self.inputs.items()}, labels)
+            labels = chosen(labels)
+        return Dataset({name: chosen(array) for name, array in self.inputs.items()}, labels, self.origin)
 
 
 @dataclass(frozen=True)
