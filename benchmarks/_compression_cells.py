@@ -19,10 +19,9 @@ from typing import Any
 
 import numpy as np
 from _compression_peers import Point
-from _compression_prepared import Prepared
+from _compression_prepared import Prepared, installed
 
 from edgewright import runtimes
-from edgewright.bundling import versions
 from edgewright.children import GIB, Child, python, run_child
 from edgewright.export import Artifact, Deployable, load_bundle
 from edgewright.files import gzip_bytes, sha256, write_json
@@ -47,6 +46,7 @@ class Options:
         time_limit_s: of a peer's child.
         recipe_time_limit_s: of a child that trains.
         fresh: compute what was computed before.
+        retry: compute what failed before.
         kept: compute nothing: take what lies there, whatever made it.
     """
 
@@ -56,6 +56,7 @@ class Options:
     time_limit_s: float = 600.0
     recipe_time_limit_s: float = 3000.0
     fresh: bool = False
+    retry: bool = False
     kept: bool = False
 
 
@@ -63,7 +64,8 @@ def once(place: Path, key: Any, make: Callable[[], Any], options: Options) -> An
     """Return what ``make`` returns, from ``place`` where it was made with the same key; None with ``kept`` and none."""
     if place.exists() and not options.fresh:
         document = json.loads(place.read_text(encoding="utf-8"))
-        if options.kept or document["key"] == digest(key):
+        known = document["key"] == digest(key) and not (options.retry and _failed(document["results"]))
+        if options.kept or known:
             return document["results"]
     if options.kept:
         return None
@@ -72,6 +74,12 @@ def once(place: Path, key: Any, make: Callable[[], Any], options: Options) -> An
     place.parent.mkdir(parents=True, exist_ok=True)
     write_json(place, {"key": digest(key), "results": made})
     return made
+
+
+def _failed(results: Any) -> bool:
+    """Tell whether something failed in a cell, in a result or in one of its runs."""
+    listed = results if isinstance(results, list) else [results]
+    return any(each["failed"] or any(run["failed"] for run in each.get("runs", ())) for each in listed)
 
 
 def float_cell(prepared: Prepared, format: str, options: Options) -> list[Result]:
@@ -85,13 +93,13 @@ def float_cell(prepared: Prepared, format: str, options: Options) -> list[Result
             return [{**head, "failed": prepared.facts["failures"][format]}]
         return [_judged(head, prepared, deployable, options)]
 
-    return once(place, [prepared.subject.sha256, versions(), _terms(options)], make, options) or []
+    return once(place, [prepared.subject.sha256, installed(), _terms(options)], make, options) or []
 
 
 def peer_cell(prepared: Prepared, point: Point, options: Options) -> list[Result]:
     """Return what a peer makes of the subject at one of its operating points."""
     name = f"{point.peer} {point.name}"
-    key = [prepared.subject.sha256, name, inspect.getsource(inspect.getmodule(point.run)), versions(), _terms(options)]
+    key = [prepared.subject.sha256, name, code_of(point.run), installed(), _terms(options)]
     place = options.out / prepared.subject.name / "cells" / f"{name}.json"
 
     def make() -> list[Result]:
@@ -144,7 +152,7 @@ def recipe_cell(prepared: Prepared, recipe: str, seed: int, options: Options) ->
                 results.append({**head, **facts, "format": format, "precision": rest, "failed": reason})
         return results
 
-    key = [prepared.subject.sha256, text, seed, own_code(), versions(), _terms(options)]
+    key = [prepared.subject.sha256, text, seed, own_code(), installed(), _terms(options)]
     return once(place, key, make, options) or []
 
 
@@ -166,7 +174,15 @@ def twin_cell(prepared: Prepared, point: str, seed: int, options: Options) -> li
         artifact = _artifact(folder / "model.tflite", "tflite", point, "model")
         return [_judged(head, prepared, prepared.deployable([artifact]), options)]
 
-    key = [prepared.subject.sha256, repr(prepared.subject.budget), TWIN.read_text(), point, seed, _terms(options)]
+    key = [
+        prepared.subject.sha256,
+        repr(prepared.subject.budget),
+        TWIN.read_text(),
+        point,
+        seed,
+        installed(),
+        _terms(options),
+    ]
     return once(place, key, make, options) or []
 
 
@@ -201,6 +217,16 @@ def empty(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
+
+
+def code_of(function: Callable[..., Any]) -> str:
+    """Return the source of a function, and of the functions of its module that it calls."""
+    code = inspect.getsource(function)
+    for name in function.__code__.co_names:
+        called = function.__globals__.get(name)
+        if inspect.isfunction(called) and called.__module__ == function.__module__ and called is not function:
+            code += code_of(called)
+    return code
 
 
 def own_code() -> str:

@@ -230,25 +230,32 @@ def _openvino(job: Job, change: Callable[[Any], Any], half: bool = False) -> Pat
 
 
 def keras_int8_tflite(job: Job) -> Path:
-    """Keras' own int8 layers, by way of the float TFLite exporter."""
-    return _keras(job, "tflite")
+    """Keras' own int8 layers, by way of the float TFLite converter."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(_keras(job).folder), signature_keys=[SIGNATURE])
+    path = job.folder / f"{job.graph}.tflite"
+    path.write_bytes(converter.convert())
+    return path
 
 
 def keras_int8_onnx(job: Job) -> Path:
     """Keras' own int8 layers, by way of the float ONNX exporter."""
-    return _keras(job, "onnx")
+    from edgewright.export import convert
+
+    made = convert(_keras(job), "onnx", "float32", job.folder / "onnx", graph=job.graph)
+    if made.artifact is None:
+        raise RuntimeError(made.reason)
+    return made.artifact.path
 
 
-def _keras(job: Job, format: str) -> Path:
-    from edgewright.export import convert, freeze
+def _keras(job: Job) -> Any:
+    from edgewright.export import freeze
     from edgewright.train._checkpoints import load
 
     model = load(job.keras_file)
     model.quantize("int8")
-    made = convert(freeze(model, job.folder / "frozen"), format, "float32", job.folder / format, graph=job.graph)
-    if made.artifact is None:
-        raise RuntimeError(made.reason)
-    return made.artifact.path
+    return freeze(model, job.folder / "frozen")
 
 
 POINTS = (

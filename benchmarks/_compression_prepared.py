@@ -6,13 +6,13 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _compression_subjects import Subject
 
-from edgewright.bundling import versions
 from edgewright.export import Artifact, Deployable, HostCode, convert, freeze
 from edgewright.export import names as format_names
 from edgewright.export._bundle import artifact_at, plain_artifact
@@ -22,6 +22,9 @@ from edgewright.stages import Stages
 from edgewright.train import Deployment
 
 CALIBRATION_SAMPLES = 256
+# Peers and runtimes: what they make is kept as long as their versions stay.
+_PACKAGES = ("tensorflow", "keras", "tf_keras", "tensorflow-model-optimization", "ai-edge-quantizer", "ai-edge-litert")
+_PACKAGES += ("tf2onnx", "onnx", "onnxruntime", "openvino", "nncf", "numpy")
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,24 @@ class Prepared:
         return Deployable(tuple(artifacts), host, self.facts["calls"])
 
 
-def prepare(subject: Subject, out: Path) -> Prepared:
-    """Return the subject made ready, from disk where it was before."""
-    key = [subject.sha256, CALIBRATION_SAMPLES, versions()]
-    folder = Stages(out / subject.name).once("prepared", key, lambda folder: _make(subject, folder))
+def prepare(subject: Subject, out: Path, formats: tuple[str, ...] = ()) -> Prepared:
+    """Return the subject made ready in some formats, all when none are given; from disk where it was before."""
+    formats = formats or format_names()
+    key = [subject.sha256, CALIBRATION_SAMPLES, formats, installed()]
+    folder = Stages(out / subject.name).once("prepared", key, lambda folder: _make(subject, folder, formats))
     return Prepared(subject, folder, json.loads((folder / "prepared.json").read_text(encoding="utf-8")))
 
 
-def _make(subject: Subject, folder: Path) -> None:
+def installed() -> dict[str, str]:
+    """Return the versions of the peers and runtimes that are installed."""
+    found = {}
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _make(subject: Subject, folder: Path, formats: tuple[str, ...]) -> None:
     deployment = subject.experiment.deployment(subject.model())
     for name in ("graphs", "frozen", "calibration", "float"):
         (folder / name).mkdir()
@@ -81,7 +94,7 @@ def _make(subject: Subject, folder: Path) -> None:
         np.savez(folder / "calibration" / f"{name}.npz", **arrays)
     frozen = {name: freeze(graph, folder / "frozen" / name) for name, graph in deployment.graphs.items()}
     floats, failures = {}, {}
-    for format in format_names():
+    for format in formats:
         place = folder / "float" / format
         made = [convert(frozen[name], format, "float32", place / name, graph=name) for name in deployment.graphs]
         failed = [f"{each.graph}: {each.reason}" for each in made if each.artifact is None]

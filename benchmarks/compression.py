@@ -23,7 +23,7 @@ from _compression_cells import Options, Result, float_cell, peer_cell, recipe_ce
 from _compression_peers import POINTS
 from _compression_prepared import Prepared, prepare
 from _compression_subjects import known, subject_of
-from _compression_tables import rows_of, summary, table
+from _compression_tables import OURS, rows_of, summary, table
 from _compression_training import cost, pruning, qat
 from _compression_twin import POINTS as TWIN_POINTS
 
@@ -62,6 +62,7 @@ def main() -> None:
         time_limit_s=arguments.time_limit_s,
         recipe_time_limit_s=arguments.recipe_time_limit_s,
         fresh=arguments.fresh,
+        retry=arguments.retry,
         kept=arguments.kept,
     )
     _import_tensorflow()
@@ -87,7 +88,7 @@ def main() -> None:
         for section in arguments.section or SECTIONS[:1]:
             if section == "ptq":
                 recipes = tuple(arguments.recipe or RECIPES.get(name, ("int8",)))
-                found["ptq"] = _after_training(prepared, recipes, arguments.seeds, options)
+                found["ptq"] = _after_training(prepared, arguments.peer, recipes, arguments.seeds, options)
             else:
                 text, found[section] = {"pruning": pruning, "qat": qat, "cost": cost}[section](
                     prepared, arguments.seeds, options
@@ -102,6 +103,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", action="append", help=f"one of {', '.join(known())}, or ARCHITECTURE/EXPERIMENT")
     parser.add_argument("--section", action="append", choices=SECTIONS)
+    parser.add_argument("--peer", action="append", help="only these: such as NNCF, TF-MOT, edgewright; all when none")
     parser.add_argument("--recipe", action="append", help="of edgewright: a shipped recipe's name or a TOML file")
     parser.add_argument("--seeds", type=int, default=3, help="of everything that trains")
     parser.add_argument("--runtime", action="append", choices=sorted(_FORMATS))
@@ -110,6 +112,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--recipe-time-limit-s", type=float, default=3000.0, help="of what trains")
     parser.add_argument("--out", type=Path, default=Path("build/compression"))
     parser.add_argument("--fresh", action="store_true", help="compute everything again")
+    parser.add_argument("--retry", action="store_true", help="compute again what failed")
     parser.add_argument("--kept", action="store_true", help="compute nothing: print what lies in --out")
     parser.add_argument("--json", type=Path, help="write every result there, raw")
     return parser.parse_args()
@@ -124,9 +127,11 @@ def _prepared(name: str, options: Options) -> Prepared | None:
         return None
 
 
-def _after_training(prepared: Prepared, recipes: tuple[str, ...], seeds: int, options: Options) -> list[Result]:
+def _after_training(
+    prepared: Prepared, peers: list[str] | None, recipes: tuple[str, ...], seeds: int, options: Options
+) -> list[Result]:
     """Print the subject's table and its summary."""
-    results = [result for cell in _cells(prepared, recipes, seeds, options) for result in cell]
+    results = [result for cell in _cells(prepared, peers, recipes, seeds, options) for result in cell]
     rows = rows_of(results)
     loads = [load for each in results for run in each["runs"] for load in run.get("load", ())]
     print(f"\n{table(rows, prepared.facts['metric']['unit'])}\n")
@@ -136,16 +141,22 @@ def _after_training(prepared: Prepared, recipes: tuple[str, ...], seeds: int, op
     return results
 
 
-def _cells(prepared: Prepared, recipes: tuple[str, ...], seeds: int, options: Options) -> Iterator[list[Result]]:
+def _cells(
+    prepared: Prepared, peers: list[str] | None, recipes: tuple[str, ...], seeds: int, options: Options
+) -> Iterator[list[Result]]:
+    def asked(peer: str) -> bool:
+        return not peers or peer in peers
+
     for format in ("tflite", "onnx", "openvino"):
         yield float_cell(prepared, format, options)
     for point in POINTS:
-        yield peer_cell(prepared, point, options)
-    if prepared.subject.twin:
+        if asked(point.peer):
+            yield peer_cell(prepared, point, options)
+    if prepared.subject.twin and asked("TF-MOT"):
         for name in TWIN_POINTS:
             for seed in range(seeds):
                 yield twin_cell(prepared, name, seed, options)
-    for recipe in recipes:
+    for recipe in recipes if asked(OURS) else ():
         for seed in range(seeds if trains(recipe) else 1):
             yield recipe_cell(prepared, recipe, seed, options)
 
