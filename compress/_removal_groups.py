@@ -217,8 +217,8 @@ def _groups(trace: Trace) -> tuple[list[Group], dict[int, int]]:
         alike.setdefault(tuple((place, axis, len(found)) for place, axis, found in parts), []).append(root)
     groups: list[Group] = []
     of_label: dict[int, int] = {}
-    for roots in alike.values():
-        of_label.update(dict.fromkeys(roots, len(groups)))
-        mixed = trace.flow.labels.why_mixed(roots[0])
-        groups.append(Group(np.array(roots), [units[root] for root in roots], mixed))
+    for members in alike.values():
+        of_label.update(dict.fromkeys(members, len(groups)))
+        mixed = next(filter(None, map(trace.flow.labels.why_mixed, members)), "")
+        groups.append(Group(np.array(members), [units[root] for root in members], mixed))
     return groups, of_label

@@ -1,5 +1,6 @@
 """How much a unit matters: by its weights, by the loss's slope, or by its activations."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -142,37 +143,34 @@ def scores_of(
     """
     if criterion == MAGNITUDE:
         return by_magnitude(traced, families)
-    data = work.task.train
-    if not len(data):
-        raise InputError(
-            f"Expected samples for the criterion {criterion!r}. Got: none. Give data, or take 'magnitude'."
-        )
-    places = np.unique(np.linspace(0, len(data) - 1, min(samples, len(data))).astype(int))
-    size = SAMPLES if criterion == ACTIVATION else _BATCH
-    places = np.resize(places, -(-len(places) // size) * size).reshape(-1, size)
-    batches = [data.at(each) for each in places]
     if criterion == ACTIVATION:
-        return by_activation(work.model, traced, families, batches)
-    return by_taylor(traced, families, *_losses(work, batches))
+        return by_activation(work.model, traced, families, _batches(work, samples, SAMPLES))
+    labelled = work.task.train.labels is not None and bool(work.task.loss)
+    batches, loss_of = losses(work, samples)
+    return by_taylor(traced, families, batches, loss_of if labelled else functools.partial(_moved, work.model))
 
 
-def _losses(work: Work, batches: list[Dataset]) -> tuple[list[Any], Callable[[Any], Any]]:
-    """Return batches and the loss of one: the task's, or without labels the outputs summed with random signs.
+def losses(work: Work, samples: int) -> tuple[list[Any], Callable[[Any], Any]]:
+    """Return batches and a function from one to the model's loss: the task's, or how far it is from the original.
 
-    The mean square of the latter's change is how far the outputs would move.
+    Raises:
+        InputError: there are no samples.
     """
-    import tensorflow as tf
-
-    task, model = work.task, work.model
+    model, original, task = work.model, work.original, work.task
     labelled = task.train.labels is not None and bool(task.loss)
-    given = [(as_inputs(model, batch.inputs), batch.labels if labelled else None) for batch in batches]
+    batches = [
+        (as_inputs(model, batch.inputs), batch.labels if labelled else None)
+        for batch in _batches(work, samples, _BATCH)
+    ]
     if not labelled:
 
-        def moved(batch: Any) -> Any:
-            outputs = keras.tree.flatten(model(batch[0], training=False))
-            return tf.add_n([tf.reduce_sum(each * tf.sign(tf.random.normal(tf.shape(each)))) for each in outputs])
+        def apart(batch: Any) -> Any:
+            pairs = zip(
+                *(keras.tree.flatten(each(batch[0], training=False)) for each in (model, original)), strict=True
+            )
+            return sum(keras.ops.mean(keras.ops.square(one - other)) for one, other in pairs)
 
-        return given, moved
+        return batches, apart
     mapped = MappedModel(model)
     mapped.compile(loss=task.loss)
 
@@ -180,4 +178,20 @@ def _losses(work: Work, batches: list[Dataset]) -> tuple[list[Any], Callable[[An
         inputs, labels = batch
         return mapped.compute_loss(inputs, labels, mapped(inputs, training=False), training=False)
 
-    return given, loss_of
+    return batches, loss_of
+
+
+def _moved(model: keras.Model, batch: Any) -> Any:
+    """Return the outputs summed with random signs: the mean square of its change is how far the outputs move."""
+    import tensorflow as tf
+
+    outputs = keras.tree.flatten(model(batch[0], training=False))
+    return tf.add_n([tf.reduce_sum(each * tf.sign(tf.random.normal(tf.shape(each)))) for each in outputs])
+
+
+def _batches(work: Work, samples: int, size: int) -> list[Dataset]:
+    data = work.task.train
+    if not len(data):
+        raise InputError("Expected samples to rank units on. Got: none. Give data, or set criterion = 'magnitude'.")
+    places = np.unique(np.linspace(0, len(data) - 1, min(samples, len(data))).astype(int))
+    return [data.at(each) for each in np.resize(places, -(-len(places) // size) * size).reshape(-1, size)]

@@ -207,8 +207,9 @@ def _labelled(
         inner.name: of_handle.get(id(outer)) for outer, inner in graph.graph.captures if outer.dtype.name == "resource"
     }
     for op in graph.graph.get_operations():
-        if op.type == "ReadVariableOp" and of_place.get(op.inputs[0].name) is not None:
-            flow.set(op.outputs[0], of_place[op.inputs[0].name])
+        read = of_place.get(op.inputs[0].name) if op.type == "ReadVariableOp" else None
+        if read is not None:
+            flow.set(op.outputs[0], read)
         elif op.type == "Placeholder":
             continue
         else:

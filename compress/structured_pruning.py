@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 
 class StructuredPruning(FineTuning):
-    """Parameters of structured pruning. Exactly one of ``share``, ``parameters`` and ``macs`` says how much goes.
+    """Parameters of structured pruning. One of ``share``, ``parameters`` and ``macs`` says how much goes.
 
     Attributes:
         share: of the units of each group to remove; with the ranking "global", of all units.
         parameters, macs: the share of the model's parameters, or of its multiplications, to keep.
+        blocks: residual branches to remove as a whole first, those whose removal loses least; with them nothing else
+            has to be asked for.
         scope: regular expression; units are removed whose making variable's path it is found in.
         criterion: "taylor" (the change of the loss), "magnitude" (of the weights) or "activation" (on the data); the
             units with the smallest go.
@@ -45,6 +47,7 @@ class StructuredPruning(FineTuning):
     share: float | None = Field(None, gt=0, lt=1)
     parameters: float | None = Field(None, gt=0, lt=1)
     macs: float | None = Field(None, gt=0, lt=1)
+    blocks: int = Field(0, ge=0)
     scope: str = ".*"
     criterion: str = Field("taylor", pattern="^(taylor|magnitude|activation)$")
     ranking: str = Field("group", pattern="^(group|global)$")
@@ -65,9 +68,15 @@ class StructuredPruning(FineTuning):
 
     @model_validator(mode="after")
     def _has_one_target(self) -> "StructuredPruning":
-        if sum(each is not None for each in (self.share, self.parameters, self.macs)) != 1:
-            raise ValueError("exactly one of share, parameters and macs")
+        targets = sum(each is not None for each in (self.share, self.parameters, self.macs))
+        if targets > 1 or not (targets or self.blocks):
+            raise ValueError("exactly one of share, parameters and macs, or blocks")
         return self
+
+    @property
+    def removes_units(self) -> bool:
+        """Whether there is a target besides blocks."""
+        return self.share is not None or self.parameters is not None or self.macs is not None
 
 
 @dataclass
@@ -89,10 +98,18 @@ def apply(work: Work, parameters: Parameters) -> Result:
     assert isinstance(parameters, StructuredPruning)
     _check_functional(work.model)
     work = work.own_copy()
+    notes: list[str] = []
+    if parameters.blocks:
+        small, gone = _without_blocks(work, parameters)
+        work = replace(work, model=small)
+        notes += [f"Removed a block: {names}." for names in gone]
+        if not parameters.removes_units:
+            notes += fine_tune(work, parameters)
+            whole = {variable.path: "only blocks were to be removed" for variable in small.trainable_variables}
+            return Result(small, (), whole, notes=tuple(notes))
     before = list(work.model.weights)
     progress = _Progress({}, {}, {})
     skipped: dict[str, str] = {}
-    notes: list[str] = []
     for done in range(parameters.rounds):
         small, reasons = _smaller(work, parameters, progress, (done + 1) / parameters.rounds)
         skipped = skipped or reasons
@@ -113,6 +130,17 @@ def _check_functional(model: "keras.Model") -> None:
             f"Expected a functional or sequential Keras model to remove units from. Got: {model.name}, a "
             f"{type(model).__name__}, whose layers Keras cannot put together anew."
         )
+
+
+def _without_blocks(work: Work, parameters: StructuredPruning) -> "tuple[keras.Model, list[str]]":
+    from ._removal_blocks import without_least
+    from ._removal_scores import losses
+
+    def loss_of(model: "keras.Model") -> float:
+        batches, loss = losses(replace(work, model=model), parameters.ranked_on)
+        return float(np.mean([float(loss(batch)) for batch in batches]))
+
+    return without_least(work.model, parameters.blocks, parameters.scope, loss_of)
 
 
 def _in_round(work: Work, done: int, parameters: StructuredPruning) -> Work:

@@ -510,6 +510,68 @@ def test_heads_of_one_layer_alone_may_go_and_the_decoder_still_decodes():
             cache["keys_1"][:, place], cache["values_1"][:, place] = key[:, 0], value[:, 0]
 
 
+def _residual():
+    """Two residual blocks, the second of them adding next to nothing, and a third that makes the output."""
+    features = keras.Input((8,), name="features")
+    x = layers.Dense(6, name="before")(features)
+    x = x + layers.Dense(6, name="first_2")(layers.Dense(5, activation="relu", name="first_1")(x))
+    x = layers.Add()([layers.Dense(6, name="second_2")(layers.Dense(5, activation="relu", name="second_1")(x)), x])
+    x = layers.Add(name="out")([x, layers.Dense(6, name="third")(x)])
+    model = _with_random_weights(keras.Model(features, x))
+    for variable in model.get_layer("second_2").weights:
+        variable.assign(np.asarray(variable) * 1e-6)
+    return model
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_block_that_matters_least_goes_as_a_whole(labelled):
+    """A branch that adds next to nothing is removed, the residual stays, and the outputs with it."""
+    model = _residual()
+    task = _task(model)
+    if labelled:
+        labels = outputs_of(model, task.train)["out"]
+        task = Task("same", Dataset(task.train.inputs, labels), task.test, "mean_squared_error", None)
+    result = apply(Work(model, task, 0, model), StructuredPruning(blocks=1, epochs=0))
+    names = {layer.name for layer in result.model.layers}
+    assert not {"second_1", "second_2"} & names
+    assert {"first_1", "first_2", "third"} <= names
+    assert result.notes == ("Removed a block: second_1, second_2.",)
+    np.testing.assert_allclose(
+        outputs_of(result.model, task.test)["out"], outputs_of(model, task.test)["out"], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_blocks_and_units_go_in_one_step():
+    """With a share besides, the units of what is left are removed too, and the block that makes the output stays."""
+    model = _residual()
+    result = apply(Work(model, _task(model), 0, model), StructuredPruning(blocks=1, share=0.4, epochs=0))
+    assert {layer.name for layer in result.model.layers if layer.weights} == {"before", "first_1", "first_2", "third"}
+    assert result.model.get_layer("first_1").units == 3
+    with pytest.raises(InputError, match="Expected 3 residual blocks .* Got: 2"):
+        apply(Work(model, _task(model), 0, model), StructuredPruning(blocks=3, epochs=0))
+
+
+def test_a_transformer_and_a_light_field_without_blocks_are_deployed():
+    """The graphs of a device have the blocks that the trained model has left, whatever their numbers are."""
+    from edgewright.train._nerf_light_field import colour_of, light_field_model
+    from edgewright.train._synthesis_transformer import Lengths, Shape, encoder_graph, step_graph, training_model
+
+    model = training_model(Shape(8, 2, 12, 2, 2), Lengths(5, 6, 7, 4), "small")
+    work = Work(model, _task(model), 0, model)
+    for scope, left in (("decoder_1_self", {"key_1", "value_1"}), ("decoder_1_dense", {"key_1", "key_2"})):
+        small = apply(work, StructuredPruning(blocks=1, epochs=0, scope=scope)).model
+        assert not [layer.name for layer in small.layers if layer.weights and layer.name.startswith(scope)]
+        step, encoder = step_graph(small), encoder_graph(small)
+        made = {tensor.name for tensor in step.inputs}
+        assert {name.replace("key_", "keys_").replace("value_", "values_") for name in left} <= made
+        assert step.count_params() + encoder.count_params() == small.count_params()
+    field = light_field_model(3, 2, 6, 8)
+    small = apply(Work(field, _task(field), 0, field), StructuredPruning(blocks=1, epochs=0, scope="layer_2")).model
+    rays = keras.Input(small.get_layer("ray").output.shape[1:])
+    graph = keras.Model(rays, colour_of({layer.name: layer for layer in small.layers}, rays))
+    assert graph.count_params() == small.count_params() < field.count_params()
+
+
 @pytest.mark.parametrize(
     ("scope", "message"),
     [("nowhere", "out of the scope 'nowhere'"), ("logits", "logits/bias: is an output of the model")],

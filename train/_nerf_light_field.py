@@ -104,9 +104,8 @@ def light_field_layers(depth: int, units: int) -> dict[str, Any]:
 
 def colour_of(layers: Any, ray: Any) -> Any:
     """Return the colours ``[..., 3]`` of encoded rays ``[..., features]``; ``layers`` by name."""
-    x, number = layers["layer_1"](ray), 2
-    while f"layer_{number}" in layers:
-        inner = layers[f"layer_{number + 1}"](layers[f"layer_{number}"](x))
-        x = layers[f"activation_{number + 1}"](layers[f"sum_{number + 1}"]([x, inner]))
-        number += 2
+    x = layers["layer_1"](ray)
+    for number in sorted(int(name.removeprefix("sum_")) for name in layers if name.startswith("sum_")):
+        inner = layers[f"layer_{number}"](layers[f"layer_{number - 1}"](x))
+        x = layers[f"activation_{number}"](layers[f"sum_{number}"]([x, inner]))
     return layers["ray_colour"](x)

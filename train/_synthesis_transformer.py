@@ -6,6 +6,7 @@ takes one token and the keys and values of those before it. The host keeps that 
 it. So the graph needs no scatter, and rounding does not add up over steps.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,12 +69,13 @@ def training_model(shape: Shape, lengths: Lengths, name: str) -> keras.Model:
         memory = _encode(layers, told)
     given = keras.Input((lengths.tokens_out, lengths.kinds_out), name="actions_in")
     x = layers["decoder_positions"](layers["decoder_embedding"](given))
-    for place in _decoder(layers):
+    for place in _stack(layers, "decoder"):
         own = layers[f"{place}_self_norm"](x)
         parts = [layers[f"{place}_self_{part}"](own) for part in ("query", "key", "value")]
         attend = DotProductAttention(_heads(layers), causal=True, name=f"{place}_self_attention")
         x = x + layers[f"{place}_self_output"](attend(*parts))
         x = _look(layers, place, x, *_seen(layers, place, memory))
+        x = _think(layers, place, x)
     return keras.Model(_named(told, given), layers["logits"](layers["decoder_norm"](x)), name=name)
 
 
@@ -88,7 +90,7 @@ def encoder_graph(model: keras.Model) -> keras.Model:
     told = keras.Input((*given.shape[1:-1], features), name=given.name)
     memory = _encode(layers, told)
     outputs = []
-    for number, place in enumerate(_decoder(layers), start=1):
+    for number, place in enumerate(_stack(layers, "decoder", "cross_key"), start=1):
         keys, values = _seen(layers, place, memory)
         outputs.append(keras.layers.Identity(name=f"cross_keys_{number}")(keys))
         outputs.append(keras.layers.Identity(name=f"cross_values_{number}")(values))
@@ -109,28 +111,34 @@ def step_graph(model: keras.Model) -> keras.Model:
     token = keras.Input((1, given[2]), name="token")
     position = keras.Input((1, given[1]), name="position")
     mask = keras.Input((1, slots + 1), name="mask")
-    inputs, rows = [token, position, mask], []
+    inputs: list[Any] = [token, position, mask]
+    rows: list[Any] = []
     x = layers["decoder_positions"](layers["decoder_embedding"](token), position)
-    for number, place in enumerate(_decoder(layers), start=1):
-        units = layers[f"{place}_self_key"].units, layers[f"{place}_self_value"].units
-        past = [keras.Input((slots, n), name=f"{part}_{number}") for part, n in zip(_BOTH, units, strict=True)]
-        units = layers[f"{place}_cross_key"].units, layers[f"{place}_cross_value"].units
-        seen = [
-            keras.Input((looked_at, n), name=f"cross_{part}_{number}") for part, n in zip(_BOTH, units, strict=True)
-        ]
-        inputs += [*past, *seen]
-        own = layers[f"{place}_self_norm"](x)
-        query, key, value = (layers[f"{place}_self_{part}"](own) for part in ("query", "key", "value"))
-        rows.append(keras.layers.Identity(name=f"key_{number}")(key))
-        rows.append(keras.layers.Identity(name=f"value_{number}")(value))
-        keys, values = (
-            keras.layers.Concatenate(axis=1)([old, new]) for old, new in zip(past, (key, value), strict=True)
-        )
-        # The layer that is trained is causal, which one query is not; it has as many heads as are left of it.
-        heads = layers[f"{place}_self_attention"].heads
-        mixed = DotProductAttention(heads)(query, keys, values, mask)
-        x = x + layers[f"{place}_self_output"](mixed)
-        x = _look(layers, place, x, *seen)
+    for place in _stack(layers, "decoder"):
+        if f"{place}_self_key" in layers:
+            number = len(rows) // 2 + 1
+            units = layers[f"{place}_self_key"].units, layers[f"{place}_self_value"].units
+            past = [keras.Input((slots, n), name=f"{part}_{number}") for part, n in zip(_BOTH, units, strict=True)]
+            inputs += past
+            own = layers[f"{place}_self_norm"](x)
+            query, key, value = (layers[f"{place}_self_{part}"](own) for part in ("query", "key", "value"))
+            rows.append(keras.layers.Identity(name=f"key_{number}")(key))
+            rows.append(keras.layers.Identity(name=f"value_{number}")(value))
+            keys, values = (
+                keras.layers.Concatenate(axis=1)([old, new]) for old, new in zip(past, (key, value), strict=True)
+            )
+            # The layer that is trained is causal, which one query is not; it has as many heads as are left of it.
+            heads = layers[f"{place}_self_attention"].heads
+            x = x + layers[f"{place}_self_output"](DotProductAttention(heads)(query, keys, values, mask))
+        if f"{place}_cross_key" in layers:
+            number = _stack(layers, "decoder", "cross_key").index(place) + 1
+            units = layers[f"{place}_cross_key"].units, layers[f"{place}_cross_value"].units
+            seen = [
+                keras.Input((looked_at, n), name=f"cross_{part}_{number}") for part, n in zip(_BOTH, units, strict=True)
+            ]
+            inputs += seen
+            x = _look(layers, place, x, *seen)
+        x = _think(layers, place, x)
     return keras.Model(_named(*inputs), [layers["logits"](layers["decoder_norm"](x)), *rows], name="step")
 
 
@@ -183,9 +191,10 @@ def _encode(layers: Layers, told: Any) -> Any:
     x = layers["fold"](told) if "fold" in layers else told
     x = layers["encoder_positions"](layers["encoder_embedding"](x))
     for place in _stack(layers, "encoder"):
-        own = layers[f"{place}_self_norm"](x)
-        parts = [layers[f"{place}_self_{part}"](own) for part in ("query", "key", "value")]
-        x = x + layers[f"{place}_self_output"](layers[f"{place}_self_attention"](*parts))
+        if f"{place}_self_key" in layers:
+            own = layers[f"{place}_self_norm"](x)
+            parts = [layers[f"{place}_self_{part}"](own) for part in ("query", "key", "value")]
+            x = x + layers[f"{place}_self_output"](layers[f"{place}_self_attention"](*parts))
         x = _think(layers, place, x)
     memory = layers["encoder_norm"](x)
     return layers["pool"](memory) if "pool" in layers else memory
@@ -197,21 +206,19 @@ def _seen(layers: Layers, place: str, memory: Any) -> tuple[Any, Any]:
 
 def _look(layers: Layers, place: str, x: Any, keys: Any, values: Any) -> Any:
     query = layers[f"{place}_cross_query"](layers[f"{place}_cross_norm"](x))
-    x = x + layers[f"{place}_cross_output"](layers[f"{place}_cross_attention"](query, keys, values))
-    return _think(layers, place, x)
+    return x + layers[f"{place}_cross_output"](layers[f"{place}_cross_attention"](query, keys, values))
 
 
 def _think(layers: Layers, place: str, x: Any) -> Any:
+    if f"{place}_dense_1" not in layers:
+        return x
     return x + layers[f"{place}_dense_2"](layers[f"{place}_dense_1"](layers[f"{place}_dense_norm"](x)))
 
 
-def _stack(layers: Layers, stack: str) -> list[str]:
-    count = sum(name.startswith(f"{stack}_") and name.endswith("_dense_1") for name in layers)
-    return [f"{stack}_{number}" for number in range(1, count + 1)]
-
-
-def _decoder(layers: Layers) -> list[str]:
-    return _stack(layers, "decoder")
+def _stack(layers: Layers, stack: str, part: str = "") -> list[str]:
+    """Return the layers of a stack, "encoder_1", ..., which have a part; a smaller model may lack some."""
+    found = (re.match(rf"{stack}_(\d+)_{part}", name) for name in layers)
+    return [f"{stack}_{number}" for number in sorted({int(match[1]) for match in found if match})]
 
 
 def _heads(layers: Layers) -> int:

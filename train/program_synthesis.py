@@ -359,8 +359,8 @@ def _settings(model: "keras.Model") -> dict[str, Any]:
     shapes = {tensor.name: tensor.shape for tensor in model.inputs}
     told = next(shape for name, shape in shapes.items() if name != "actions_in")
     layers = {layer.name: layer for layer in model.layers}
-    count = sum(name.startswith("decoder_") and name.endswith("_self_key") for name in layers)
-    places = [f"decoder_{number}_self" for number in range(1, count + 1)]
+    keys = (name for name in layers if name.startswith("decoder_") and name.endswith("_self_key"))
+    places = [name.removesuffix("_key") for name in sorted(keys, key=lambda name: int(name.split("_")[1]))]
     return {
         "tokens_in": told[-2],
         "kinds_in": told[-1],

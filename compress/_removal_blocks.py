@@ -1,0 +1,140 @@
+"""Whole blocks: the branch of a residual sum is dropped, ``x + f(x)`` becomes ``x``."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..errors import InputError
+from ._removal_rebuild import CannotRemove
+from ._removal_trace import functional
+
+
+@dataclass(frozen=True)
+class Block:
+    """A branch of a residual sum.
+
+    Attributes:
+        sum: the operation that adds it.
+        shortcut: which of its inputs stays.
+        layers: names of the layers that go with it.
+    """
+
+    sum: Any
+    shortcut: int
+    layers: tuple[str, ...]
+
+
+def blocks_of(model: keras.Model, scope: str) -> list[Block]:
+    """Return a functional model's blocks with a layer with weights in scope; those that make outputs stay.
+
+    A block is a sum of two tensors of one shape, one of which follows from the other.
+    """
+    made_by = {}
+    for nodes in functional(model)._nodes_by_depth.values():
+        for node in nodes:
+            made_by.update({id(tensor): node for tensor in node.outputs})
+    kept = {id(tensor) for tensor in functional(model).outputs}
+    found = []
+    for node in dict.fromkeys(made_by.values()):
+        added = node.input_tensors
+        if type(node.operation).__name__ != "Add" or len(added) != 2 or id(node.outputs[0]) in kept:
+            continue
+        if not added[0].shape == added[1].shape == node.outputs[0].shape:
+            continue
+        for shortcut in (0, 1):
+            if id(added[shortcut]) in _before(added[1 - shortcut], made_by):
+                gone = _only_for(model, node, added[shortcut], made_by)
+                weighted = [layer for layer in gone if getattr(layer, "weights", ())]
+                if any(re.search(scope, variable.path) for layer in weighted for variable in layer.weights):
+                    found.append(Block(node.operation, shortcut, tuple(layer.name for layer in weighted)))
+                break
+    return found
+
+
+def without(model: keras.Model, block: Block) -> keras.Model:
+    """Return the model without a block.
+
+    Raises:
+        CannotRemove: it cannot be built.
+    """
+    old_of: dict[int, Any] = {}
+
+    def copied(layer: Any) -> Any:
+        new = type(layer).from_config(layer.get_config()) if isinstance(layer, keras.layers.Layer) else layer
+        old_of[id(new)] = layer
+        return new
+
+    def called(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if old_of.get(id(layer)) is block.sum:
+            return keras.tree.flatten((args, kwargs))[block.shortcut]
+        return layer(*args, **kwargs)
+
+    try:
+        made = keras.models.clone_model(model, clone_function=copied, call_function=called)
+    except Exception as error:  # layers fail in ways of their own
+        raise CannotRemove(str(error)) from error
+    values = {variable.path: np.asarray(variable) for variable in model.weights}
+    for variable in made.weights:
+        variable.assign(values[variable.path])
+    return made
+
+
+def without_least(
+    model: keras.Model, count: int, scope: str, loss_of: Callable[[keras.Model], float]
+) -> tuple[keras.Model, list[str]]:
+    """Return the model without those blocks whose removal loses least, one after another, and what they were.
+
+    Args:
+        model: a functional model.
+        count: of blocks.
+        scope: regular expression; a block is removed when it is found in the path of one of its variables.
+        loss_of: maps a model to the loss on some samples.
+
+    Raises:
+        InputError: there are not so many blocks.
+    """
+    gone: list[str] = []
+    for _ in range(count):
+        blocks = blocks_of(model, scope)
+        if not blocks:
+            raise InputError(
+                f"Expected {count} residual blocks in the scope {scope!r} to remove: sums of a tensor and of what "
+                f"follows from it, with weights in between, that are no outputs. Got: {len(gone)} in {model.name}."
+            )
+        candidates = [(block, without(model, block)) for block in blocks]
+        block, model = min(candidates, key=lambda candidate: loss_of(candidate[1]))
+        gone.append(", ".join(block.layers))
+    return model, gone
+
+
+def _before(tensor: Any, made_by: dict[int, Any]) -> set[int]:
+    """Return the ids of all tensors that a tensor follows from."""
+    found: set[int] = set()
+    waiting = [tensor]
+    while waiting:
+        node = made_by.get(id(waiting.pop()))
+        for given in node.input_tensors if node else ():
+            if id(given) not in found:
+                found.add(id(given))
+                waiting.append(given)
+    return found
+
+
+def _only_for(model: keras.Model, node: Any, shortcut: Any, made_by: dict[int, Any]) -> list[Any]:
+    """Return the operations that no output needs once a sum is its shortcut."""
+    needed: set[int] = set()
+    waiting = list(functional(model).outputs)
+    seen: set[int] = set()
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) in seen or id(tensor) not in made_by:
+            continue
+        seen.add(id(tensor))
+        maker = made_by[id(tensor)]
+        needed.add(id(maker.operation))
+        waiting += [shortcut] if maker is node else maker.input_tensors
+    return [layer for layer in functional(model).operations if id(layer) not in needed]
