@@ -14,6 +14,8 @@ from ._technique import VariableReport, Work, get
 if TYPE_CHECKING:
     import keras
 
+    from ._activations import Activations
+
 OnStep = Callable[[str, int, int], None]
 
 
@@ -29,6 +31,7 @@ class Compressed:
         report: for each variable what was applied, or why it was skipped.
         seed: of everything random.
         notes: what was converted when the model's file was loaded, and what went wrong in a step, a sentence each.
+        activations: how the exporters quantize the activations; None leaves it to each format's own quantizer.
         self_contained: whether the model can be saved as a .keras file; not when it is the graph of a SavedModel.
     """
 
@@ -40,6 +43,7 @@ class Compressed:
     seed: int
     notes: tuple[str, ...] = ()
     self_contained: bool = True
+    activations: "Activations | None" = None
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -73,6 +77,7 @@ def compress(
     applied: dict[str, list[str]] = {}
     skipped: dict[str, list[str]] = {}
     notes: list[str] = []
+    activations = None
     for step in recipe.steps:
         technique = get(step.technique)
         name = technique.name
@@ -82,6 +87,7 @@ def compress(
             transform.held = True
         work = replace(work, model=result.model, transforms=(*work.transforms, *result.transforms))
         notes += [f"{name}: {note}" for note in result.notes]
+        activations = result.activations or activations
         _check_finite(work.model, f"the model after {name}")
         for path in result.applied:
             applied.setdefault(path, []).append(name)
@@ -92,7 +98,7 @@ def compress(
         _report(variable, before.get(variable.path), recipe, applied, skipped)
         for variable in work.model.trainable_variables
     )
-    return Compressed(work.model, model, task, recipe, reports, seed, tuple(notes))
+    return Compressed(work.model, model, task, recipe, reports, seed, tuple(notes), activations=activations)
 
 
 def _report(

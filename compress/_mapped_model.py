@@ -22,7 +22,7 @@ class MappedModel(keras.Model):
     Args:
         inner: the model; its variables are the ones that train.
         transforms: in the order in which those of one variable are applied.
-        run: runs the inner model; a plain call when None.
+        run: runs the inner model; a plain call when None. Its ``variables``, if it has some, train along.
         imitation: the loss that compares its outputs with another model's, and its share in the loss, 0 to 1.
     """
 
@@ -39,7 +39,8 @@ class MappedModel(keras.Model):
         for transform in transforms:
             self.by_path.setdefault(transform.path, []).append(transform)
         # Keras trains and saves what it finds in a layer's attributes.
-        self.transforms_variables = [variable for transform in transforms for variable in transform.variables]
+        self.further_variables = [variable for transform in transforms for variable in transform.variables]
+        self.further_variables += getattr(run, "variables", [])
         self._run = run
         self._imitation = imitation
 

@@ -16,6 +16,8 @@ from ._transform import Transform
 if TYPE_CHECKING:
     import keras
 
+    from ._activations import Activations
+
 # What a technique changes, in the order in which a recipe may do it.
 SHAPES, VALUES, PRECISION = "shapes", "values", "precision"
 STAGES = (SHAPES, VALUES, PRECISION)
@@ -103,6 +105,7 @@ class Result:
         skipped: by path, why it left a variable alone.
         transforms: what later fine-tuning has to hold the variables to.
         notes: sentences for the report, such as that fine-tuning diverged.
+        activations: how the exporters are to quantize the activations; None leaves it to each format's own quantizer.
     """
 
     model: "keras.Model"
@@ -110,6 +113,7 @@ class Result:
     skipped: dict[str, str] = field(default_factory=dict)
     transforms: tuple[Transform, ...] = ()
     notes: tuple[str, ...] = ()
+    activations: "Activations | None" = None
 
 
 @dataclass(frozen=True)

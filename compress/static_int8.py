@@ -1,41 +1,34 @@
-"""Static int8 quantization after training: each format's own quantizer, calibrated on a representative dataset.
+"""Static int8 quantization after training, with ranges from a representative dataset.
 
-Weights are symmetric (per channel where the format's quantizer does that), activations have a fixed scale and zero
-point (Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference",
-2018, arXiv 1712.05877). The variables stay as they are; the exporters quantize.
+Weights are symmetric with a scale for each output channel, activations have a fixed scale and zero point (Jacob et al.,
+"Quantization and training of neural networks for efficient integer-arithmetic-only inference", 2018, arXiv
+1712.05877). The variables stay as they are; the exporters quantize.
 """
 
-from pydantic import Field
-
-from ..errors import InputError
+from ._quantization import Int8, check_samples, representative
 from ._technique import PRECISION, Parameters, Result, Technique, Work
 
 
-class StaticInt8(Parameters):
-    """Parameters of static int8 quantization.
-
-    Attributes:
-        samples: how many samples the activations' ranges are taken from.
-    """
-
-    samples: int = Field(256, ge=1)
-
-
 def apply(work: Work, parameters: Parameters) -> Result:
-    """Check that there is a representative dataset; the exporters do the rest.
+    """Check that the representative dataset serves, and say how the exporters are to quantize.
 
     Raises:
-        InputError: there are no samples.
+        InputError: there are no samples; a layer is zero on all of them.
     """
-    if not len(work.task.train):
-        raise InputError("Expected samples to calibrate int8 on (a representative dataset). Got: none.")
-    return Result(work.model)
+    assert isinstance(parameters, Int8)
+    check_samples(work)
+    if parameters.calibration == "converter":
+        return Result(work.model)
+    activations, notes = parameters.activations(work)
+    # Deployed may be other graphs than this one: what is wrong with the samples shows here already.
+    activations.ranges_of(work.model, representative(work, parameters.samples))
+    return Result(work.model, notes=notes, activations=activations)
 
 
 TECHNIQUE = Technique(
     name="static_int8",
     title="static int8 quantization after training",
-    parameters=StaticInt8,
+    parameters=Int8,
     apply=apply,
     stage=PRECISION,
     precision="int8",

@@ -5,10 +5,12 @@ a signature because TFLite's inputs and outputs come in any order and are matche
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..compress._calibration import Range
 from ..errors import InputError
 from ..train._training import output_names
 from ._artifact import Tensor
@@ -28,6 +30,7 @@ class Frozen:
         inputs, outputs: its tensors, at batch 1, by the Keras model's names.
         macs: multiply-accumulates of one inference.
         parameters: weights and biases of the model.
+        quantized: whether the ranges of its activations are written into it, as fake quantization.
     """
 
     folder: Path
@@ -35,10 +38,17 @@ class Frozen:
     outputs: tuple[Tensor, ...]
     macs: int
     parameters: int
+    quantized: bool = False
 
 
-def freeze(model: "keras.Model", folder: Path) -> Frozen:
+def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | None = None) -> Frozen:
     """Trace ``model`` at batch 1, turn its variables into constants and save the graph in ``folder``.
+
+    Args:
+        model: the model.
+        folder: a new folder.
+        ranges: of the activations at the model's points; they are written into the graph, for converters to quantize
+        by.
 
     Raises:
         InputError: an input has an unknown dimension besides the batch.
@@ -47,13 +57,19 @@ def freeze(model: "keras.Model", folder: Path) -> Frozen:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    from ..compress._activations import fake_quantizer
+    from ..compress._points import run_at_points
+
     specs = [tf.TensorSpec(_static_shape(tensor), tensor.dtype, name=tensor.name) for tensor in model.inputs]
     names = output_names(model)
 
     def call(*arrays: Any) -> list[Any]:
         by_name = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
         structured = keras.tree.map_structure(lambda tensor: by_name[tensor.name], model.input)
-        return keras.tree.flatten(model(structured, training=False))
+        if ranges is None:
+            return keras.tree.flatten(model(structured, training=False))
+        outputs = run_at_points(model, structured, fake_quantizer(ranges), frozenset(ranges))
+        return keras.tree.flatten(outputs)
 
     graph = tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
     frozen = convert_variables_to_constants_v2(graph)
@@ -75,6 +91,7 @@ def freeze(model: "keras.Model", folder: Path) -> Frozen:
         ),
         macs=_macs(frozen.graph),
         parameters=int(model.count_params()),
+        quantized=ranges is not None,
     )
 
 

@@ -1,0 +1,77 @@
+"""How the activations of a model are quantized: the ranges at its points, learned or calibrated."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+from ._calibration import Range, calibrate
+from ._points import AtPoint, Point, find_points
+
+if TYPE_CHECKING:
+    import keras
+
+Samples = Callable[[], Iterable[Mapping[str, np.ndarray]]]
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What fixes the scales and zero points of a model's activations.
+
+    Attributes:
+        calibration: the method that ranges are found by; see ``calibrate``.
+        percentile: of that method.
+        keep_float: regular expression; a layer in whose path it is found stays in float. Nothing does when empty.
+        learned: ranges by point that training found; the others are calibrated.
+        reasons: by the path of a layer that stays in float, why.
+    """
+
+    calibration: str = "min_max"
+    percentile: float = 99.99
+    keep_float: str = ""
+    learned: Mapping[str, Range] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def points_of(self, model: "keras.Model") -> tuple[Point, ...]:
+        """Return the points of a model that are quantized.
+
+        Raises:
+            InputError: ``keep_float`` leaves none.
+        """
+        points = find_points(model)
+        chosen = tuple(point for point in points if not self._stays_float(point.layer))
+        if not chosen:
+            layers = sorted({point.layer for point in points})
+            raise InputError(
+                f"Expected keep_float to leave a layer to quantize among: {', '.join(layers)}. "
+                f"Got: {self.keep_float!r}."
+            )
+        return chosen
+
+    def ranges_of(self, model: "keras.Model", samples: Samples) -> dict[str, Range]:
+        """Return the range of each point that is quantized, learned or calibrated on samples.
+
+        Raises:
+            InputError: see ``points_of`` and ``calibrate``.
+        """
+        points = self.points_of(model)
+        unknown = [point for point in points if point.name not in self.learned]
+        found = calibrate(model, samples, unknown, self.calibration, self.percentile) if unknown else {}
+        return {point.name: self.learned.get(point.name) or found[point.name] for point in points}
+
+    def _stays_float(self, layer: str) -> bool:
+        return bool(self.keep_float and re.search(self.keep_float, layer)) or layer in self.reasons
+
+
+def fake_quantizer(ranges: Mapping[str, Range]) -> AtPoint:
+    """Return what fake-quantizes a tensor at a point to 256 levels (Jacob et al., arXiv 1712.05877, equation 12)."""
+    import tensorflow as tf
+
+    def at(name: str, tensor: Any) -> Any:
+        low, high = ranges[name]
+        return tf.quantization.fake_quant_with_min_max_vars(tensor, low, high)
+
+    return at

@@ -1,0 +1,228 @@
+"""The points of a model's graph at which activations are quantized, found for any layer, custom ones included.
+
+TensorFlow calls an operation callback for each operation that a model's layers create, inside of loops too, and takes
+what the callback returns in place of the operation's output. So activations are observed, fake-quantized and quantized
+for export at the same points by one mechanism that no layer knows of.
+
+A point has no part inside of what runtimes compute as one operation: a product with its bias, a folded normalization
+and the activation after it, or the exact GELU.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+# Products, which take the bias, the normalization and the activation after them along.
+PRODUCTS = frozenset({"Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "MatMul", "BatchMatMulV2", "Einsum"})
+_FUSED_ACTIVATIONS = frozenset({"Relu", "Relu6"})
+# These move values without changing them: what they return is on the scale of what they were given.
+# fmt: off
+_MOVES = frozenset((
+    "Identity", "Reshape", "Squeeze", "ExpandDims", "Transpose", "StridedSlice", "Slice", "Split", "SplitV",
+    "Unpack", "GatherV2", "Pad", "PadV2", "MirrorPad", "MaxPool", "Tile", "BroadcastTo", "SpaceToBatchND",
+    "BatchToSpaceND", "ReverseV2", "StopGradient", "Cast", "ReadVariableOp", "Const", "Placeholder",
+    "PlaceholderWithDefault", "ResourceGather", "IdentityN", "Shape", "While", "StatelessWhile", "If",
+    "StatelessIf", "PartitionedCall", "StatefulPartitionedCall", "TensorListGetItem", "TensorListStack",
+    "TensorListFromTensor", "Fill", "ZerosLike", "OnesLike", "FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxArgs",
+    "FakeQuantWithMinMaxVarsPerChannel", "Select", "SelectV2",
+))
+# fmt: on
+# The range of what these return is known: TFLite's integer kernels have exactly these scales.
+FIXED_RANGES = {
+    "Softmax": (0.0, 255 / 256),
+    "Sigmoid": (0.0, 255 / 256),
+    "Tanh": (-1.0, 127 / 128),
+}
+INPUT = "input"
+
+# Called with a point's name and the tensor there; returns what takes its place.
+AtPoint = Callable[[str, Any], Any]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in a model's graph where the activations are quantized.
+
+    Attributes:
+        name: the layer's path, the operation and how manieth of its kind it is there, such as "block/dense:Relu:0".
+        layer: the path of the layer, without the model's name.
+        operation: TensorFlow's name for it.
+        fixed: its range where that is known; None where it is calibrated.
+    """
+
+    name: str
+    layer: str
+    operation: str
+    fixed: tuple[float, float] | None = None
+
+
+def find_points(model: "keras.Model") -> tuple[Point, ...]:
+    """Return the points of a model, those of its inputs first, in the order of computation."""
+    import keras
+    import tensorflow as tf
+
+    seen: list[tuple[str, Any]] = []
+    specs = [
+        tf.TensorSpec(tuple(size or 1 for size in tensor.shape), tensor.dtype, name=tensor.name)
+        for tensor in keras.tree.flatten(model.input)
+    ]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def trace(*arrays: Any) -> Any:
+        by_name = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
+        inputs = keras.tree.map_structure(lambda tensor: by_name[tensor.name], model.input)
+        with _each_operation(model, lambda name, tensor: seen.append((name, tensor))):
+            return keras.tree.flatten(model(inputs, training=False))
+
+    trace.get_concrete_function()
+    points = [Point(f"{INPUT}:{spec.name}", INPUT, "Placeholder") for spec in specs if spec.dtype == tf.float32]
+    used = _used(tensor.graph for _, tensor in seen)
+    for name, tensor in seen:
+        operation = tensor.op
+        if (id(operation.graph), operation.name) in used and _is_point(operation):
+            layer, kind, _ = name.rsplit(":", 2)
+            points.append(Point(name, layer, kind, FIXED_RANGES.get(kind)))
+    return tuple(points)
+
+
+def run_at_points(model: "keras.Model", inputs: Any, at: AtPoint, points: frozenset[str]) -> Any:
+    """Run a model for inference with ``at`` applied at some points.
+
+    Operations are named as they are created, so this has to be traced: within a ``tf.function``. For gradients to pass
+    through ``at``, what is differentiated must be the call of such a function.
+    """
+    import keras
+
+    def replaced(tensor: Any, value: Any) -> Any:
+        name = f"{INPUT}:{tensor.name}"
+        return at(name, value) if name in points else value
+
+    inputs = keras.tree.map_structure(replaced, model.input, inputs)
+    with _each_operation(model, lambda name, tensor: at(name, tensor) if name in points else None):
+        return model(inputs, training=False)
+
+
+@contextmanager
+def _each_operation(model: "keras.Model", seen: Callable[[str, Any], Any]) -> Iterator[None]:
+    """Within, call ``seen`` with the name and the float output of each operation that is created."""
+    import tensorflow as tf
+    from keras.src.backend.common.name_scope import current_path
+    from tensorflow.python.framework import op_callbacks
+
+    counts: dict[str, int] = {}
+    prefix = f"{model.name}/"
+
+    # The callback's parameters are passed by these names.
+    def called(op_type: str, inputs: Any, attrs: Any, outputs: Any, op_name: Any = None, graph: Any = None) -> Any:
+        if graph is None or len(outputs) != 1 or outputs[0].dtype != tf.float32 or op_type in _MOVES:
+            return None
+        key = f"{current_path().removeprefix(prefix)}:{op_type}"
+        place = counts[key] = counts.get(key, -1) + 1
+        # What is added at a point is no operation of the model.
+        op_callbacks.remove_op_callback(called)
+        try:
+            value = seen(f"{key}:{place}", outputs[0])
+        finally:
+            op_callbacks.add_op_callback(called)
+        return None if value is None else [value]
+
+    op_callbacks.add_op_callback(called)
+    try:
+        yield
+    finally:
+        op_callbacks.remove_op_callback(called)
+
+
+def _used(graphs: Iterable[Any]) -> set[tuple[int, str]]:
+    """Return the operations that outputs depend on; Keras calls a recurrent cell once before its loop for nothing."""
+    used: set[tuple[int, str]] = set()
+    for graph in {id(graph): graph for graph in graphs}.values():
+        waiting = [tensor.op for tensor in graph.outputs]
+        while waiting:
+            operation = waiting.pop()
+            if (id(graph), operation.name) not in used:
+                used.add((id(graph), operation.name))
+                waiting += [tensor.op for tensor in operation.inputs]
+    return used
+
+
+def _is_point(operation: Any) -> bool:
+    return not (_is_constant(operation.outputs[0]) or _goes_on_as_one(operation) or _inside_gelu(operation))
+
+
+def _goes_on_as_one(operation: Any) -> bool:
+    """Tell whether a runtime computes the operation together with the one after it."""
+    consumer = _only_consumer(operation.outputs[0])
+    if consumer is None:
+        return False
+    if consumer.type in _FUSED_ACTIVATIONS:
+        return operation.type not in FIXED_RANGES
+    return _ends_a_product(operation) and _is_affine(consumer)
+
+
+def _ends_a_product(operation: Any) -> bool:
+    """Tell whether an operation is a product by weights, or what is folded into one."""
+    if operation.type in PRODUCTS:
+        return any(_is_constant(tensor) for tensor in operation.inputs)
+    if not _is_affine(operation):
+        return False
+    before = [tensor.op for tensor in operation.inputs if not _is_constant(tensor)]
+    while len(before) == 1 and before[0].type == "Reshape":
+        before = [before[0].inputs[0].op]
+    return len(before) == 1 and _only_consumer(before[0].outputs[0]) is not None and _ends_a_product(before[0])
+
+
+def _is_affine(operation: Any) -> bool:
+    """Tell whether an operation adds or multiplies by constants, one for each channel or one for all."""
+    if operation.type == "BiasAdd":
+        return True
+    if operation.type not in ("AddV2", "Add", "Sub", "Mul"):
+        return False
+    if operation.type == "Sub" and _is_constant(operation.inputs[0]):
+        return False
+    channels = operation.outputs[0].shape[-1] if operation.outputs[0].shape.rank else None
+    constants = [tensor for tensor in operation.inputs if _is_constant(tensor)]
+    # A table of positions has more than the channels' dimension: it is added, not folded.
+    return bool(constants) and all(tensor.shape.num_elements() in (1, channels) for tensor in constants)
+
+
+def _only_consumer(tensor: Any) -> Any:
+    consumers = tensor.consumers()
+    while len(consumers) == 1 and consumers[0].type in ("Reshape", "Identity") and consumers[0].outputs[0].consumers():
+        consumers = consumers[0].outputs[0].consumers()
+    return consumers[0] if len(consumers) == 1 else None
+
+
+def _is_constant(tensor: Any) -> bool:
+    """Tell whether a tensor depends on constants and variables alone."""
+    operation = tensor.op
+    if operation.type in ("ReadVariableOp", "Const", "ResourceGather"):
+        return operation.type != "ResourceGather" or _is_constant(operation.inputs[1])
+    if not operation.inputs:
+        return operation.type not in ("Placeholder", "PlaceholderWithDefault") or tensor.dtype.name == "resource"
+    if "While" in operation.type or operation.type in ("TensorListGetItem", "PartitionedCall", "If"):
+        return False
+    return all(_is_constant(each) for each in operation.inputs)
+
+
+def _inside_gelu(operation: Any) -> bool:
+    """Tell whether an operation is a part of x / 2 (1 + erf(x / sqrt 2)) before its last product."""
+    if operation.type == "Erf":
+        return True
+    consumer = _only_consumer(operation.outputs[0])
+    if consumer is None:
+        return False
+    if consumer.type == "Erf":
+        return operation.type == "Mul"
+    if operation.type == "AddV2" and any(tensor.op.type == "Erf" for tensor in operation.inputs):
+        return True
+    if operation.type == "Mul" and consumer.type == "Mul":
+        return any(
+            tensor.op.type == "AddV2" and any(each.op.type == "Erf" for each in tensor.op.inputs)
+            for tensor in consumer.inputs
+        )
+    return False

@@ -1,0 +1,87 @@
+"""What quantization techniques share: their parameters, the representative dataset, and who decides the ranges."""
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from ..errors import InputError
+from ._activations import Activations, Samples
+from ._technique import Parameters, Work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_BATCH = 32
+
+
+class Int8(Parameters):
+    """Parameters of static int8 quantization.
+
+    Attributes:
+        samples: how many samples the activations' ranges are taken from, spread over the training data.
+        calibration: how: "min_max", "percentile", "mse" or "entropy". One graph with these ranges written into it is
+            converted to every format. With "converter" each format's own quantizer decides.
+        percentile: share of the values, in percent, that a range holds, for that method.
+        keep_float: regular expression over the paths of layers that stay in float; none when empty.
+        max_disagreement: how far the quantized model may disagree with the float one on the samples, in percent: of
+            its top-1 decisions, or of its outputs' variance. Where it is more, the layers that do most of it stay in
+            float.
+    """
+
+    samples: int = Field(256, ge=1)
+    calibration: str = Field("converter", pattern="^(converter|min_max|percentile|mse|entropy)$")
+    percentile: float = Field(99.99, gt=50, le=100)
+    keep_float: str = ""
+    max_disagreement: float | None = Field(None, ge=0)
+
+    @field_validator("keep_float")
+    @classmethod
+    def _is_a_regular_expression(cls, scope: str) -> str:
+        try:
+            re.compile(scope)
+        except re.error as error:
+            raise ValueError(f"a regular expression ({error})") from error
+        return scope
+
+    def activations(self, work: Work) -> tuple[Activations, tuple[str, ...]]:
+        """Return how the activations of the work's model are quantized, and sentences about what stays in float.
+
+        Raises:
+            InputError: see ``calibrate``; ``keep_float`` is found in no layer.
+        """
+        from ._mixed_precision import layers_to_keep
+        from ._points import find_points
+
+        activations = Activations(self.calibration, self.percentile, self.keep_float)
+        layers = {point.layer for point in find_points(work.model)}
+        if self.keep_float and not any(re.search(self.keep_float, layer) for layer in layers):
+            raise InputError(
+                f"Expected keep_float to match a layer among: {', '.join(sorted(layers))}. Got: {self.keep_float!r}."
+            )
+        if self.max_disagreement is None:
+            return activations, ()
+        return layers_to_keep(work, activations, representative(work, self.samples), self.max_disagreement)
+
+
+def check_samples(work: Work) -> None:
+    """Raise where there is no representative dataset.
+
+    Raises:
+        InputError: there are no samples.
+    """
+    if not len(work.task.train):
+        raise InputError("Expected samples to calibrate int8 on (a representative dataset). Got: none.")
+
+
+def representative(work: Work, samples: int) -> Samples:
+    """Return what yields batches of some training samples, spread evenly over the data."""
+    data = work.task.train
+    places = np.unique(np.linspace(0, len(data) - 1, min(samples, len(data))).astype(int))
+
+    def batches() -> "Iterator[Mapping[str, np.ndarray]]":
+        for start in range(0, len(places), _BATCH):
+            yield data.at(places[start : start + _BATCH]).inputs
+
+    return batches

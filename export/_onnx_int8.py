@@ -1,0 +1,122 @@
+"""Weights of an ONNX graph whose activations are quantized: int8 initializers with a scale for each output channel.
+
+tf2onnx writes the fake quantization of activations as QuantizeLinear and DequantizeLinear pairs. What is multiplied
+with them gets integers here, by the rule that the weights were rounded with (compress/_weight_quantizer.py), and
+biases get the 32 bit integers that execution providers add to their accumulators.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..compress._weight_quantizer import quantized
+
+# By operation, the axis of the output channels in the weights; None for one scale.
+_CHANNELS = {"Conv": 0, "MatMul": -1, "Gemm": 1}
+_MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "Flatten", "Identity")
+_LARGEST_BIAS = 2**31 - 1
+
+
+def quantize_as_written(source: Path, target: Path) -> None:
+    """Write the model at ``source`` to ``target`` with int8 weights, after ONNX Runtime has folded its constants."""
+    import onnx
+    import onnxruntime
+
+    folded = target.with_name(f".{target.name}.folded")
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(folded)
+    # It would put a pair behind each reshape, which makes files larger and nothing faster.
+    onnxruntime.InferenceSession(
+        str(source), options, ["CPUExecutionProvider"], disabled_optimizers=["QDQPropagationTransformer"]
+    )
+    onnx.save(quantize_weights(onnx.load(folded)), target)
+    folded.unlink()
+
+
+def quantize_weights(model: Any) -> Any:
+    """Return the model with the weights of each product of quantized activations as int8, and its bias as int32."""
+    import onnx
+
+    graph = model.graph
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    makers = {output: node for node in graph.node for output in node.output}
+    nodes = []
+    for node in graph.node:
+        weights = constants.get(node.input[1]) if node.op_type in _CHANNELS else None
+        if weights is not None and weights.dtype == np.float32 and weights.ndim > 1:
+            pair = _pair_of(node.input[0], constants, makers)
+            if pair:
+                nodes += _adjacent(node, pair, makers) + _quantize(graph, node, constants, pair[1])
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    _drop_unused(graph)
+    return model
+
+
+def _pair_of(name: str, constants: dict[str, np.ndarray], makers: dict[str, Any]) -> tuple[Any, Any] | None:
+    """Return the QuantizeLinear and DequantizeLinear that a tensor comes from, moved at most; None without."""
+    maker = makers.get(name)
+    while maker is not None and maker.op_type in _MOVES:
+        maker = makers.get(maker.input[0])
+    if maker is None or maker.op_type != "DequantizeLinear" or maker.input[0] in constants:
+        return None
+    quantizer = makers.get(maker.input[0])
+    return (quantizer, maker) if quantizer is not None and quantizer.op_type == "QuantizeLinear" else None
+
+
+def _adjacent(node: Any, pair: tuple[Any, Any], makers: dict[str, Any]) -> list[Any]:
+    """Repeat the pair in front of a node that it is not next to: runtimes look for it there; it changes nothing."""
+    import onnx
+
+    if makers[node.input[0]].op_type == "DequantizeLinear":
+        return []
+    names = [f"{node.name}/input_quantized", f"{node.name}/input"]
+    made = [
+        onnx.helper.make_node(each.op_type, [source, *each.input[1:]], [name], name=name)
+        for each, source, name in zip(pair, (node.input[0], names[0]), names, strict=True)
+    ]
+    node.input[0] = names[1]
+    return made
+
+
+def _quantize(graph: Any, node: Any, constants: dict[str, np.ndarray], activations: Any) -> list[Any]:
+    """Put integers in the place of a node's weights and bias; return the nodes that make floats of them."""
+    import onnx
+
+    weights = constants[node.input[1]]
+    axis = _CHANNELS[node.op_type]
+    if node.op_type == "Gemm" and any(each.name == "transB" and each.i for each in node.attribute):
+        axis = 0
+    axis %= weights.ndim
+    integers, scale = quantized(weights, tuple(place for place in range(weights.ndim) if place != axis))
+    scale = scale.reshape(-1).astype(np.float32)
+    nodes = [_dequantized(graph, f"{node.name}/weights", integers, scale, axis)]
+    node.input[1] = nodes[0].output[0]
+    bias = constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    input_scale = constants.get(activations.input[1])
+    if bias is not None and input_scale is not None and input_scale.size == 1 and bias.size == scale.size:
+        scale = scale * np.float32(input_scale.reshape(()))
+        whole = np.clip(np.round(bias.reshape(-1) / scale), -_LARGEST_BIAS, _LARGEST_BIAS).astype(np.int32)
+        nodes.append(_dequantized(graph, f"{node.name}/bias", whole, scale, 0))
+        node.input[2] = nodes[1].output[0]
+    assert isinstance(nodes[0], onnx.NodeProto)
+    return nodes
+
+
+def _dequantized(graph: Any, name: str, integers: np.ndarray, scale: np.ndarray, axis: int) -> Any:
+    import onnx
+
+    for suffix, array in (("", integers), ("_scale", scale), ("_zero_point", np.zeros(scale.shape, integers.dtype))):
+        graph.initializer.append(onnx.numpy_helper.from_array(array, f"{name}{suffix}"))
+    inputs = [name, f"{name}_scale", f"{name}_zero_point"]
+    return onnx.helper.make_node("DequantizeLinear", inputs, [f"{name}_float"], name=f"{name}_dequantized", axis=axis)
+
+
+def _drop_unused(graph: Any) -> None:
+    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
