@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import pydantic
 
 from ..errors import InputError, nearest
+from ._nearest import resolve_nearest
 
 T = TypeVar("T")
 _PROFILES = f"{__package__}.profiles"
@@ -139,20 +140,23 @@ class Target(Roofline):
 
     Attributes:
         runtime: name of the runtime on the device.
+        widens_weights: whether the runtime widens the file's weights to float32, so that an inference reads four bytes
+            for each.
         fallback: on an accelerator, where operations run that it cannot take.
     """
 
     format: _Text
     precision: _Text
     runtime: _Text
+    widens_weights: bool = False
     fallback: Roofline | None = None
 
 
 class Refusal(_Table):
-    """A format and precision that the device does not run, and why."""
+    """A format and precision that the device does not run, and why; without a precision, all that have no target."""
 
     format: _Text
-    precision: _Text
+    precision: _Text | None = None
     reason: _Text
 
 
@@ -191,9 +195,10 @@ class Profile(_Table):
         for target in self.targets:
             if (target.format, target.precision) == (format, precision):
                 return target
-        for refusal in self.unsupported:
-            if (refusal.format, refusal.precision) == (format, precision):
-                return Unsupported(refusal.reason)
+        for asked in (precision, None):
+            for refusal in self.unsupported:
+                if (refusal.format, refusal.precision) == (format, asked):
+                    return Unsupported(refusal.reason)
         known = ", ".join(f"{target.format} {target.precision}" for target in self.targets)
         return Unsupported(f"The profile of {self.title} says nothing about {format} {precision}; it runs {known}.")
 
@@ -244,6 +249,7 @@ def parse_profile(text: str, where: str = "profile") -> Profile:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"Expected TOML in {where}. Got: {error}.") from error
     _resolve_sources(document, where)
+    resolve_nearest(document, where)
     try:
         profile = Profile.model_validate(document)
     except pydantic.ValidationError as error:
@@ -291,7 +297,7 @@ def _first_error(error: pydantic.ValidationError, where: str) -> str:
 
 def _known_keys(root: type[_Table]) -> set[str]:
     """Return the keys of all tables of a profile."""
-    keys = set(root.model_fields)
+    keys = set(root.model_fields) | {"nearest", "precisions", "like"}
     for table in (Cpu, Memory, System, Accelerator, Runtime, Target, Interval, Refusal, Budget, Sourced):
         keys |= set(table.model_fields)
     return keys

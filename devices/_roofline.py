@@ -49,7 +49,10 @@ def predict_latency(profile: Profile, artifact: Artifact) -> Figure | Unsupporte
 
 
 def _roofline_ms(profile: Profile, roofline: Roofline, artifact: Artifact) -> float:
-    memory_ms = artifact.size_bytes / (profile.memory.bandwidth_gbytes_per_s.value * 1e6)
+    read_bytes = artifact.size_bytes
+    if isinstance(roofline, Target) and roofline.widens_weights:
+        read_bytes = max(read_bytes, 4 * artifact.parameters)
+    memory_ms = read_bytes / (profile.memory.bandwidth_gbytes_per_s.value * 1e6)
     return _overhead_ms(roofline, artifact) + max(_arithmetic_ms(roofline, artifact), memory_ms)
 
 

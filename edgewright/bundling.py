@@ -5,8 +5,8 @@ import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -30,7 +30,9 @@ from .export import (
     freeze,
     load_bundle,
 )
+from .export import get as exporter
 from .export._bundle import HOST, SETTINGS, artifact_at, bundle_manifest, files_of, plain_artifact, save_golden
+from .export._exporter import CALIBRATED, GROUP_SIZE
 from .files import MANIFEST, new_folder, sha256, write_json
 from .hosting import Calls, answers_of, calibration_of
 from .progress import Event, OnProgress, part
@@ -58,6 +60,7 @@ _VERSIONS_OF = (
     "onnxruntime",
     "openvino",
     "nncf",
+    "ai-edge-quantizer",
     "ai-edge-litert",
     "tflite-runtime",
     "numpy",
@@ -89,9 +92,10 @@ def make_bundle(
         report(Event("freeze", (name,)))
         frozen = {key: freeze(graph, Path(temporary) / "frozen" / key) for key, graph in deployment.graphs.items()}
         calibration = _save_calibration(compressed, deployment, Path(temporary))
+        quantized = _quantized(compressed, deployment, calibration, Path(temporary))
         stages = Stages(work or Path(temporary) / "stages")
         conversions = _convert_all(
-            name, compressed, deployment, frozen, calibration, formats, stages, part(report, 0, 0.6)
+            name, compressed, deployment, frozen, quantized, calibration, formats, stages, part(report, 0, 0.6)
         )
         converted = _gather(conversions, folder / "artifacts")
 
@@ -172,32 +176,65 @@ def _save_calibration(compressed: Compressed, deployment: Deployment, folder: Pa
     return paths
 
 
+def _quantized(
+    compressed: Compressed, deployment: Deployment, calibration: Mapping[str, Path], folder: Path
+) -> dict[str, tuple[Frozen, str]]:
+    """Return each graph with the ranges of its activations written into it, and a digest of these.
+
+    Nothing where the recipe leaves the ranges to each format's own quantizer. What training found holds for the graph
+    that was trained; others, such as a recurrent cell's single step, are calibrated with the trained weights.
+    """
+    if compressed.activations is None:
+        return {}
+    quantized = {}
+    for name, graph in deployment.graphs.items():
+        activations = compressed.activations
+        if graph is not compressed.model:
+            activations = replace(activations, learned={})
+        with np.load(calibration[name], allow_pickle=False) as arrays:
+            samples = dict(arrays)
+        ranges = activations.ranges_of(graph, partial(_in_batches, samples))
+        frozen = freeze(graph, folder / "quantized" / name, ranges)
+        quantized[name] = (frozen, digest(sorted(ranges.items())))
+    return quantized
+
+
+def _in_batches(samples: Mapping[str, np.ndarray], size: int = 32) -> Iterator[dict[str, np.ndarray]]:
+    for start in range(0, len(next(iter(samples.values()))), size):
+        yield {name: array[start : start + size] for name, array in samples.items()}
+
+
 def _convert_all(
     model: str,
     compressed: Compressed,
     deployment: Deployment,
     frozen: Mapping[str, Frozen],
+    quantized: Mapping[str, tuple[Frozen, str]],
     calibration: Mapping[str, Path],
     formats: tuple[str, ...],
     stages: Stages,
     report: OnProgress,
 ) -> tuple[Conversion, ...]:
-    """Convert every graph to every format and precision, two at a time; a finished conversion is a stage."""
-    jobs = [
-        (graph, name, precision)
-        for name in formats
-        for precision in compressed.precisions
-        for graph in deployment.graphs
-    ]
+    """Convert every graph to every format and precision, two at a time; a finished conversion is a stage.
+
+    A precision that a format lacks is a conversion that failed, with the reason.
+    """
+    cells = [(name, precision) for name in formats for precision in compressed.precisions]
+    refusals = {cell: exporter(cell[0]).refusal(cell[1]) for cell in cells}
+    refused = tuple(Conversion(*cell, None, reason, 0.0, 0) for cell, reason in refusals.items() if reason)
+    jobs = [(graph, *cell) for cell in cells if not refusals[cell] for graph in deployment.graphs]
     graph_keys = {name: digest_of(graph) for name, graph in deployment.graphs.items()}
     calibration_keys = {name: sha256(path) for name, path in calibration.items()}
+    group_size = _group_size(compressed)
 
     def one(graph: str, format: str, precision: str) -> Conversion:
-        calibrated = calibration_keys.get(graph, "") if precision != "float32" else ""
-        key = [graph_keys[graph], graph, format, precision, calibrated, versions()]
+        calibrated = calibration_keys.get(graph, "") if precision in CALIBRATED else ""
+        grouped = group_size if precision == "int4_weights" else 0
+        source, ranges = quantized.get(graph, (frozen[graph], "")) if precision == "int8" else (frozen[graph], "")
+        key = [graph_keys[graph], graph, format, precision, calibrated, ranges, grouped, versions()]
 
         def make(folder: Path) -> None:
-            made = convert(frozen[graph], format, precision, folder, calibration.get(graph), graph)
+            made = convert(source, format, precision, folder, calibration.get(graph), graph, group_size)
             if made.artifact is None:
                 raise _Failed(made)
             write_json(folder / "conversion.json", {**asdict(made), "artifact": plain_artifact(made.artifact)})
@@ -214,7 +251,13 @@ def _convert_all(
         report(Event("converted", (model, "" if graph == "model" else graph, *rest), done / len(jobs)))
 
     report(Event("convert", (model, f"{len(jobs)} artifacts")))
-    return tuple(run_together([partial(one, *job) for job in jobs], _CONVERTERS_AT_ONCE, tell))
+    return (*run_together([partial(one, *job) for job in jobs], _CONVERTERS_AT_ONCE, tell), *refused)
+
+
+def _group_size(compressed: Compressed) -> int:
+    """Return how many 4-bit weights share a scale: what the recipe's step says, if one does."""
+    asked = [getattr(step.parameters, "group_size", None) for step in compressed.recipe.steps]
+    return next((size for size in asked if size), GROUP_SIZE)
 
 
 def _gather(conversions: tuple[Conversion, ...], folder: Path) -> tuple[Artifact, ...]:

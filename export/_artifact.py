@@ -45,7 +45,7 @@ class Artifact:
     Attributes:
         path: the file that a runtime loads.
         format: "tflite", "onnx" or "openvino".
-        precision: "float32" or "int8".
+        precision: such as "float32", "int8" or "int4_weights".
         graph: which graph of the deployment it is; "model" where there is but one.
         inputs, outputs: its signature.
         sha256: of ``path``.

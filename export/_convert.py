@@ -8,6 +8,7 @@ from ..children import GIB, python, run_child
 from ..errors import InputError
 from ..files import gzip_bytes, sha256
 from ._artifact import Artifact, read_operations, read_tensors
+from ._exporter import CALIBRATED, GROUP_SIZE
 from ._freeze import Frozen
 
 TIME_LIMIT_S = 600.0
@@ -43,6 +44,7 @@ def convert(
     folder: Path,
     calibration: Path | None = None,
     graph: str = "model",
+    group_size: int = GROUP_SIZE,
     time_limit_s: float = TIME_LIMIT_S,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> Conversion:
@@ -53,20 +55,24 @@ def convert(
         format: an exporter's name.
         precision: one of the exporter's.
         folder: an empty folder for the file.
-        calibration: an .npz of representative inputs by name; needed for int8.
+        calibration: an .npz of representative inputs by name; needed for int8 and int16x8, except of a graph that holds
+            its ranges.
         graph: the name of the graph, which the file gets too.
+        group_size: how many 4-bit weights share a scale, where the format has groups.
         time_limit_s, memory_limit_bytes: of the child.
 
     Raises:
-        InputError: no such format or precision, or no representative dataset.
+        InputError: no such format; the format lacks the precision; no representative dataset.
     """
     from . import get
 
     exporter = get(format)
-    if precision not in exporter.precisions:
-        raise InputError(f"Expected a precision of {format}: {', '.join(exporter.precisions)}. Got: {precision!r}.")
-    if precision == "int8" and calibration is None:
-        raise InputError(f"Expected a representative dataset for {format} int8. Got: none.")
+    if refusal := exporter.refusal(precision):
+        raise InputError(
+            f"Expected a precision of {format}: {', '.join(exporter.precisions)}. Got: {precision!r}. {refusal}"
+        )
+    if precision in CALIBRATED and calibration is None and not frozen.quantized:
+        raise InputError(f"Expected a representative dataset for {format} {precision}. Got: none.")
     folder.mkdir(parents=True, exist_ok=True)
     job = folder / "job.json"
     document = {
@@ -78,6 +84,8 @@ def convert(
         "calibration": str(calibration) if calibration else None,
         "folder": str(folder),
         "stem": f"{graph}.{precision}",
+        "group_size": group_size,
+        "quantized": frozen.quantized,
     }
     job.write_text(json.dumps(document), encoding="utf-8")
     child = run_child(

@@ -1,12 +1,17 @@
 """What an exporter is: it turns a frozen graph into one format's file, in a process of its own."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from ._artifact import Operation, Tensor
+
+# The precisions whose activations have fixed scales, which are taken from a representative dataset.
+CALIBRATED = ("int8", "int16x8")
+# How many 4-bit weights share a scale where nothing else is asked for.
+GROUP_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -15,11 +20,13 @@ class Job:
 
     Attributes:
         saved_model: the frozen graph, a SavedModel folder with the signature ``serving_default``.
-        precision: "float32" or "int8".
+        precision: one of the exporter's.
         inputs, outputs: the graph's tensors, in the Keras model's order and by its names.
-        calibration: an .npz of representative inputs by name, ``[samples, ...]``; None for float32.
+        calibration: an .npz of representative inputs by name, ``[samples, ...]``; None where nothing is calibrated.
         folder: where the file goes.
         stem: the file's name without its suffix.
+        quantized: whether the graph holds the ranges of its activations, as fake quantization.
+        group_size: how many 4-bit weights share a scale, where the format has groups.
     """
 
     saved_model: Path
@@ -29,6 +36,8 @@ class Job:
     calibration: Path | None
     folder: Path
     stem: str
+    group_size: int = GROUP_SIZE
+    quantized: bool = False
 
     def samples(self) -> Iterator[dict[str, np.ndarray]]:
         """Yield the representative samples one at a time, each array ``[1, ...]``, by input name."""
@@ -67,6 +76,7 @@ class Exporter:
         suffix: of the file that a runtime loads.
         precisions: those that it can write.
         export: does it; called in a child process, where it may crash, hang or exhaust memory.
+        unsupported: by precision that it cannot write, why not, as a sentence.
     """
 
     name: str
@@ -74,6 +84,13 @@ class Exporter:
     suffix: str
     precisions: tuple[str, ...]
     export: Callable[[Job], Exported]
+    unsupported: Mapping[str, str] = field(default_factory=dict)
+
+    def refusal(self, precision: str) -> str:
+        """Return why it does not write a precision, as a sentence; empty where it does."""
+        if precision in self.precisions:
+            return ""
+        return self.unsupported.get(precision, f"{self.title} is exported as {', '.join(self.precisions)} only.")
 
 
 def count_operations(operations: list[tuple[str, tuple[str, ...]]]) -> tuple[Operation, ...]:

@@ -25,6 +25,8 @@ def main(job_file: str) -> None:
         calibration=Path(document["calibration"]) if document["calibration"] else None,
         folder=Path(document["folder"]),
         stem=document["stem"],
+        group_size=document["group_size"],
+        quantized=document["quantized"],
     )
     exported = get(document["format"]).export(job)
     (job.folder / "exported.json").write_text(json.dumps(asdict(exported), default=str), encoding="utf-8")

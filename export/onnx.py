@@ -1,32 +1,55 @@
-"""ONNX, by tf2onnx; int8 by ONNX Runtime's static quantizer (QuantizeLinear and DequantizeLinear pairs)."""
+"""ONNX, by tf2onnx; quantized by ONNX Runtime (QuantizeLinear and DequantizeLinear pairs, or integer operations)."""
 
 from pathlib import Path
 from typing import Any
 
+from . import _onnx_weights
 from ._artifact import Operation
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._freeze import SIGNATURE
+from ._onnx_int8 import quantize_as_written
 
 # Opset 17 is what TensorRT 8.6 (JetPack 5) and every runtime of the shipped profiles read; 13 or later has the
-# per-channel QuantizeLinear that int8 needs.
+# per-channel QuantizeLinear that int8 needs. Integers of 4 and 16 bits came with opset 21: files with them have it.
 OPSET = 17
+_OPSET_OF_INT4 = 21
+# Convolutions are left out: ONNX Runtime's ConvInteger took eight times as long as the float convolution. Their weights
+# are stored as int8.
+_COMPUTED_IN_INTEGERS = ["MatMul", "Gather", "LSTM"]
 
 
 def export(job: Job) -> Exported:
-    """Write ``job.stem``.onnx, a single file; int8 has float inputs and outputs, as execution providers expect."""
+    """Write ``job.stem``.onnx, a single file; inputs and outputs are float, as execution providers expect."""
     import onnx
 
     path = job.folder / f"{job.stem}.onnx"
-    if job.precision == "int8":
-        unquantized = job.folder / f".{job.stem}.float32.onnx"
-        _convert(job, unquantized)
+    unquantized = job.folder / f".{job.stem}.float32.onnx"
+    _convert(job, unquantized)
+    if job.quantized:
+        quantize_as_written(unquantized, path)
+    elif job.precision in ("int8", "int16x8"):
         _quantize(job, unquantized, path)
-        unquantized.unlink()
+    elif job.precision == "dynamic_int8":
+        _quantize_dynamically(job, unquantized, path)
     else:
-        _convert(job, path)
+        onnx.save(_with_narrow_weights(onnx.load(unquantized), job), path)
+    unquantized.unlink()
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     return Exported(path=path, companions=(), inputs=job.inputs, outputs=job.outputs, operations=_operations(model))
+
+
+def _with_narrow_weights(model: Any, job: Job) -> Any:
+    import onnx
+
+    if job.precision == "float16":
+        _onnx_weights.store_float16(model)
+    elif job.precision == "int8_weights":
+        _onnx_weights.store_int8(model)
+    elif job.precision == "int4_weights":
+        model = onnx.version_converter.convert_version(model, _OPSET_OF_INT4)
+        _onnx_weights.store_int4(model, job.group_size)
+    return model
 
 
 def _convert(job: Job, path: Path) -> None:
@@ -67,8 +90,8 @@ def _renamed(model: Any, job: Job) -> Any:
 
 
 def _quantize(job: Job, source: Path, target: Path) -> None:
+    """Quantize to int8 weights with int8 or int16 activations, whose scales are taken from the samples."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Samples(CalibrationDataReader):
         """The representative dataset, one sample at a time."""
@@ -79,20 +102,47 @@ def _quantize(job: Job, source: Path, target: Path) -> None:
         def get_next(self) -> Any:
             return next(self.samples, None)
 
-    prepared = job.folder / f".{job.stem}.prepared.onnx"
-    # Shapes are static and inferred already; symbolic inference would only add a dependency.
-    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+    wide = job.precision == "int16x8"
+    prepared = _prepared(job, source)
     quantize_static(
         str(prepared),
         str(target),
         Samples(),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
-        activation_type=QuantType.QInt8,
+        activation_type=QuantType.QInt16 if wide else QuantType.QInt8,
         weight_type=QuantType.QInt8,
-        extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
+        extra_options={"WeightSymmetric": True, "ActivationSymmetric": wide},
     )
     prepared.unlink()
+
+
+def _quantize_dynamically(job: Job, source: Path, target: Path) -> None:
+    """Quantize matrix products to int8, their activations by the range that each call finds in them."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    prepared = _prepared(job, source)
+    quantize_dynamic(
+        str(prepared),
+        str(target),
+        op_types_to_quantize=_COMPUTED_IN_INTEGERS,
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+    )
+    prepared.unlink()
+    model = onnx.load(target)
+    _onnx_weights.store_int8(model)
+    onnx.save(model, target)
+
+
+def _prepared(job: Job, source: Path) -> Path:
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared = job.folder / f".{job.stem}.prepared.onnx"
+    # Shapes are static and inferred already; symbolic inference would only add a dependency.
+    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+    return prepared
 
 
 def _operations(model: Any) -> tuple[Operation, ...]:
@@ -116,6 +166,6 @@ EXPORTER = Exporter(
     name="onnx",
     title="ONNX",
     suffix=".onnx",
-    precisions=("float32", "int8"),
+    precisions=("float32", "float16", "dynamic_int8", "int8", "int16x8", "int8_weights", "int4_weights"),
     export=export,
 )

@@ -1,13 +1,20 @@
-"""OpenVINO IR, by OpenVINO's own converter; int8 by NNCF's post-training quantization."""
+"""OpenVINO IR, by OpenVINO's own converter; quantized by NNCF."""
 
 from typing import Any
 
 from ._artifact import Operation
 from ._exporter import Exported, Exporter, Job, count_operations
+from ._openvino_int8 import quantize_weights
+
+# Where the CPU has VNNI, OpenVINO quantizes the activations of a matrix product with integer weights as it runs, in
+# groups of this size; with 0 it does not. Its default is 32, so weights alone have to be asked for.
+_COMPRESSED = {"dynamic_int8": "32", "int8_weights": "0", "int4_weights": "0"}
+# Below this a group's scale and zero weigh as much as its weights.
+_SMALLEST_GROUP = 16
 
 
 def export(job: Job) -> Exported:
-    """Write ``job.stem``.xml and ``job.stem``.bin; int8 has float inputs and outputs."""
+    """Write ``job.stem``.xml and ``job.stem``.bin; inputs and outputs are float."""
     import openvino
 
     model = openvino.convert_model(
@@ -15,10 +22,14 @@ def export(job: Job) -> Exported:
     )
     for port in (*model.inputs, *model.outputs):
         port.get_tensor().set_names({_keras_name(port, job)})
-    if job.precision == "int8":
+    if job.quantized:
+        model = quantize_weights(model)
+    elif job.precision == "int8":
         model = _quantize(job, model)
+    elif job.precision in _COMPRESSED:
+        model = _compress_weights(job, model)
     path = job.folder / f"{job.stem}.xml"
-    openvino.save_model(model, str(path), compress_to_fp16=False)
+    openvino.save_model(model, str(path), compress_to_fp16=job.precision == "float16")
     return Exported(
         path=path,
         companions=(path.with_suffix(".bin"),),
@@ -52,6 +63,33 @@ def _quantize(job: Job, model: Any) -> Any:
     return nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples), advanced_parameters=extremes)
 
 
+def _compress_weights(job: Job, model: Any) -> Any:
+    """Store the weights as integers, symmetric: 8 bits per output channel, or 4 bits per group.
+
+    A matrix that groups of the asked size do not divide gets smaller groups; one that none divides and the kernels of
+    convolutions, for which NNCF has no 4 bits, get 8 bits.
+    """
+    import nncf
+
+    if job.precision == "int4_weights":
+        adjust = nncf.AdvancedCompressionParameters(
+            group_size_fallback_mode=nncf.GroupSizeFallbackMode.ADJUST, min_adjusted_group_size=_SMALLEST_GROUP
+        )
+        compressed = nncf.compress_weights(
+            model,
+            mode=nncf.CompressWeightsMode.INT4_SYM,
+            group_size=job.group_size,
+            ratio=1.0,
+            all_layers=True,
+            backup_mode=nncf.BackupMode.INT8_SYM,
+            advanced_parameters=adjust,
+        )
+    else:
+        compressed = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
+    compressed.set_rt_info(_COMPRESSED[job.precision], ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
+    return compressed
+
+
 def _operations(model: Any) -> tuple[Operation, ...]:
     operations = []
     for node in model.get_ordered_ops():
@@ -66,6 +104,10 @@ EXPORTER = Exporter(
     name="openvino",
     title="OpenVINO",
     suffix=".xml",
-    precisions=("float32", "int8"),
+    precisions=("float32", "float16", "dynamic_int8", "int8", "int8_weights", "int4_weights"),
     export=export,
+    unsupported={
+        "int16x8": "OpenVINO's CPU plug-in has no kernels for 16-bit integers: it drops such quantizers and computes "
+        "in float, as it does for int8_weights."
+    },
 )

@@ -1,4 +1,4 @@
-"""TFLite, by TensorFlow's own converter."""
+"""TFLite, by TensorFlow's own converter; weights alone are quantized by AI Edge Quantizer."""
 
 from typing import Any
 
@@ -6,20 +6,24 @@ from ._artifact import Operation, Tensor
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._freeze import SIGNATURE
 
+# 4-bit weights have a scale for each output channel: AI Edge Quantizer 0.10 has no groups without quantized
+# activations, and where it is forced to write them the runtimes compute nonsense (tests/test_precisions.py).
+_WEIGHT_BITS = {"int8_weights": 8, "int4_weights": 4}
+
 
 def export(job: Job) -> Exported:
-    """Write ``job.stem``.tflite; int8 has integer inputs and outputs, as the Edge TPU asks for."""
+    """Write ``job.stem``.tflite.
+
+    Int8 and int16x8 have integer inputs and outputs, as the Edge TPU and microcontrollers ask for; all others have
+    float ones.
+    """
     import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(job.saved_model), signature_keys=[SIGNATURE])
-    if job.precision == "int8":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = job.samples
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
+    content = _convert(job)
+    if job.precision in _WEIGHT_BITS:
+        content = _with_quantized_weights(content, _WEIGHT_BITS[job.precision])
     path = job.folder / f"{job.stem}.tflite"
-    path.write_bytes(converter.convert())
+    path.write_bytes(content)
     interpreter = tf.lite.Interpreter(str(path))
     interpreter.allocate_tensors()
     runner = interpreter.get_signature_runner(SIGNATURE)
@@ -30,6 +34,38 @@ def export(job: Job) -> Exported:
         outputs=_tensors(job.outputs, runner.get_output_details()),
         operations=_operations(interpreter),
     )
+
+
+def _convert(job: Job) -> bytes:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(job.saved_model), signature_keys=[SIGNATURE])
+    if job.precision in ("float16", "dynamic_int8", "int8", "int16x8"):
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if job.precision == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if job.precision == "int8":
+        if not job.quantized:
+            converter.representative_dataset = job.samples
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    if job.precision == "int16x8":
+        converter.representative_dataset = job.samples
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+        converter.inference_input_type = converter.inference_output_type = tf.int16
+    return bytes(converter.convert())
+
+
+def _with_quantized_weights(content: bytes, bits: int) -> bytes:
+    """Return a float file with its weights as integers, symmetric per output channel, dequantized on loading."""
+    from ai_edge_quantizer.quantizer import Quantizer
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    recipe = RecipeManager()
+    recipe.add_weight_only_config(regex=".*", operation_name="*", num_bits=bits)
+    return bytes(Quantizer(content, recipe.get_quantization_recipe()).quantize().quantized_model)
 
 
 def _tensors(expected: tuple[Tensor, ...], details: dict[str, Any]) -> tuple[Tensor, ...]:
@@ -74,6 +110,6 @@ EXPORTER = Exporter(
     name="tflite",
     title="TFLite",
     suffix=".tflite",
-    precisions=("float32", "int8"),
+    precisions=("float32", "float16", "dynamic_int8", "int8", "int16x8", "int8_weights", "int4_weights"),
     export=export,
 )

@@ -14,7 +14,7 @@ from edgewright.export import Artifact, Deployable, Operation, Tensor
 from edgewright.figures import Figure, How
 
 FORMATS = ("tflite", "onnx", "openvino")
-PRECISIONS = ("float32", "int8")
+PRECISIONS = ("float32", "float16", "dynamic_int8", "int8", "int16x8", "int8_weights", "int4_weights")
 GOOD = Evidence(0.98, 0.979, 0.1, 0.995, "LiteRT 2.3")
 MIB = 2**20
 SHIPPED = Path(devices.__file__).parent / "profiles"
@@ -111,6 +111,68 @@ def test_profile_has_a_whole_budget(profile: Profile) -> None:
     assert None not in (profile.budget.latency_ms, profile.budget.size_bytes, profile.budget.max_drop)
 
 
+NEAREST = """
+[[nearest]]
+format = "tflite"
+precisions = ["new", "newer"]
+like = "int8"
+interval = { value = { low = 0.1, high = 9.0 }, how = "recalled", source = "nearest" }
+"""
+
+
+def test_precision_without_published_rates_is_like_the_nearest(tmp_path: Path) -> None:
+    """It takes the other precision's target with an interval of its own, and is never said to be fitted."""
+    path = tmp_path / "mine.toml"
+    path.write_text((SHIPPED / "raspberry-pi-4b.toml").read_text() + NEAREST)
+    profile = devices.load_profile(path)
+    model, like = profile.target("tflite", "int8"), profile.target("tflite", "newer")
+    assert not isinstance(model, Unsupported) and not isinstance(like, Unsupported)
+    assert like.effective_gmacs_per_s.value == model.effective_gmacs_per_s.value
+    assert (model.effective_gmacs_per_s.how, like.effective_gmacs_per_s.how) == ("fitted", "derived")
+    assert (like.interval.value.low, like.interval.value.high, like.fitted_rows) == (0.1, 9.0, 0)
+    assert "not fitted" in predicted(profile, artifact(precision="new")).basis
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('like = "int8"', 'like = "int9"', "a target tflite int9, which new, newer is like"),
+        ('like = "int8"\n', "", "expected the key like in every"),
+        ('precisions = ["new", "newer"]', 'precisions = "new"', "expected precisions as a list"),
+        ('precisions = ["new", "newer"]', 'precisions = ["int8"]', "tflite int8 once"),
+        ("interval =", "intervall =", "expected the key interval"),
+        ('like = "int8"', 'like = "int8"\nthread = 4', "Did you mean 'threads'"),
+    ],
+)
+def test_bad_nearest_entry_names_what_is_wrong(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    """An entry that is like nothing, lacks a key or states a precision again is refused."""
+    assert old in NEAREST
+    path = tmp_path / "bad.toml"
+    path.write_text((SHIPPED / "raspberry-pi-4b.toml").read_text() + NEAREST.replace(old, new))
+    with pytest.raises(InputError, match="bad.toml") as caught:
+        devices.load_profile(path)
+    assert expected in str(caught.value)
+
+
+def test_widened_weights_are_read_as_floats() -> None:
+    """A dense network whose narrow weights the runtime widens is bound by four bytes a weight, not by its file."""
+    profile = devices.get("raspberry-pi-4b")
+    small, large = (
+        predicted(profile, artifact(precision=precision, macs=8e6, parameters=8e6, size_bytes=size)).value
+        for precision, size in (("int8_weights", 8_000_000), ("float32", 32_000_000))
+    )
+    assert small == pytest.approx(large)
+
+
+def test_reason_without_a_precision_holds_for_all() -> None:
+    """A format that a device lacks altogether needs one reason, and never crashes a verdict."""
+    profile = devices.get("coral-dev-board")
+    target = profile.target("onnx", "int2")
+    assert isinstance(target, Unsupported) and "no provider for the Edge TPU" in target.reason
+    verdict = judge(profile, Deployable((artifact("onnx", "int4_weights"),)), GOOD)
+    assert verdict.status is Status.UNSUPPORTED and verdict.reasons == (target.reason,)
+
+
 def test_precision_that_no_profile_states_is_unsupported(profile: Profile) -> None:
     """A precision without an entry is unsupported, and the reason lists what the device runs."""
     target = profile.target("tflite", "int4")
@@ -146,7 +208,7 @@ def test_profile_of_a_user_loads_from_its_path(tmp_path: Path) -> None:
         ('unit = "cpu"', 'unit = "gpu"', ("tflite float32", "[[accelerators]]")),
         ('runtime = "LiteRT"', 'runtime = "LiteRt"', ("runtime", "Did you mean 'LiteRT'")),
         ('source = "krai"', 'source = "kray"', ("source", "Did you mean 'krai'")),
-        ('precision = "int8"', 'precision = "float32"', ("tflite float32 once", "two entries")),
+        ('precision = "int16x8"', 'precision = "float16"', ("openvino float16 once", "two entries")),
         ("low = 0.4", "low = 1.4", ("interval.value.low", "0.01 to 1", "1.4")),
         ("[cpu]", "[cpu", ("Expected TOML",)),
     ],
@@ -168,7 +230,7 @@ def test_bad_profile_names_file_key_limits_and_value(
 @settings(max_examples=40, deadline=None)
 @given(
     name=st.sampled_from(devices.names()),
-    precision=st.sampled_from(PRECISIONS),
+    precision=st.sampled_from(("float32", "float16", "int8")),  # those in which every device runs TFLite
     macs=st.integers(1, 10**11),
     more=st.integers(0, 10**10),
     parameters=st.integers(0, 10**8),
