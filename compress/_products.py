@@ -18,7 +18,7 @@ class Product:
         layer: the layer.
         matrix: ``[inputs, outputs]``, its kernel.
         full: its multiplications for one place of its output.
-        per_rank: those of the two layers at rank 1, of which they take ``rank`` times as many.
+        per_rank: those of the two layers at rank 1.
         first, second: map a rank to the configuration of the layer that reduces to it, and of the one that expands it.
         first_kernel, second_kernel: map factors ``[inputs, rank]`` and ``[rank, outputs]`` to kernels.
         bias_per_output: whether it has a bias with one element for each of ``outputs``.
@@ -33,6 +33,10 @@ class Product:
     first_kernel: Callable[[np.ndarray], np.ndarray]
     second_kernel: Callable[[np.ndarray], np.ndarray]
     bias_per_output: bool
+
+    def cost(self, rank: int) -> int:
+        """Return the multiplications of the two layers at a rank, for one place of the output."""
+        return rank * self.per_rank
 
 
 def product_of(layer: Any, spatial: bool) -> "Product | str":

@@ -28,7 +28,8 @@ class LowRank(FineTuning):
 
     Attributes:
         energy: how much of the energy (squared singular values) each layer keeps, 0 to 1; either this is given or
-        share: how many of its multiplications each layer keeps at most, 0 to below 1.
+        share: how many of their multiplications the layers keep together at most, 0 to below 1, at one energy for all;
+            those for one place of an output are counted, which are the weights.
         scope: regular expression; a layer is factored when it is found in the path of its kernel.
         convolutions: "channel" (the same window to fewer channels, then a window of one) or "spatial" (down the
             columns, then along the rows), for windows of more than one row and column.
@@ -62,16 +63,22 @@ def apply(work: Work, parameters: Parameters) -> Result:
     seen = _observed(work, products, parameters)
     names = {layer.name for layer in work.model._flatten_layers()}
     replaced, notes = [], []
-    for product in products:
-        path = product.layer.kernel.path
+    spectra = [seen[product.layer.kernel.path].spectrum(product.bias_per_output) for product in products]
+    energy = parameters.energy or _energy_of(parameters.share or 0, products, spectra)
+    kept = _kept(energy, products, spectra)
+    if parameters.share and products and kept > parameters.share:
+        notes.append(f"the layers keep {kept:.0%} of their multiplications even at rank 1, not {parameters.share:.0%}")
+    for product, spectrum in zip(products, spectra, strict=True):
+        path, rank = product.layer.kernel.path, spectrum.rank_of(energy)
         if seen[path].all_zero:
             notes.append(f"the calibration samples never activate {path}: it is factored by its weights alone")
-        spectrum = seen[path].spectrum(product.bias_per_output)
-        rank, reason = _rank(product, spectrum, parameters)
-        if reason:
-            skipped[path] = reason
-        else:
+        if product.cost(rank) < product.full:
             replaced.append((product, spectrum.factors(rank), *_layers(product, rank, names)))
+        else:
+            cost = product.cost(rank)
+            skipped[path] = (
+                f"rank {rank}, for {energy:.4g} of the energy, takes {cost} multiplications, not {product.full}"
+            )
     if not replaced:
         return Result(work.model, (), skipped, notes=tuple(notes))
     model = with_pairs(work.model, {id(product.layer): pair for product, _, *pair in replaced})
@@ -148,21 +155,20 @@ def _channels_last(layer: Any, values: np.ndarray) -> np.ndarray:
     return np.moveaxis(values, 1, -1) if getattr(layer, "data_format", None) == "channels_first" else values
 
 
-def _rank(product: Product, spectrum: Spectrum, parameters: LowRank) -> tuple[int, str]:
-    """Return the rank, and why it is not worth while; "" when it is."""
-    if parameters.energy is None:
-        assert parameters.share is not None
-        rank = int(parameters.share * product.full / product.per_rank)
-        least = f"rank 1 takes {product.per_rank} multiplications, more than {parameters.share:.0%} of {product.full}"
-        return rank, "" if rank else least
-    rank = spectrum.rank_of(parameters.energy)
-    if rank * product.per_rank < product.full:
-        return rank, ""
-    taken = rank * product.per_rank
-    return (
-        rank,
-        f"rank {rank}, for {parameters.energy:.4g} of the energy, takes {taken} multiplications, not {product.full}",
-    )
+def _energy_of(share: float, products: Sequence[Product], spectra: Sequence[Spectrum]) -> float:
+    """Return the most energy at which the layers keep at most ``share`` of their multiplications."""
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _kept(middle, products, spectra) <= share else (low, middle)
+    return low
+
+
+def _kept(energy: float, products: Sequence[Product], spectra: Sequence[Spectrum]) -> float:
+    """Return the share of their multiplications that the layers keep at an energy."""
+    ranks = [spectrum.rank_of(energy) for spectrum in spectra]
+    taken = sum(min(product.cost(rank), product.full) for product, rank in zip(products, ranks, strict=True))
+    return taken / max(sum(product.full for product in products), 1)
 
 
 def _layers(product: Product, rank: int, names: set[str]) -> tuple[Any, Any]:

@@ -237,11 +237,23 @@ def test_a_rank_that_saves_nothing_is_skipped_with_the_reason():
     assert "low_rank: rank 10, for 1 of the energy, takes 220 multiplications, not 120" in made.report[0].skipped
 
 
-def test_a_share_below_rank_one_is_skipped_with_the_reason():
-    """A layer too small for the share even at rank 1 stays as it is."""
+def test_the_share_goes_to_the_layers_that_need_it():
+    """The layers together keep at most the share: the one of low rank gives more of it than the one of full rank."""
+    model = _small()
+    _low_rank_kernel(model.get_layer("last"), 1)
+    made = compress(model, _task(model), parse_recipe(_step(share=0.5, epochs=0, calibration=0)))
+    kernels = {variable.path: np.prod(variable.shape) for variable in made.report if len(variable.shape) > 1}
+    assert sum(kernels.values()) <= 0.5 * (16 * 24 + 144 * 9)
+    assert made.model.get_layer("last").kernel.shape[0] <= 2
+    assert made.model.get_layer("part").get_layer("wide").kernel.shape[0] >= 8
+
+
+def test_a_share_out_of_reach_is_told():
+    """A share that rank 1 exceeds is approached, with a note that says how far."""
     model = _with(keras.layers.Dense(2, name="it"), (10,))
-    made = compress(model, _task(model), parse_recipe(_step(share=0.5)))
-    assert "low_rank: rank 1 takes 12 multiplications, more than 50% of 20" in made.report[0].skipped
+    made = compress(model, _task(model), parse_recipe(_step(share=0.5, epochs=0)))
+    assert made.notes == ("low_rank: the layers keep 60% of their multiplications even at rank 1, not 50%",)
+    assert made.model.get_layer("it").kernel.shape == (1, 2)
 
 
 def test_a_layer_that_no_sample_activates_is_named():
