@@ -40,24 +40,29 @@ def proved(
     try:
         return attempt(removals), {}
     except CannotRemove as error:
-        if len(removals) > 1:
-            refused = {}
-            for each in removals:
-                refused.update(proved(work, trace, [each], approximate)[1])
-            return None, refused or {each.family.name: f"together with others: {error}" for each in removals}
         reason = str(error)
+    if len(removals) > 1:
+        mixed = sum(map(_is_mixed, removals))
+        refused: dict[str, str] = {}
+        for each in removals:
+            refused.update(proved(work, trace, [each], approximate)[1])
+        if not refused and sum(map(_is_mixed, removals)) > mixed:
+            return proved(work, trace, removals, approximate)
+        return None, refused or {each.family.name: f"together with others: {reason}" for each in removals}
     (only,) = removals
-    if approximate and not _is_mixed(only):
-        # What it is scaled by may follow from its size, as in attention: its units are interchangeable all the same.
-        before = [group.mixed for group in only.family.groups]
-        for group in only.family.groups:
-            group.mixed = reason
-        try:
-            return attempt(removals), {}
-        except CannotRemove:
-            for group, mixed in zip(only.family.groups, before, strict=True):
-                group.mixed = mixed
-    return None, {only.family.name: reason}
+    if not approximate or _is_mixed(only):
+        return None, {only.family.name: reason}
+    # What it is scaled by may follow from its size, as in attention: its units may be interchangeable all the same.
+    groups = only.family.groups
+    before = [group.mixed for group in groups]
+    for group in groups:
+        group.mixed = reason
+    try:
+        return attempt(removals), {}
+    except CannotRemove:
+        for group, was in zip(groups, before, strict=True):
+            group.mixed = was
+        return None, {only.family.name: reason}
 
 
 def _is_mixed(removal: Removal) -> bool:

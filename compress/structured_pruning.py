@@ -92,8 +92,9 @@ def apply(work: Work, parameters: Parameters) -> Result:
     """Remove units in rounds, fine-tuning after each.
 
     Raises:
-        InputError: the model is no functional or sequential one, or is one that Keras cannot rebuild; the scope holds
-            nothing that can be removed, such as a model's outputs alone; a target that removal cannot reach.
+        InputError: the model is no functional or sequential one, or one that Keras cannot rebuild; the scope holds
+            nothing that can be removed, such as a model's outputs alone; a target that removal cannot reach; another
+            backend than TensorFlow.
     """
     assert isinstance(parameters, StructuredPruning)
     _check_functional(work.model)
@@ -123,8 +124,15 @@ def apply(work: Work, parameters: Parameters) -> Result:
 
 
 def _check_functional(model: "keras.Model") -> None:
+    import keras
+
     from ._removal_trace import functional
 
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            "Expected Keras' TensorFlow backend, in whose graphs units are followed. "
+            f"Got: {keras.backend.backend()}. Set KERAS_BACKEND=tensorflow."
+        )
     if not hasattr(functional(model), "_run_through_graph"):
         raise InputError(
             f"Expected a functional or sequential Keras model to remove units from. Got: {model.name}, a "

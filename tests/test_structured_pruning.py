@@ -46,6 +46,15 @@ class Wired(layers.Layer):
         return inputs * np.linspace(0, 1, inputs.shape[-1], dtype="float32")
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Rooted(layers.Layer):
+    """A custom layer that divides by the root of the number of its inputs."""
+
+    def call(self, inputs):
+        """Divide."""
+        return inputs / inputs.shape[-1] ** 0.5
+
+
 def _convolutional():
     """A residual sum, a concatenation, depthwise, separable, transposed and dilated convolutions, pools, flattening."""
     image = keras.Input((12, 12, 3))
@@ -311,6 +320,21 @@ def test_a_units_places_are_proved_to_belong_together_where_silence_proves_nothi
             check(model, found.trace, removals, small, _samples(model), exact=False)
     finally:
         first[place], second[place] = second[place], first[place]
+
+
+def test_a_scale_that_follows_from_a_size_is_noticed():
+    """Features over the root of their number fail the proof and stay, or go where that is asked for."""
+    features = keras.Input((6,))
+    x = Rooted(name="rooted")(layers.Dense(8, name="scaled")(features))
+    model = _with_random_weights(keras.Model(features, layers.Dense(2)(layers.Dense(6, name="free")(x))))
+    work = Work(model, _task(model), 0, model)
+    left = apply(work, StructuredPruning(share=0.5, epochs=0, criterion="magnitude"))
+    assert left.model.get_layer("scaled").units == 8
+    assert left.model.get_layer("free").units == 3
+    assert "it would compute something else" in left.skipped["scaled/kernel"]
+    gone = apply(work, StructuredPruning(share=0.5, epochs=0, criterion="magnitude", approximate=True))
+    assert gone.model.get_layer("scaled").units == 4
+    assert gone.model.get_layer("free").units == 3
 
 
 def test_what_cannot_go_says_why():
