@@ -71,6 +71,22 @@ def prepare(subject: Subject, out: Path, formats: tuple[str, ...] = ()) -> Prepa
     formats = formats or format_names()
     key = [subject.sha256, CALIBRATION_SAMPLES, formats, installed()]
     folder = Stages(out / subject.name).once("prepared", key, lambda folder: _make(subject, folder, formats))
+    return _opened(subject, folder)
+
+
+def kept(subject: Subject, out: Path) -> Prepared:
+    """Return the subject as it was last made ready, whatever made it.
+
+    Raises:
+        FileNotFoundError: it never was.
+    """
+    found = sorted((out / subject.name).glob("prepared-*/prepared.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError(f"Expected {subject.name} made ready below {out}. Got: none.")
+    return _opened(subject, found[-1].parent)
+
+
+def _opened(subject: Subject, folder: Path) -> Prepared:
     return Prepared(subject, folder, json.loads((folder / "prepared.json").read_text(encoding="utf-8")))
 
 

@@ -21,13 +21,14 @@ from pathlib import Path
 
 from _compression_cells import Options, Result, float_cell, peer_cell, recipe_cell, twin_cell
 from _compression_peers import POINTS
-from _compression_prepared import Prepared, prepare
+from _compression_prepared import Prepared, kept, prepare
 from _compression_subjects import known, subject_of
 from _compression_tables import OURS, rows_of, summary, table
 from _compression_training import cost, pruning, qat
 from _compression_twin import POINTS as TWIN_POINTS
 
 from edgewright.cli import _import_tensorflow
+from edgewright.errors import EdgewrightError
 from edgewright.files import write_json
 from edgewright.runtimes._client import host_conditions
 
@@ -65,13 +66,12 @@ def main() -> None:
         retry=arguments.retry,
         kept=arguments.kept,
     )
-    _import_tensorflow()
+    if not options.kept:
+        _import_tensorflow()
     conditions = host_conditions()
-    print(
-        f"{conditions['cpu']}, {conditions['cores_allowed']} of {conditions['cores']} cores; load average "
-        f"{os.getloadavg()[0]:.2f} at the start",
-        flush=True,
-    )
+    if not options.kept:
+        print(f"{conditions['cpu']}, {conditions['cores_allowed']} of {conditions['cores']} cores", flush=True)
+        print(f"load average {os.getloadavg()[0]:.2f} at the start", flush=True)
     document = {"host": conditions, "subjects": {}}
     for name in arguments.model or known():
         prepared = _prepared(name, options)
@@ -94,7 +94,8 @@ def main() -> None:
                     prepared, arguments.seeds, options
                 )
                 print(f"\n{text}", flush=True)
-    print(f"\nload average {os.getloadavg()[0]:.2f} at the end")
+    if not options.kept:
+        print(f"\nload average {os.getloadavg()[0]:.2f} at the end")
     if arguments.json:
         write_json(arguments.json, document)
 
@@ -119,10 +120,12 @@ def _arguments() -> argparse.Namespace:
 
 
 def _prepared(name: str, options: Options) -> Prepared | None:
-    print(f"{name}: making ready", file=sys.stderr, flush=True)
     try:
+        if options.kept:
+            return kept(subject_of(name, options.out), options.out)
+        print(f"{name}: making ready", file=sys.stderr, flush=True)
         return prepare(subject_of(name, options.out), options.out)
-    except (FileNotFoundError, ImportError, RuntimeError) as error:
+    except (EdgewrightError, OSError, ImportError, RuntimeError, ValueError) as error:
         print(f"\n{name}: left out: {error}")
         return None
 
