@@ -89,6 +89,9 @@ def by_activation(
         traced: its trace.
         families: of the model.
         batches: samples, ``SAMPLES`` each.
+
+    Raises:
+        InputError: no product of matrices takes a group's activations in, or no sample activates any of its units.
     """
     whole = trace(model, whole=True)
     labels = whole.flow.labels
@@ -121,6 +124,12 @@ def by_activation(
                     magnitude = np.abs(np.moveaxis(np.asarray(values[tensor.name]), axis, 0))
                     means = magnitude.reshape(len(magnitude), -1).mean(axis=1)
                     group_scores += [means[own].mean() if len(own) else 0.0 for own in places]
+    for family, family_scores in zip(families, scores, strict=True):
+        if not all(of_group.any() for of_group in family_scores):
+            raise InputError(
+                f"Expected samples that activate the units of {family.name}. Got: {SAMPLES * len(batches)} samples, "
+                "for which nothing that a product of matrices takes in is other than zero. Set another criterion."
+            )
     return scores
 
 

@@ -398,6 +398,14 @@ def test_activation_tells_apart_what_magnitude_does_not():
     assert np.asarray(large.get_layer("hidden").bias).min() == -1000
 
 
+def test_data_that_never_activates_a_layer_is_refused():
+    """Samples for which all of a layer's units are zero cannot rank them, and the layer is named."""
+    model = _dense()
+    model.get_layer("hidden").bias.assign(np.full(6, -1000.0))
+    with pytest.raises(InputError, match="activate the units of hidden/kernel"):
+        apply(Work(model, _task(model), 0, model), StructuredPruning(share=0.5, epochs=0, criterion="activation"))
+
+
 def test_a_global_ranking_takes_more_where_there_is_less():
     """With one group of next to no importance, the units go there, as far as the least that has to be left."""
     features = keras.Input((8,), name="features")
