@@ -7,7 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewright.compress import compress, get, load_recipe, names, parse_recipe, shipped_recipes
-from edgewright.compress.magnitude_pruning import MagnitudePruning, _mask, _schedule
+from edgewright.compress._kernels import Axes
+from edgewright.compress._magnitude_mask import sparsities_of
+from edgewright.compress._masks import Pattern, kept_blocks, mask_of
+from edgewright.compress.magnitude_pruning import MagnitudePruning
 from edgewright.errors import InputError
 from edgewright.train import ACCURACY, Dataset, Schedule, Task
 from edgewright.train._training import fit, outputs_of
@@ -201,10 +204,10 @@ def test_the_same_seed_gives_the_same_model():
 
 def test_the_cubic_schedule_is_the_published_one():
     """Sparsity rises by s (1 - (1 - t / n)^3), Zhu and Gupta 2017, equation 1, and stays at s after n steps."""
-    sparsity_at = _schedule(MagnitudePruning(sparsity=0.9, ramp=0.5), 200)
+    sparsities = sparsities_of(MagnitudePruning(sparsity=0.9, ramp=0.5), 0.9, 200)
     for step in (0, 10, 50, 99):
-        assert sparsity_at(step) == pytest.approx(0.9 * (1 - (1 - step / 100) ** 3), abs=1e-6)
-    assert sparsity_at(150) == pytest.approx(0.9)
+        assert sparsities[step] == pytest.approx(0.9 * (1 - (1 - step / 100) ** 3), abs=1e-6)
+    assert sparsities[150] == pytest.approx(0.9)
 
 
 @settings(max_examples=30, deadline=None)
@@ -212,8 +215,8 @@ def test_the_cubic_schedule_is_the_published_one():
 def test_a_mask_keeps_the_largest_weights(rows, columns, sparsity, seed):
     """Every weight that is kept is at least as large in magnitude as every one that is not."""
     weights = np.random.default_rng(seed).normal(size=(rows, columns)).astype("float32")
-    kept = np.asarray(_mask(weights, sparsity)).astype(bool)
-    assert kept.sum() == max(1, int(np.round(np.float32(rows * columns) * (1 - np.float32(sparsity)))))
+    kept = mask_of(weights, Axes((), (1,), (0,)), Pattern(), sparsity).astype(bool)
+    assert kept.sum() == kept_blocks(rows * columns, sparsity)
     if not kept.all():
         assert np.abs(weights[kept]).min() >= np.abs(weights[~kept]).max()
 
