@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Products, which take the bias, the normalization and the activation after them along.
 PRODUCTS = frozenset({"Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "MatMul", "BatchMatMulV2", "Einsum"})
+_ERROR_FUNCTIONS = frozenset({"Erf", "Erfc"})
 _FUSED_ACTIVATIONS = frozenset({"Relu", "Relu6"})
 # These move values without changing them: what they return is on the scale of what they were given.
 # fmt: off
@@ -210,19 +211,22 @@ def _is_constant(tensor: Any) -> bool:
 
 
 def _inside_gelu(operation: Any) -> bool:
-    """Tell whether an operation is a part of x / 2 (1 + erf(x / sqrt 2)) before its last product."""
-    if operation.type == "Erf":
+    """Tell whether an operation is a part, not the end, of x / 2 (1 + erf(x / sqrt 2)) or x / 2 erfc(-x / sqrt 2)."""
+    if operation.type in _ERROR_FUNCTIONS or _is_one_more(operation):
         return True
     consumer = _only_consumer(operation.outputs[0])
-    if consumer is None:
+    if consumer is None or operation.type not in ("Mul", "Neg"):
         return False
-    if consumer.type == "Erf":
-        return operation.type == "Mul"
-    if operation.type == "AddV2" and any(tensor.op.type == "Erf" for tensor in operation.inputs):
-        return True
-    if operation.type == "Mul" and consumer.type == "Mul":
-        return any(
-            tensor.op.type == "AddV2" and any(each.op.type == "Erf" for each in tensor.op.inputs)
-            for tensor in consumer.inputs
-        )
-    return False
+    if consumer.type in ("Mul", "Neg") and not _is_last_product(consumer):
+        consumer = _only_consumer(consumer.outputs[0]) or consumer
+    return consumer.type in _ERROR_FUNCTIONS or _is_last_product(consumer)
+
+
+def _is_last_product(operation: Any) -> bool:
+    if operation.type != "Mul":
+        return False
+    return any(tensor.op.type in _ERROR_FUNCTIONS or _is_one_more(tensor.op) for tensor in operation.inputs)
+
+
+def _is_one_more(operation: Any) -> bool:
+    return operation.type == "AddV2" and any(tensor.op.type in _ERROR_FUNCTIONS for tensor in operation.inputs)

@@ -15,6 +15,7 @@ from ..compress._weight_quantizer import quantized
 # By operation, the axis of the output channels in the weights; None for one scale.
 _CHANNELS = {"Conv": 0, "MatMul": -1, "Gemm": 1}
 _MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "Flatten", "Identity")
+_DISABLED = ["QDQPropagationTransformer", "WeightBiasQuantization"]
 _LARGEST_BIAS = 2**31 - 1
 
 
@@ -27,11 +28,14 @@ def quantize_as_written(source: Path, target: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(folded)
-    # It would put a pair behind each reshape, which makes files larger and nothing faster.
+    # The first would put a pair behind each reshape; the second quantizes weights by a rule of its own.
     onnxruntime.InferenceSession(
-        str(source), options, ["CPUExecutionProvider"], disabled_optimizers=["QDQPropagationTransformer"]
+        str(source),
+        options,
+        ["CPUExecutionProvider"],
+        disabled_optimizers=["QDQPropagationTransformer", "WeightBiasQuantization"],
     )
-    onnx.save(quantize_weights(onnx.load(folded)), target)
+    onnx.save(_with_short_names(quantize_weights(onnx.load(folded))), target)
     folded.unlink()
 
 
@@ -109,10 +113,31 @@ def _quantize(graph: Any, node: Any, constants: dict[str, np.ndarray], activatio
 def _dequantized(graph: Any, name: str, integers: np.ndarray, scale: np.ndarray, axis: int) -> Any:
     import onnx
 
-    for suffix, array in (("", integers), ("_scale", scale), ("_zero_point", np.zeros(scale.shape, integers.dtype))):
-        graph.initializer.append(onnx.numpy_helper.from_array(array, f"{name}{suffix}"))
-    inputs = [name, f"{name}_scale", f"{name}_zero_point"]
-    return onnx.helper.make_node("DequantizeLinear", inputs, [f"{name}_float"], name=f"{name}_dequantized", axis=axis)
+    arrays = {name: integers, f"{name}_scale": scale, f"{name}_zero": np.zeros(scale.shape, integers.dtype)}
+    for key, array in arrays.items():
+        graph.initializer.append(onnx.numpy_helper.from_array(array, key))
+    return onnx.helper.make_node("DequantizeLinear", list(arrays), [f"{name}_float"], name=f"{name}_real", axis=axis)
+
+
+def _with_short_names(model: Any) -> Any:
+    """Take out of all names what says nothing; in a small model names are most of the file."""
+    graph = model.graph
+    outer = {value.name for value in (*graph.input, *graph.output)}
+    names = {name for node in graph.node for name in (*node.input, *node.output)}
+    names |= {tensor.name for tensor in graph.initializer}
+    taken, short = set(outer), {}
+    for name in sorted(names - outer):
+        wanted = name.replace("PartitionedCall/", "").replace("FakeQuantWithMinMaxVars", "q").removeprefix("inner/")
+        short[name] = wanted if wanted not in taken else name
+        taken.add(short[name])
+    for node in graph.node:
+        node.input[:] = [short.get(name, name) for name in node.input]
+        node.output[:] = [short.get(name, name) for name in node.output]
+        node.name = node.name.replace("PartitionedCall/", "").replace("FakeQuantWithMinMaxVars", "q")
+    for tensor in graph.initializer:
+        tensor.name = short.get(tensor.name, tensor.name)
+    del graph.value_info[:]
+    return model
 
 
 def _drop_unused(graph: Any) -> None:

@@ -1,0 +1,333 @@
+"""compress/: ranges of activations, quantization-aware training, mixed precision, one graph in all formats."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgewright import export as export_bundle
+from edgewright.compress import compress, parse_recipe
+from edgewright.compress._activations import Activations, fake_quantizer
+from edgewright.compress._calibration import METHODS, by_entropy, by_mse, by_percentile, calibrate, with_zero
+from edgewright.compress._mixed_precision import disagreement_percent
+from edgewright.compress._points import find_points, run_at_points
+from edgewright.compress._weight_quantizer import WeightQuantizer, quantized, summed_axes
+from edgewright.errors import InputError
+from edgewright.train import ACCURACY, Dataset, Schedule, Task
+from edgewright.train._training import fit, outputs_of
+
+
+def _mixed_model() -> keras.Model:
+    """A net with a convolution, a normalization, a residual, attention, a recurrent layer and an exact GELU."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Conv2D(8, 3, padding="same", use_bias=False, name="convolution")(image)
+    x = keras.layers.ReLU(name="relu")(keras.layers.BatchNormalization(name="normalization")(x))
+    x = keras.layers.ReLU(name="sum")(x + keras.layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x))
+    x = keras.layers.Reshape((16, 8))(keras.layers.MaxPooling2D()(x))
+    x = x + keras.layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    x = keras.layers.Dense(8, activation="gelu", name="gelu")(x)
+    x = keras.layers.GRU(6, name="recurrent")(x)
+    return keras.Model(image, keras.layers.Dense(3, activation="softmax", name="classes")(x), name="mixed")
+
+
+def _images(samples: int = 96) -> Dataset:
+    random = np.random.default_rng(0)
+    images = random.normal(size=(samples, 8, 8, 3)).astype("float32")
+    return Dataset({"image": images}, (images.mean(axis=(1, 2)).argmax(axis=1)).astype("int32"))
+
+
+def _task() -> Task:
+    data = _images()
+    return Task("brightest channel", data, data, "sparse_categorical_crossentropy", ACCURACY)
+
+
+def _convolutional() -> keras.Model:
+    keras.utils.set_random_seed(1)
+    image = keras.Input((8, 8, 3), name="image")
+    x = keras.layers.Conv2D(8, 3, padding="same", use_bias=False)(image)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    x = keras.layers.ReLU()(x + keras.layers.DepthwiseConv2D(3, padding="same")(x))
+    x = keras.layers.Flatten()(keras.layers.MaxPooling2D()(x))
+    model = keras.Model(image, keras.layers.Dense(3, activation="softmax", name="classes")(x), name="convolutional")
+    fit(model, _task(), Schedule(8, 32, 3e-3), 0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def convolutional() -> keras.Model:
+    """A trained convolutional net with a normalization, a residual and a depthwise layer."""
+    return _convolutional()
+
+
+def _batches(data: Dataset):
+    return lambda: (data.at(slice(start, start + 32)).inputs for start in range(0, len(data), 32))
+
+
+def test_points_are_where_runtimes_write_a_tensor():
+    """A product has one point with its bias, folded normalization and activation; a GELU has one at its end."""
+    points = {point.name for point in find_points(_mixed_model())}
+    assert "relu:Relu:0" in points
+    assert not [name for name in points if name.startswith(("convolution:", "normalization:"))]
+    assert {name for name in points if name.startswith("gelu:")} == {"gelu:BiasAdd:0", "gelu:Mul:2"}
+    assert "classes:Softmax:0" in points and "input:image" in points
+
+
+def test_points_are_found_inside_of_loops_and_not_in_code_that_nothing_uses():
+    """A recurrent layer that loops has the cell's points once, those of the loop."""
+    sums = [point.name for point in find_points(_mixed_model()) if "recurrent" in point.layer]
+    assert sums and not [name for name in sums if name.endswith("Sigmoid:0")]
+
+
+def test_what_is_done_at_a_point_reaches_the_output_and_the_gradient_passes():
+    """A fake quantizer in a recurrent cell's loop changes the output, and its kernel still has a gradient."""
+    model = _mixed_model()
+    names = frozenset(point.name for point in find_points(model) if point.layer.startswith("recurrent"))
+    images = tf.constant(_images(4).inputs["image"])
+
+    @tf.function
+    def run(scale):
+        return run_at_points(model, images, lambda name, tensor: tensor * scale, names)
+
+    with tf.GradientTape() as tape:
+        changed = tf.reduce_sum(run(tf.constant(0.5))[:, 0])
+    gradients = tape.gradient(changed, [variable.value for variable in model.trainable_variables])
+    assert float(np.abs(run(tf.constant(0.5)) - model(images)).max()) > 1e-3
+    assert all(gradient is not None for gradient in gradients)
+    np.testing.assert_allclose(run(tf.constant(1.0)), model(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_of_calibration_keeps_within_the_extremes(method, convolutional):
+    """A calibrated range holds zero and is never wider than what the samples reach."""
+    points = find_points(convolutional)
+    widest = calibrate(convolutional, _batches(_images()), points, "min_max")
+    ranges = calibrate(convolutional, _batches(_images()), points, method)
+    assert set(ranges) == {point.name for point in points}
+    for name, (low, high) in ranges.items():
+        assert widest[name][0] - 1e-6 <= low <= 0 <= high <= widest[name][1] + 1e-6, name
+
+
+def test_min_max_ranges_are_the_extremes_of_the_activations(convolutional):
+    """The range at the last affine layer is that of its outputs over all batches."""
+    before = keras.Model(convolutional.input, convolutional.get_layer("classes").input)
+    wanted = np.asarray(before(_images().inputs["image"]))
+    kernel, bias = (np.asarray(weight) for weight in convolutional.get_layer("classes").weights)
+    low, high = calibrate(convolutional, _batches(_images()), find_points(convolutional))["classes:BiasAdd:0"]
+    np.testing.assert_allclose([low, high], [(wanted @ kernel + bias).min(), (wanted @ kernel + bias).max()], rtol=1e-4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**16), st.floats(0.0, 2.0), st.booleans())
+def test_the_mse_range_has_no_larger_error_than_the_extremes(seed, tail, signed):
+    """Rounding in the chosen range has at most the squared error of rounding between the extremes."""
+    values = np.random.default_rng(seed).normal(size=4000) * np.exp(
+        tail * np.random.default_rng(seed + 1).normal(size=4000)
+    )
+    values = values if signed else np.abs(values)
+    low, high = with_zero(values.min(), values.max())
+    counts, _ = np.histogram(values, bins=2048, range=(low, high))
+
+    def error(bounds):
+        one, other = with_zero(*bounds)
+        step = (other - one) / 255
+        return np.mean((values - (np.clip(np.round((values - one) / step), 0, 255) * step + one)) ** 2)
+
+    assert error(by_mse(counts, low, high)) <= error((low, high)) * 1.02
+
+
+def test_percentile_and_entropy_leave_outliers_out():
+    """One value at a hundred deviations does not stretch the range; the bulk stays within."""
+    values = np.abs(np.random.default_rng(0).normal(size=100_000))
+    values[0] = 100
+    counts, _ = np.histogram(values, bins=2048, range=(0, 100))
+    assert 2 < by_percentile(counts, 0, 100, 99.9)[1] < 5
+    assert 2 < by_entropy(counts, 0, 100)[1] < 30
+
+
+def test_a_layer_that_no_sample_activates_is_named():
+    """Calibration data on which a layer is always zero is refused, and the layer is named."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((4,), name="image")
+    dead = keras.layers.Dense(4, activation="relu", bias_initializer=keras.initializers.Constant(-100), name="dead")
+    model = keras.Model(image, keras.layers.Dense(2, bias_initializer="ones", name="out")(dead(image)))
+    data = Dataset({"image": np.ones((8, 4), "float32")})
+    task = Task("none", data, data, None, None)
+    with pytest.raises(InputError, match="zeros only from layer 'dead'"):
+        compress(model, task, parse_recipe("[[steps]]\ntechnique='static_int8'\ncalibration='min_max'"))
+    kept = parse_recipe("[[steps]]\ntechnique='static_int8'\ncalibration='min_max'\nkeep_float='dead'")
+    assert compress(model, task, kept).activations is not None
+
+
+def test_keep_float_that_matches_nothing_is_refused(convolutional):
+    """A scope that finds no layer is an error that lists the layers."""
+    recipe = parse_recipe("[[steps]]\ntechnique='static_int8'\ncalibration='min_max'\nkeep_float='nowhere'")
+    with pytest.raises(InputError, match="keep_float to match a layer among: .*classes"):
+        compress(convolutional, _task(), recipe)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**16), st.sampled_from([4, 8]))
+def test_quantizing_twice_changes_nothing(seed, bits):
+    """Rounded weights are a fixed point, and each is within half a step of what it was."""
+    values = np.random.default_rng(seed).normal(size=(5, 7)).astype("float32")
+    variable = keras.Variable(values, name="kernel")
+    quantizer = WeightQuantizer("test", variable, (0,), bits)
+    once = np.asarray(quantizer(variable.value))
+    np.testing.assert_allclose(np.asarray(quantizer(keras.ops.convert_to_tensor(once))), once, rtol=1e-5, atol=1e-7)
+    integers, scale = quantized(values, (0,), bits)
+    np.testing.assert_allclose(integers * scale, once, rtol=1e-4, atol=1e-6)
+    assert (np.abs(once - values) <= 0.501 * scale).all()
+
+
+def test_output_channels_are_told_by_the_layer():
+    """Depthwise kernels have a scale for each channel, Einsum kernels for each label that is not summed over."""
+    axes = summed_axes(_mixed_model())
+    assert axes["depthwise/depthwise_kernel" if "depthwise/depthwise_kernel" in axes else "depthwise/kernel"] == (0, 1)
+    assert axes["attention/query/kernel"] == (0,)
+    assert axes["attention/attention_output/kernel"] == (0, 1)
+    assert axes["convolution/kernel"] == (0, 1, 2)
+
+
+@pytest.mark.parametrize("ranges", ["learned", "moving_average", "fixed"])
+def test_quantization_aware_training_takes_every_layer_kind(ranges):
+    """Attention, recurrent, depthwise and dense kernels end on their grids, whatever moves the ranges."""
+    recipe = parse_recipe(
+        f"[[steps]]\ntechnique='quantization_aware_training'\nepochs=2\nbatch_size=32\nranges='{ranges}'\n"
+    )
+    made = compress(_mixed_model(), _task(), recipe)
+    axes = summed_axes(made.model)
+    touched = [variable for variable in made.model.trainable_variables if variable.path.endswith("kernel")]
+    assert len(touched) >= 8
+    for variable in touched:
+        integers, scale = quantized(np.asarray(variable), axes[variable.path])
+        np.testing.assert_allclose(integers * scale, np.asarray(variable), rtol=1e-3, atol=1e-6, err_msg=variable.path)
+    assert made.precisions == ("float32", "int8")
+    begin = Activations("mse").ranges_of(_mixed_model(), _batches(_images()))
+    moved = [name for name in begin if abs(made.activations.learned[name][1] - begin[name][1]) > 1e-5]
+    assert bool(moved) == (ranges != "fixed")
+
+
+def test_training_recovers_what_rounding_costs():
+    """At three deviations' clipping, a net trained with its ranges loses less than one that only has them."""
+    model = _convolutional()
+    task = _task()
+    loss = keras.losses.SparseCategoricalCrossentropy()
+
+    def loss_of(net, ranges):
+        @tf.function
+        def run(inputs):
+            return run_at_points(net, inputs, fake_quantizer(ranges), frozenset(ranges))
+
+        return float(loss(task.train.labels, run(tf.constant(task.train.inputs["image"]))))
+
+    narrow = {
+        name: (low / 4, high / 4) if "Softmax" not in name else (low, high)
+        for name, (low, high) in Activations().ranges_of(model, _batches(task.train)).items()
+    }
+    from edgewright.compress import quantization_aware_training as training
+    from edgewright.compress._fine_tuning import fine_tune
+    from edgewright.compress._technique import Work
+
+    work = Work(model, task, 0, model).own_copy()
+    parameters = training.QuantizationAwareTraining(epochs=20, batch_size=32, learning_rate=3e-3)
+    run = training.QuantizedRun(find_points(work.model), narrow, "learned")
+    before = loss_of(model, narrow)
+    assert fine_tune(work, parameters, (), run) == ()
+    assert loss_of(work.model, run.found()) < 0.8 * before
+
+
+def test_pruning_and_clusters_outlive_quantization_aware_training():
+    """Zeros stay zero and a kernel keeps its few distinct values when training goes on with rounding."""
+    steps = (
+        "[[steps]]\ntechnique='magnitude_pruning'\nsparsity=0.5\nepochs=1\nbatch_size=32\n"
+        "[[steps]]\ntechnique='clustering'\nclusters=8\nepochs=1\nbatch_size=32\n"
+        "[[steps]]\ntechnique='quantization_aware_training'\nepochs=1\nbatch_size=32\n"
+    )
+    made = compress(_convolutional(), _task(), parse_recipe(steps))
+    kernels = [variable for variable in made.report if variable.path.endswith("kernel") and len(variable.shape) == 2]
+    assert kernels
+    for variable in kernels:
+        assert variable.sparsity >= 0.49
+        values = np.asarray(next(each for each in made.model.weights if each.path == variable.path))
+        # Each channel rounds the same few values by a scale of its own.
+        assert max(len(np.unique(values[:, channel])) for channel in range(values.shape[1])) <= 8
+        assert variable.applied == ("magnitude_pruning", "clustering", "quantization_aware_training")
+        assert variable.bits == 8
+
+
+def test_training_that_diverges_is_stopped_and_undone():
+    """A learning rate that blows up leaves the weights as rounding alone leaves them, and a note says so."""
+    model = _convolutional()
+    recipe = "[[steps]]\ntechnique='quantization_aware_training'\nepochs=2\nbatch_size=32\nlearning_rate={}\n"
+    made = compress(model, _task(), parse_recipe(recipe.format("1e3")))
+    assert any("diverged" in note and "learning_rate" in note for note in made.notes)
+    wanted = outputs_of(model, _task().test)["classes"]
+    assert disagreement_percent([wanted], [outputs_of(made.model, _task().test)["classes"]]) < 5
+
+
+def test_layers_that_quantization_would_break_stay_in_float_and_say_why():
+    """A layer whose outputs span a million to one is left in float; with it, decisions are the float model's."""
+    keras.utils.set_random_seed(0)
+    features = keras.Input((8,), name="features")
+    wide = keras.layers.Dense(8, name="wide", kernel_initializer="identity")(features)
+    small = keras.layers.Rescaling([1e-4] * 7 + [1e-7], name="small")(wide)
+    x = keras.layers.Dense(4, name="out")(keras.layers.Rescaling(1e4, name="back")(small))
+    model = keras.Model(features, x)
+    scales = np.array([1, 1, 1, 1, 1, 1, 1, 1e3], "float32")
+    data = Dataset({"features": np.random.default_rng(0).normal(size=(128, 8)).astype("float32") * scales})
+    task = Task("none", data, data, None, None)
+    recipe = parse_recipe("[[steps]]\ntechnique='static_int8'\ncalibration='min_max'\nmax_disagreement=2\n")
+    made = compress(model, task, recipe)
+    assert made.activations.reasons
+    assert any("stays in float" in note for note in made.notes)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, convolutional):
+    """The convolutional net with one set of ranges, in all three formats."""
+    recipe = parse_recipe("[[steps]]\ntechnique='static_int8'\ncalibration='mse'\n")
+    made = compress(convolutional, _task(), recipe)
+    return made, export_bundle(made, tmp_path_factory.mktemp("quantized") / "bundle")
+
+
+def test_the_int8_artifacts_of_all_formats_compute_the_same(bundle):
+    """One graph with its ranges, in each format and runtime, is the fake-quantized Keras model to three steps."""
+    from edgewright.runtimes import for_format, run_artifact
+
+    made, written = bundle
+    assert not written.manifest["failures"]
+    data = _images(32)
+    ranges = made.activations.ranges_of(made.model, _batches(made.task.train))
+    axes = summed_axes(made.model)
+    rounded = keras.models.clone_model(made.model)
+    rounded.set_weights(made.model.get_weights())
+    for variable in rounded.trainable_variables:
+        if variable.path.endswith("kernel"):
+            variable.assign(WeightQuantizer("", variable, axes[variable.path])(variable.value))
+
+    @tf.function
+    def run(inputs):
+        return run_at_points(rounded, inputs, fake_quantizer(ranges), frozenset(ranges))
+
+    wanted = run(tf.constant(data.inputs["image"])).numpy()
+    seen = 0
+    for artifact in written.deployables:
+        for runtime in for_format(artifact.format) if artifact.precision == "int8" else ():
+            ran = run_artifact(artifact, runtime, data.inputs)
+            assert ran.ok, (artifact.name, runtime, ran.reason)
+            assert np.abs(ran.outputs["classes"] - wanted).max() <= 3.01 / 256, (artifact.name, runtime)
+            seen += 1
+    assert seen >= 5
+
+
+def test_the_int8_artifacts_are_integers_throughout(bundle):
+    """No operation of the TFLite file is float, and weights are stored in a byte in every format."""
+    _, written = bundle
+    for artifact in written.artifacts:
+        if artifact.precision == "int8":
+            assert artifact.size_bytes < 40_000
+            if artifact.format == "tflite":
+                assert all("float32" not in operation.dtypes for operation in artifact.operations)
