@@ -9,6 +9,8 @@ import numpy as np
 
 # Numbers in configurations that are no sizes.
 _NO_SIZES = ("kernel_size", "strides", "dilation_rate", "pool_size", "axis", "seed", "implementation")
+# Longer lists hold data: wirings, bearings, vocabularies.
+_LONGEST = 16
 _NO_SETTINGS = ("initializer", "regularizer", "constraint", "dtype", "activation", "policy", "build_config")
 
 
@@ -49,7 +51,7 @@ def numbers_of(layer: Any) -> list[tuple[tuple[Any, ...], int]]:
             for key, inner in value.items():
                 if key not in _NO_SIZES and not any(word in str(key) for word in _NO_SETTINGS):
                     yield from walk(inner, (*path, key))
-        elif isinstance(value, list | tuple) and not any(isinstance(inner, list | tuple) for inner in value):
+        elif isinstance(value, list | tuple) and len(value) <= _LONGEST:
             for place, inner in enumerate(value):
                 yield from walk(inner, (*path, place))
 

@@ -83,7 +83,7 @@ class StructuredPruning(FineTuning):
 class _Progress:
     """What is remembered from round to round: units and costs at the start, and what cannot be removed and why."""
 
-    units: dict[str, int]
+    units: list[int]
     costs: dict[str, float]
     refused: dict[str, str]
 
@@ -109,7 +109,7 @@ def apply(work: Work, parameters: Parameters) -> Result:
             whole = {variable.path: "only blocks were to be removed" for variable in small.trainable_variables}
             return Result(small, (), whole, notes=tuple(notes))
     before = list(work.model.weights)
-    progress = _Progress({}, {}, {})
+    progress = _Progress([], {}, {})
     skipped: dict[str, str] = {}
     for done in range(parameters.rounds):
         small, reasons = _smaller(work, parameters, progress, (done + 1) / parameters.rounds)
@@ -243,13 +243,13 @@ def _chosen(
     limits = plan.Limits(parameters.least, parameters.multiple)
     measure = plan.UNITS if parameters.share else plan.PARAMETERS if parameters.parameters else plan.MACS
     kept = 1 - parameters.share if parameters.share else parameters.parameters or parameters.macs or 1.0
-    for family in families:
-        progress.units.setdefault(family.name, len(family.groups[0].units))
+    # Families are found in the same order in every round, but a variable's path may change when its layer is rebuilt.
+    progress.units = progress.units or [len(family.groups[0].units) for family in found.families]
     progress.costs.setdefault(measure, plan.cost(found.trace, [], measure, families))
     left = 1 - part * (1 - kept)
 
     def of_each(share: float) -> "list[Removal]":
-        wanted = {family.name: progress.units[family.name] * share for family in families}
+        wanted = {family.name: units * share for family, units in zip(found.families, progress.units, strict=True)}
         return plan.same_share(families, scores, wanted, limits)
 
     def after(removals: "list[Removal]") -> float:
