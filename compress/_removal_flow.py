@@ -69,7 +69,7 @@ class Flow:
             if op.type not in self._rules:
                 raise NotImplementedError(op.type)
             self._rules[op.type](self, op)
-        except (NotImplementedError, ValueError, IndexError):
+        except (NotImplementedError, ValueError, IndexError, TypeError):
             self._give_up(op)
 
     def _give_up(self, op: Any) -> None:
@@ -79,8 +79,8 @@ class Flow:
                 for axis in self.of(tensor):
                     self.labels.fix(axis, reason)
         for tensor in op.outputs:
-            if tensor.shape.rank is not None:
-                self.axes[tensor.name] = [self.labels.constant(size or 1, reason) for size in tensor.shape]
+            sizes = tensor.shape if tensor.shape.rank is not None else ()
+            self.axes[tensor.name] = [self.labels.constant(size or 1, reason) for size in sizes]
 
     def constant(self, tensor: Any) -> np.ndarray:
         """Return the value of a constant tensor."""

@@ -9,7 +9,7 @@ import numpy as np
 from ..train import Dataset
 from ..train._training import as_inputs
 from ._removal_rebuild import CannotRemove, Removal, check, rebuilt
-from ._removal_trace import SAMPLES, Trace, functional
+from ._removal_trace import SAMPLES, Trace, functional, shape_of
 from ._technique import Work
 
 
@@ -77,7 +77,7 @@ def inputs_of(work: Work) -> Any:
     random = np.random.default_rng(work.seed)
     arrays = {}
     for tensor in functional(work.model).inputs:
-        shape = [SAMPLES, *(size or 5 for size in tensor.shape[1:])]
+        shape = shape_of(tensor)
         whole = "int" in tensor.dtype or "bool" in tensor.dtype
         arrays[tensor.name] = (random.integers(0, 2, shape) if whole else random.uniform(size=shape)).astype(
             tensor.dtype

@@ -12,7 +12,8 @@ from ._removal_flow import LEADING, TRAILING, Flow
 from ._removal_operations import RULES
 
 SAMPLES = 8
-_UNKNOWN_SIZE = 5  # stands for a length that the model leaves open
+# Stand for a length that the model leaves open: of a sequence, of a picture.
+_UNKNOWN_LENGTH, _UNKNOWN_SIDE = 5, 64
 _STEPS = 3  # of a sequence; the places of its units are the same at every step
 _ATTEMPTS = 4
 
@@ -70,9 +71,7 @@ def trace(model: keras.Model, whole: bool = False) -> Trace:
         return keras.tree.flatten(functional(model)._run_through_graph(inputs, operation_fn=recorded))
 
     signature = [
-        tf.TensorSpec(
-            [SAMPLES, *(size or _UNKNOWN_SIZE for size in tensor.shape[1:])], tensor.dtype, name=f"input_{place}"
-        )
+        tf.TensorSpec(shape_of(tensor), tensor.dtype, name=f"input_{place}")
         for place, tensor in enumerate(functional(model).inputs)
     ]
     with _unrolled(model):
@@ -105,11 +104,17 @@ def _times(owner: Any, whole: bool) -> float:
     """Return how often a layer computes what its graph has once: recurrent layers were traced over a few steps."""
     if whole or not isinstance(owner, keras.layers.RNN | keras.layers.Bidirectional):
         return 1.0
-    return max(1.0, (keras.tree.flatten(owner.input)[0].shape[1] or _UNKNOWN_SIZE) / _STEPS)
+    return max(1.0, (keras.tree.flatten(owner.input)[0].shape[1] or _UNKNOWN_LENGTH) / _STEPS)
 
 
 def _other(chosen: str | None, flow: Flow, name: str) -> str:
     return TRAILING if (chosen or flow.defaults[name]) == LEADING else LEADING
+
+
+def shape_of(tensor: Any) -> list[int]:
+    """Return the shape of an input for ``SAMPLES`` samples."""
+    unknown = _UNKNOWN_LENGTH if len(tensor.shape) < 4 else _UNKNOWN_SIDE
+    return [SAMPLES, *(size or unknown for size in tensor.shape[1:])]
 
 
 def functional(model: Any) -> Any:

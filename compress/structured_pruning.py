@@ -169,7 +169,14 @@ def _smaller(
     from ._removal_scores import scores_of
     from ._removal_trace import trace
 
-    found = structure(work.model, trace(work.model))
+    try:
+        traced = trace(work.model)
+    except Exception as error:  # layers fail in ways of their own
+        raise InputError(
+            f"Expected a model whose operations can be followed in a graph. Got: {work.model.name}: "
+            f"{str(error).strip().splitlines()[0]}"
+        ) from error
+    found = structure(work.model, traced)
     while True:
         families = _candidates(found, parameters, progress)
         scores = scores_of(work, found.trace, families, parameters.criterion, parameters.ranked_on)

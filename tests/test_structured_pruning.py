@@ -55,6 +55,22 @@ class Rooted(layers.Layer):
         return inputs / inputs.shape[-1] ** 0.5
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Spectrum(layers.Layer):
+    """A custom layer with operations that removal does not follow, and shapes that depend on values."""
+
+    def call(self, inputs):
+        """Return the real part of the spectrum, times how many inputs are positive."""
+        import tensorflow as tf
+
+        positive = tf.cast(tf.shape(tf.where(inputs > 0))[0], inputs.dtype)
+        return keras.ops.real(tf.signal.fft(tf.cast(inputs, tf.complex64))) * positive
+
+    def compute_output_shape(self, shape):
+        """Return the same shape."""
+        return shape
+
+
 def _convolutional():
     """A residual sum, a concatenation, depthwise, separable, transposed and dilated convolutions, pools, flattening."""
     image = keras.Input((12, 12, 3))
@@ -349,6 +365,17 @@ def test_what_cannot_go_says_why():
     assert "what mixing takes also sets a size that is an output of the model" in str(raised.value)
 
 
+def test_what_passes_an_unknown_operation_stays():
+    """Units under an operation without a rule keep their places, with its name as the reason; the others go."""
+    features = keras.Input((8,))
+    x = Spectrum(name="spectrum")(layers.Dense(6, name="before")(features))
+    model = _with_random_weights(keras.Model(features, layers.Dense(2)(layers.Dense(6, name="after")(x))))
+    result = apply(Work(model, _task(model), 0, model), StructuredPruning(share=0.5, epochs=0, criterion="magnitude"))
+    assert result.model.get_layer("before").units == 6
+    assert result.model.get_layer("after").units == 3
+    assert "in spectrum, which removal does not follow" in result.skipped["before/kernel"]
+
+
 def _task(model, labelled=False, samples=64):
     """A task of random samples for a model with one output of classes."""
     random = np.random.default_rng(0)
@@ -614,6 +641,20 @@ def test_a_transformer_and_a_light_field_without_blocks_are_deployed():
     rays = keras.Input(small.get_layer("ray").output.shape[1:])
     graph = keras.Model(rays, colour_of({layer.name: layer for layer in small.layers}, rays))
     assert graph.count_params() == small.count_params() < field.count_params()
+
+
+def test_without_samples_units_go_by_magnitude_alone():
+    """Open lengths and no data at all are enough for the criterion magnitude; the others ask for samples."""
+    picture = keras.Input((None, None, 2), name="picture")
+    x = layers.Conv2D(6, 3, strides=2, activation="relu", name="first")(picture)
+    model = keras.Model(picture, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    none = Dataset({"picture": np.zeros((0, 8, 8, 2), "float32")})
+    work = Work(model, Task("none", none, none, None, None), 0, model)
+    assert (
+        apply(work, StructuredPruning(share=0.5, epochs=0, criterion="magnitude")).model.get_layer("first").filters == 3
+    )
+    with pytest.raises(InputError, match="Expected samples to rank units on"):
+        apply(work, StructuredPruning(share=0.5, epochs=0))
 
 
 @pytest.mark.parametrize(
