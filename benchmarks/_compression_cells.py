@@ -7,57 +7,26 @@ runtime: the metric on the test samples, and the latency beside the float export
 import importlib
 import inspect
 import json
-import os
 import re
 import shutil
-import statistics
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _compression_judged import Options, Result, artifact_of, judged, timed
 from _compression_peers import Point
 from _compression_prepared import Prepared, installed
 
-from edgewright import runtimes
 from edgewright.children import GIB, Child, python, run_child
-from edgewright.export import Artifact, Deployable, load_bundle
-from edgewright.files import gzip_bytes, sha256, write_json
-from edgewright.runtimes import run_artifact
+from edgewright.export import Deployable, load_bundle
+from edgewright.files import sha256, write_json
 from edgewright.stages import digest
 
 CHILD = Path(__file__).with_name("_compression_child.py")
 TWIN = Path(__file__).with_name("_compression_twin.py")
 MEMORY_LIMIT_BYTES = 12 * GIB
-
-Result = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How cells are computed.
-
-    Attributes:
-        out: where they are kept.
-        runtimes: by format, the runtime that results are run and timed in.
-        pairs: how often the float export and the result are timed in turn; 0 times nothing.
-        time_limit_s: of a peer's child.
-        recipe_time_limit_s: of a child that trains.
-        fresh: compute what was computed before.
-        retry: compute what failed before.
-        kept: compute nothing: take what lies there, whatever made it.
-    """
-
-    out: Path
-    runtimes: Mapping[str, tuple[str, ...]]
-    pairs: int = 3
-    time_limit_s: float = 600.0
-    recipe_time_limit_s: float = 3000.0
-    fresh: bool = False
-    retry: bool = False
-    kept: bool = False
 
 
 def once(place: Path, key: Any, make: Callable[[], Any], options: Options) -> Any | None:
@@ -76,6 +45,39 @@ def once(place: Path, key: Any, make: Callable[[], Any], options: Options) -> An
     return made
 
 
+def _cell(prepared: Prepared, name: str, key: Any, make: Callable[[], list[Result]], options: Options) -> list[Result]:
+    """Return the results of a cell; those that were computed before are timed anew where that is asked for."""
+    place = options.out / prepared.subject.name / "cells" / f"{name}.json"
+    new = []
+
+    def note() -> list[Result]:
+        new.append(True)
+        return make()
+
+    results: list[Result] = once(place, key, note, options) or []
+    if options.retime and not options.kept and not new:
+        print(f"{prepared.subject.name}: timing {name}", file=sys.stderr, flush=True)
+        for result in results:
+            for run in result["runs"]:
+                if not run["failed"]:
+                    run.update(timed(prepared, _again(prepared, result), run["runtime"], options))
+        write_json(place, {"key": digest(key), "results": results})
+    return results
+
+
+def _again(prepared: Prepared, result: Result) -> Deployable:
+    """Return what a result is of, from its files."""
+    if result["peer"] == "float export":
+        found = prepared.floats(result["format"])
+        assert found is not None
+        return found
+    if "bundle" in result:
+        name = f"{result['format']} {result['precision']}"
+        return next(each for each in load_bundle(Path(result["bundle"])).deployables if each.name == name)
+    made = [artifact_of(Path(path), result["format"], result["precision"], graph) for graph, path in result["files"]]
+    return prepared.deployable(made)
+
+
 def _failed(results: Any) -> bool:
     """Tell whether something failed in a cell, in a result or in one of its runs."""
     listed = results if isinstance(results, list) else [results]
@@ -84,23 +86,21 @@ def _failed(results: Any) -> bool:
 
 def float_cell(prepared: Prepared, format: str, options: Options) -> list[Result]:
     """Return the float export in a format: what the others are compared with."""
-    place = options.out / prepared.subject.name / "cells" / f"float {format}.json"
 
     def make() -> list[Result]:
         head = _head("float export", format, format, "float32")
         deployable = prepared.floats(format)
         if deployable is None:
             return [{**head, "failed": prepared.facts["failures"][format]}]
-        return [_judged(head, prepared, deployable, options)]
+        return [judged(head, prepared, deployable, options)]
 
-    return once(place, [prepared.subject.sha256, installed(), _terms(options)], make, options) or []
+    return _cell(prepared, f"float {format}", [prepared.subject.sha256, installed(), _terms(options)], make, options)
 
 
 def peer_cell(prepared: Prepared, point: Point, options: Options) -> list[Result]:
     """Return what a peer makes of the subject at one of its operating points."""
     name = f"{point.peer} {point.name}"
     key = [prepared.subject.sha256, name, code_of(point.run), installed(), _terms(options)]
-    place = options.out / prepared.subject.name / "cells" / f"{name}.json"
 
     def make() -> list[Result]:
         head = _head(point.peer, point.name, point.format, point.name)
@@ -118,17 +118,16 @@ def peer_cell(prepared: Prepared, point: Point, options: Options) -> list[Result
             if not child.ok or not made.exists():
                 graph_name = "" if graph == "model" else f"{graph}: "
                 return [{**head, "failed": f"{graph_name}{reason_of(child)}", "wall_s": wall_s}]
-            artifacts.append(_artifact(Path(json.loads(made.read_text())["path"]), point.format, point.name, graph))
+            artifacts.append(artifact_of(Path(json.loads(made.read_text())["path"]), point.format, point.name, graph))
         head |= {"wall_s": wall_s, "peak_memory_bytes": peak}
-        return [_judged(head, prepared, prepared.deployable(artifacts), options)]
+        return [judged(head, prepared, prepared.deployable(artifacts), options)]
 
-    return once(place, key, make, options) or []
+    return _cell(prepared, name, key, make, options)
 
 
 def recipe_cell(prepared: Prepared, recipe: str, seed: int, options: Options) -> list[Result]:
     """Return what a recipe of edgewright makes of the subject: a result for each format and precision."""
     name = f"edgewright {Path(recipe).stem} seed {seed}"
-    place = options.out / prepared.subject.name / "cells" / f"{name}.json"
     text = Path(recipe).read_text(encoding="utf-8") if Path(recipe).is_file() else recipe
 
     def make() -> list[Result]:
@@ -140,10 +139,10 @@ def recipe_cell(prepared: Prepared, recipe: str, seed: int, options: Options) ->
         if not child.ok:
             return [{**head, "failed": reason_of(child), "wall_s": child.wall_s}]
         bundle = load_bundle(folder / "bundle")
-        facts = {"wall_s": child.wall_s, "peak_memory_bytes": child.peak_memory_bytes}
+        facts = {"wall_s": child.wall_s, "peak_memory_bytes": child.peak_memory_bytes, "bundle": str(bundle.path)}
         compressed = [each for each in bundle.deployables if each.precision != "float32"]
         results = [
-            _judged({**head, **facts, "format": each.format, "precision": each.precision}, prepared, each, options)
+            judged({**head, **facts, "format": each.format, "precision": each.precision}, prepared, each, options)
             for each in compressed or bundle.deployables
         ]
         for what, reason in bundle.manifest["failures"].items():
@@ -153,7 +152,7 @@ def recipe_cell(prepared: Prepared, recipe: str, seed: int, options: Options) ->
         return results
 
     key = [prepared.subject.sha256, text, seed, own_code(), installed(), _terms(options)]
-    return once(place, key, make, options) or []
+    return _cell(prepared, name, key, make, options)
 
 
 def twin_cell(prepared: Prepared, point: str, seed: int, options: Options) -> list[Result]:
@@ -161,7 +160,6 @@ def twin_cell(prepared: Prepared, point: str, seed: int, options: Options) -> li
     from _compression_twin import job_of
 
     name = f"TF-MOT {point} seed {seed}"
-    place = options.out / prepared.subject.name / "cells" / f"{name}.json"
 
     def make() -> list[Result]:
         head = {**_head("TF-MOT", point, "tflite", point), "seed": seed}
@@ -171,8 +169,8 @@ def twin_cell(prepared: Prepared, point: str, seed: int, options: Options) -> li
             return [{**head, "failed": reason_of(child), "wall_s": child.wall_s}]
         facts = json.loads((folder / "made.json").read_text())
         head |= {"wall_s": child.wall_s, "zeros": facts["zeros"], "keras": keras_metric(prepared, folder)}
-        artifact = _artifact(folder / "model.tflite", "tflite", point, "model")
-        return [_judged(head, prepared, prepared.deployable([artifact]), options)]
+        artifact = artifact_of(folder / "model.tflite", "tflite", point, "model")
+        return [judged(head, prepared, prepared.deployable([artifact]), options)]
 
     key = [
         prepared.subject.sha256,
@@ -183,7 +181,7 @@ def twin_cell(prepared: Prepared, point: str, seed: int, options: Options) -> li
         installed(),
         _terms(options),
     ]
-    return once(place, key, make, options) or []
+    return _cell(prepared, name, key, make, options)
 
 
 def training_child(
@@ -268,66 +266,3 @@ def _peer_job(prepared: Prepared, point: Point, graph: str, folder: Path) -> Pat
     document = {"kind": "peer", "module": point.run.__module__, "function": point.run.__name__, "job": job}
     write_json(place / "job.json", document)
     return place / "job.json"
-
-
-def _artifact(path: Path, format: str, precision: str, graph: str) -> Artifact:
-    companions = [path.with_suffix(".bin")] if format == "openvino" else []
-    files = [path, *companions]
-    return Artifact(
-        path=path,
-        format=format,
-        precision=precision,
-        inputs=(),
-        outputs=(),
-        sha256=sha256(path),
-        size_bytes=sum(file.stat().st_size for file in files),
-        gzip_bytes=sum(gzip_bytes(file) for file in files),
-        companions=tuple((file, sha256(file)) for file in companions),
-        graph=graph,
-    )
-
-
-def _judged(head: Result, prepared: Prepared, deployable: Deployable, options: Options) -> Result:
-    """Return a result with what its files weigh, and its runs."""
-    runs = [_run(prepared, deployable, name, options) for name in options.runtimes.get(deployable.format, ())]
-    return {**head, "size_bytes": deployable.size_bytes, "gzip_bytes": deployable.gzip_bytes, "runs": runs}
-
-
-def _run(prepared: Prepared, deployable: Deployable, runtime: str, options: Options) -> Result:
-    test, metric = prepared.deployment.task.test, prepared.deployment.task.metric
-    run = run_artifact(deployable, runtime, test.inputs, time_limit_s=options.time_limit_s)
-    made: Result = {"runtime": runtime, "version": run.runtime_version, "failed": run.reason}
-    if not run.ok:
-        return made
-    outputs = dict(run.outputs)
-    names = prepared.facts["outputs"]
-    if len(names) == len(outputs) == 1:  # TF-MOT renames a model's output
-        outputs = dict(zip(names, outputs.values(), strict=True))
-    if set(outputs) != set(names):
-        return {**made, "failed": f"expected outputs {names}, got {sorted(outputs)}"}
-    if not all(np.isfinite(array).all() for array in outputs.values()):
-        return {**made, "failed": "answers NaN or infinity"}
-    value = metric.measure(outputs, test.labels)
-    made |= {"metric": float(value), "lost": float(metric.lost(prepared.facts["reference"], value))}
-    return {**made, **_timed(prepared, deployable, runtime, options)}
-
-
-def _timed(prepared: Prepared, deployable: Deployable, runtime: str, options: Options) -> Result:
-    """Return the median latencies, ms, of the float export and of this, taken in turn, each in a fresh process."""
-    base = prepared.floats(deployable.format)
-    if not options.pairs or base is None or runtimes.get(runtime).referee:
-        return {}
-    itself = [artifact.sha256 for artifact in base.artifacts] == [artifact.sha256 for artifact in deployable.artifacts]
-    inputs = prepared.deployment.task.test.take(2 if deployable.host else 16).inputs
-    taken: dict[str, list[float]] = {"float_ms": [], "ms": []}
-    loads = []
-    for _ in range(1 if itself else options.pairs):
-        for name, what in (("float_ms", base), ("ms", deployable)):
-            if itself and name == "ms":
-                continue
-            loads.append(os.getloadavg()[0])
-            run = run_artifact(what, runtime, inputs, measure=True, time_limit_s=60)
-            if run.measurement is None:
-                return {"untimed": run.reason}
-            taken[name].append(statistics.median(run.measurement.samples_ms))
-    return {**taken, "load": [min(loads), max(loads)]}

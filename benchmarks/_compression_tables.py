@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 OURS = "edgewright"
+BUSY = 0.2  # of the time of all cores: above it a latency is marked
 MOST_LOST = 1.0
 # What the benchmark sets out to reach at no more than that lost: times smaller, times faster.
 SMALLER, FASTER = 10.0, 3.0
@@ -21,6 +22,7 @@ class Row:
         size_bytes, gzip_bytes: mean over the seeds.
         smaller, gzip_smaller: how often that goes into the float export's raw bytes.
         ratios: latency over the float export's, of each pair of processes taken in turn, of every seed.
+        busy: whether the host did other things while it was timed.
         failed: what failed and how, of the first seed that did; a seed that failed has no metric.
     """
 
@@ -35,6 +37,7 @@ class Row:
     smaller: float = 0.0
     gzip_smaller: float = 0.0
     ratios: tuple[float, ...] = ()
+    busy: bool = False
     failed: str = ""
 
     @property
@@ -97,6 +100,7 @@ def _row(peer: str, point: str, format: str, runtime: str, found: list[Any], flo
         float_bytes / size,
         float_bytes / packed,
         tuple(ms / float_ms for ms, float_ms in pairs),
+        any(run.get("busy", 0.0) > BUSY for _, run in made),
         failed or next((f"not timed: {run['untimed']}" for _, run in made if "untimed" in run), ""),
     )
 
@@ -112,7 +116,7 @@ def table(rows: Sequence[Row], unit: str) -> str:
                 *(f"{spread(row.metric)} {unit}" if row.metric else "-", spread(row.lost, "+.2f")),
                 *((f"{row.size_bytes / 1e3:.1f}", f"{row.gzip_bytes / 1e3:.1f}") if row.metric else ("-", "-")),
                 *((f"{row.smaller:.1f}x", f"{row.gzip_smaller:.1f}x") if row.metric else ("-", "-")),
-                *(ranged(row.ratios), " ".join(row.failed.split())[:150]),
+                *(_latency(row), " ".join(row.failed.split())[:150]),
             ]
         )
     return aligned(lines)
@@ -127,7 +131,7 @@ def summary(rows: Sequence[Row]) -> str:
     ]
     for runtime in dict.fromkeys(row.runtime for row in right):
         timed = [row for row in right if row.runtime == runtime and row.ratios]
-        kinds.append((f"fastest in {runtime}", lambda row: row.ratio, lambda row: f"ratio {ranged(row.ratios)}", timed))
+        kinds.append((f"fastest in {runtime}", lambda row: row.ratio, lambda row: f"ratio {_latency(row)}", timed))
     lines = [["", "best peer", "", OURS, "", f"{OURS} / peer"]]
     for title, value, text, among in kinds:
         peer, ours = (_best(among, value, mine) for mine in (False, True))
@@ -145,6 +149,10 @@ def summary(rows: Sequence[Row]) -> str:
         fastest = min(row.ratio or 1.0 for row in reached if row.runtime == runtime and row.ratios)
         told.append(f"{1 / fastest:.1f} times faster in {runtime} (asked: {FASTER:g})")
     return f"{aligned(lines)}\n{'; '.join(told)}"
+
+
+def _latency(row: Row) -> str:
+    return f"{ranged(row.ratios)}{' ~' if row.busy and row.ratios else ''}"
 
 
 def _weight(size_bytes: float, smaller: float) -> str:

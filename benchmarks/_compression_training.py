@@ -9,7 +9,6 @@ from typing import Any
 from _compression_cells import (
     CHILD,
     TWIN,
-    Options,
     empty,
     keras_metric,
     once,
@@ -18,6 +17,7 @@ from _compression_cells import (
     recipe_cell,
     training_child,
 )
+from _compression_judged import Options
 from _compression_prepared import Prepared
 from _compression_tables import Row, aligned, ranged, rows_of, spread
 from _compression_twin import job_of

@@ -19,7 +19,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from _compression_cells import Options, Result, float_cell, peer_cell, recipe_cell, twin_cell
+from _compression_cells import float_cell, peer_cell, recipe_cell, twin_cell
+from _compression_judged import Options, Result
 from _compression_peers import POINTS
 from _compression_prepared import Prepared, kept, prepare
 from _compression_subjects import known, subject_of
@@ -64,6 +65,8 @@ def main() -> None:
         recipe_time_limit_s=arguments.recipe_time_limit_s,
         fresh=arguments.fresh,
         retry=arguments.retry,
+        retime=arguments.retime,
+        quiet_s=arguments.quiet_s,
         kept=arguments.kept,
     )
     if not options.kept:
@@ -114,6 +117,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("build/compression"))
     parser.add_argument("--fresh", action="store_true", help="compute everything again")
     parser.add_argument("--retry", action="store_true", help="compute again what failed")
+    parser.add_argument("--retime", action="store_true", help="time anew what was computed before")
+    parser.add_argument("--quiet-s", type=float, default=5.0, help="how long to wait for a quiet host before timing")
     parser.add_argument("--kept", action="store_true", help="compute nothing: print what lies in --out")
     parser.add_argument("--json", type=Path, help="write every result there, raw")
     return parser.parse_args()
@@ -140,7 +145,7 @@ def _after_training(
     print(f"\n{table(rows, prepared.facts['metric']['unit'])}\n")
     print(f"at no more than 1 point (1 % of a metric that is no share) lost:\n{summary(rows)}")
     if loads:
-        print(f"load average while timing: {min(loads):.2f} to {max(loads):.2f}", flush=True)
+        print(f"load average while timing: {min(loads):.2f} to {max(loads):.2f}; ~: the host was busy", flush=True)
     return results
 
 

@@ -1,5 +1,6 @@
 """benchmarks/compression.py: what dies is a row, what was computed is kept, and the summary names the best."""
 
+import dataclasses
 import importlib
 import os
 import re
@@ -38,7 +39,7 @@ def refuse(job):
 def modules():
     """The benchmark's modules by the ends of their names."""
     sys.path.insert(0, str(BENCHMARKS))
-    names = ("cells", "peers", "prepared", "subjects", "tables", "twin")
+    names = ("cells", "judged", "peers", "prepared", "subjects", "tables", "twin")
     yield {name: importlib.import_module(f"_compression_{name}") for name in names}
     sys.path.remove(str(BENCHMARKS))
 
@@ -95,7 +96,7 @@ def dying(tmp_path, monkeypatch):
 def test_a_peer_that_dies_is_a_row(modules, prepared, dying, tmp_path, what, reason):
     """A crash, a hang and an error each come out as a row that says so, and the table is printed."""
     point = modules["peers"].Point("peer", what, "tflite", getattr(dying, what))
-    options = modules["cells"].Options(tmp_path, RUNTIMES, time_limit_s=2)
+    options = modules["judged"].Options(tmp_path, RUNTIMES, time_limit_s=2)
     results = modules["cells"].peer_cell(prepared, point, options)
     (row,) = modules["tables"].rows_of(results)
     assert reason in row.failed and not row.right and not row.metric
@@ -106,7 +107,7 @@ def test_a_peer_that_dies_is_a_row(modules, prepared, dying, tmp_path, what, rea
 def test_a_tiny_model_goes_through_two_peers(modules, prepared, tmp_path, capsys):
     """Both files are right, smaller where it pays, timed beside the float export, and not made a second time."""
     cells, points = modules["cells"], {(each.peer, each.name): each for each in modules["peers"].POINTS}
-    options = cells.Options(tmp_path, RUNTIMES, pairs=1)
+    options = modules["judged"].Options(tmp_path, RUNTIMES, pairs=1, quiet_s=0)
     chosen = [points["TFLite converter", "static int8"], points["ONNX Runtime", "dynamic int8"]]
 
     def computed():
@@ -123,11 +124,15 @@ def test_a_tiny_model_goes_through_two_peers(modules, prepared, tmp_path, capsys
     assert "TFLite converter static int8" in capsys.readouterr().err
     assert computed() == results
     assert capsys.readouterr().err == ""
+    again = dataclasses.replace(options, retime=True)
+    (timed,) = cells.peer_cell(prepared, chosen[0], again)
+    assert timed["runs"][0]["ms"] != results[2]["runs"][0]["ms"]
+    assert timed["files"] == results[2]["files"] and cells.peer_cell(prepared, chosen[0], options) == [timed]
 
 
 def test_tfmot_prunes_the_twin(modules, prepared, tmp_path):
     """The tf_keras twin answers as the model does, and comes back with the zeros that were asked for."""
-    options = modules["cells"].Options(tmp_path, RUNTIMES, pairs=0)
+    options = modules["judged"].Options(tmp_path, RUNTIMES, pairs=0)
     (result,) = modules["cells"].twin_cell(prepared, "pruning 50 % + static int8", 0, options)
     assert not result["failed"]
     assert result["zeros"] == pytest.approx(0.5, abs=0.01)
@@ -144,7 +149,9 @@ def test_what_was_computed_is_not_computed_again(modules, tmp_path):
             made.append(key)
             return [{"failed": "", "key": key}] if key != "bad" else [{"failed": "killed by SIGSEGV"}]
 
-        found = cells.once(tmp_path / "cells" / "one.json", key, make, cells.Options(tmp_path, {}, **wishes))
+        found = cells.once(
+            tmp_path / "cells" / "one.json", key, make, modules["judged"].Options(tmp_path, {}, **wishes)
+        )
         return found and found[0].get("key", found[0]["failed"])
 
     assert get("a", kept=True) is None
