@@ -305,11 +305,12 @@ def _known_keys(root: type[_Table]) -> set[str]:
 
 def _check_consistent(profile: Profile, where: str) -> None:
     """Raise where a format and precision stand twice, or a target names what the device does not have."""
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str | None]] = set()
     entries: tuple[Target | Refusal, ...] = (*profile.targets, *profile.unsupported)
     for entry in entries:
         if (entry.format, entry.precision) in seen:
-            raise InputError(f"{where}: expected {entry.format} {entry.precision} once. Got: two entries.")
+            which = f"{entry.format} {entry.precision or 'without a precision'}"
+            raise InputError(f"{where}: expected {which} once. Got: two entries.")
         seen.add((entry.format, entry.precision))
     runtimes = [runtime.name for runtime in profile.runtimes]
     for target in profile.targets:
