@@ -81,9 +81,9 @@ def apply(work: Work, parameters: Parameters) -> Result:
             )
     if not replaced:
         return Result(work.model, (), skipped, notes=tuple(notes))
-    model = with_pairs(work.model, {id(product.layer): pair for product, _, *pair in replaced})
-    for product, factors, *pair in replaced:
-        _set(product, factors, *pair)
+    model = with_pairs(work.model, {id(product.layer): (first, second) for product, _, first, second in replaced})
+    for product, factors, first, second in replaced:
+        _set(product, factors, first, second)
     notes += fine_tune(replace(work, model=model), parameters)
     applied = tuple(layer.kernel.path for *_, first, second in replaced for layer in (first, second))
     return Result(model, applied, skipped, notes=tuple(notes))
@@ -121,9 +121,12 @@ def _observed(work: Work, products: Sequence[Product], parameters: LowRank) -> d
     seen = {product.layer.kernel.path: Outputs(product.matrix) for product in products}
     if not parameters.calibration or not products:
         return seen
-    some = work.task.train.take(parameters.calibration)
-    if not len(some):
+    available = len(work.task.train)
+    if not available:
         raise InputError("Expected samples to calibrate low-rank factors on. Got: none. Set calibration = 0.")
+    # Spread over the data, which may be sorted.
+    places = np.linspace(0, available - 1, min(available, parameters.calibration)).astype(int)
+    some = work.task.train.at(places)
     # Each layer tells its inputs while the model runs, wherever in the model it is.
     for product in products:
         _listen(product, seen[product.layer.kernel.path])
