@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Products, which take the bias, the normalization and the activation after them along.
 PRODUCTS = frozenset({"Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "MatMul", "BatchMatMulV2", "Einsum"})
+# Keras adds a tensor that has one dimension above 1 with BiasAdd, so a sum's kind may depend on the batch.
+_KINDS = {"AddV2": "Add", "BiasAdd": "Add"}
 _ERROR_FUNCTIONS = frozenset({"Erf", "Erfc"})
 _FUSED_ACTIVATIONS = frozenset({"Relu", "Relu6"})
 # These move values without changing them: what they return is on the scale of what they were given.
@@ -121,7 +123,7 @@ def _each_operation(model: "keras.Model", seen: Callable[[str, Any], Any]) -> It
     def called(op_type: str, inputs: Any, attrs: Any, outputs: Any, op_name: Any = None, graph: Any = None) -> Any:
         if graph is None or len(outputs) != 1 or outputs[0].dtype != tf.float32 or op_type in _MOVES:
             return None
-        key = f"{current_path().removeprefix(prefix)}:{op_type}"
+        key = f"{current_path().removeprefix(prefix)}:{_KINDS.get(op_type, op_type)}"
         place = counts[key] = counts.get(key, -1) + 1
         # What is added at a point is no operation of the model.
         op_callbacks.remove_op_callback(called)
@@ -180,7 +182,7 @@ def _ends_a_product(operation: Any) -> bool:
 def _is_affine(operation: Any) -> bool:
     """Tell whether an operation adds or multiplies by constants, one for each channel or one for all."""
     if operation.type == "BiasAdd":
-        return True
+        return _is_constant(operation.inputs[1])
     if operation.type not in ("AddV2", "Add", "Sub", "Mul"):
         return False
     if operation.type == "Sub" and _is_constant(operation.inputs[0]):

@@ -347,6 +347,19 @@ def _write_golden(reference: Reference, folder: Path) -> None:
     save_golden(folder, dict(samples.inputs), outputs)
 
 
+def _activations_facts(compressed: Compressed) -> dict[str, Any]:
+    """Return how the activations were quantized, and which layers stayed in float and why."""
+    activations = compressed.activations
+    if activations is None:
+        return {"calibration": "converter" if compressed.calibration_samples else "none"}
+    return {
+        "calibration": activations.calibration,
+        "learned_ranges": len(activations.learned),
+        "keep_float": activations.keep_float,
+        "float_layers": dict(activations.reasons),
+    }
+
+
 def _facts(
     compressed: Compressed,
     reference: Reference,
@@ -361,6 +374,7 @@ def _facts(
         "seed": compressed.seed,
         "recipe": {**compressed.recipe.resolved(), "sha256": compressed.recipe.sha256},
         "variables": [asdict(variable) for variable in compressed.report],
+        "activations": _activations_facts(compressed),
         "versions": versions(),
         "host": {"python": platform.python_version(), "machine": platform.machine(), "system": platform.platform()},
         "failures": failures,

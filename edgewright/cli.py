@@ -296,6 +296,7 @@ def _print(text: Any) -> None:
 def _bundle_text(bundle: Any) -> str:
     lines = [f"{bundle.path}: {len(bundle.artifacts)} artifacts of {bundle.manifest['model']}"]
     lines += [f"  note: {note}" for note in bundle.manifest["notes"]]
+    lines += [f"  {line}" for line in _variables_text(bundle.manifest["variables"])]
     evidence = bundle.manifest["evidence"]
     unit = evidence["metric"]["unit"] if evidence["metric"] else ""
     for check in evidence["checks"]:
@@ -310,6 +311,23 @@ def _bundle_text(bundle: Any) -> str:
         )
     lines += [f"  not exported: {name}: {reason}" for name, reason in bundle.manifest["failures"].items()]
     return "\n".join(lines)
+
+
+def _variables_text(variables: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each variable: what was done to it, or why it was left alone."""
+    lines = []
+    for variable in variables:
+        shape = " x ".join(str(size) for size in variable["shape"]) or "scalar"
+        facts = [f"{variable['bits']:g} bits"]
+        if variable["sparsity"]:
+            facts.append(f"{100 * variable['sparsity']:.3g} % zeros")
+        if variable["applied"]:
+            facts.append(f"{variable['values']} distinct values")
+        if variable["error"]:
+            facts.append(f"changed by {100 * variable['error']:.3g} %")
+        facts += list(variable["applied"]) or [f"left alone ({reason})" for reason in variable["skipped"]]
+        lines.append(f"{variable['path']} [{shape}]: {', '.join(facts)}")
+    return lines
 
 
 def _trained_text(trained: Any) -> str:

@@ -71,7 +71,7 @@ def test_points_are_where_runtimes_write_a_tensor():
     points = {point.name for point in find_points(_mixed_model())}
     assert "relu:Relu:0" in points
     assert not [name for name in points if name.startswith(("convolution:", "normalization:"))]
-    assert {name for name in points if name.startswith("gelu:")} == {"gelu:BiasAdd:0", "gelu:Mul:2"}
+    assert {name for name in points if name.startswith("gelu:")} == {"gelu:Add:0", "gelu:Mul:2"}
     assert "classes:Softmax:0" in points and "input:image" in points
 
 
@@ -115,7 +115,7 @@ def test_min_max_ranges_are_the_extremes_of_the_activations(convolutional):
     before = keras.Model(convolutional.input, convolutional.get_layer("classes").input)
     wanted = np.asarray(before(_images().inputs["image"]))
     kernel, bias = (np.asarray(weight) for weight in convolutional.get_layer("classes").weights)
-    low, high = calibrate(convolutional, _batches(_images()), find_points(convolutional))["classes:BiasAdd:0"]
+    low, high = calibrate(convolutional, _batches(_images()), find_points(convolutional))["classes:Add:0"]
     np.testing.assert_allclose([low, high], [(wanted @ kernel + bias).min(), (wanted @ kernel + bias).max()], rtol=1e-4)
 
 
