@@ -62,9 +62,21 @@ def pruning(prepared: Prepared, seeds: int, options: Options) -> Section:
     text = f"{subject.budget.epochs} epochs each; {prepared.facts['reference']:.2f} {unit} before\n{aligned(lines)}"
     if len(best) == 2:
         ours, theirs = best["edgewright"], best["TF-MOT"]
-        text += f"\nat its best rate: edgewright {spread(ours)}, TF-MOT {spread(theirs)}: "
-        text += "not worse" if not _better(prepared, theirs, ours) else "worse"
+        text += f"\neach at its best rate: edgewright {spread(ours)}, TF-MOT {spread(theirs)}: "
+        text += _verdict(prepared, ours, theirs)
     return text, found
+
+
+def _verdict(prepared: Prepared, ours: tuple[float, ...], theirs: tuple[float, ...]) -> str:
+    """Return whether ours are worse than theirs, and by more than the seeds' spread explains."""
+    if not _better(prepared, theirs, ours):
+        return "not worse"
+    if min(len(ours), len(theirs)) < 2:
+        return "lower, by one seed"
+    error = (statistics.variance(ours) / len(ours) + statistics.variance(theirs) / len(theirs)) ** 0.5
+    difference = abs(statistics.mean(ours) - statistics.mean(theirs))
+    noise = "" if difference > 2 * error else ", which is noise"
+    return f"lower by {difference:.2f} ± {error:.2f} (standard error){noise}"
 
 
 def _better(prepared: Prepared, one: tuple[float, ...], other: tuple[float, ...]) -> bool:
