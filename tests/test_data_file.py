@@ -191,7 +191,7 @@ def test_labels_of_several_outputs_are_refused():
 
 
 def test_a_fifth_of_the_samples_is_kept_for_the_test():
-    """The split is by seed, without overlap; fewer than ten samples serve for both, and the name says so."""
+    """The split is by seed, without overlap; fewer than ten samples serve for both; a test takes 10,000 at most."""
     model, data = _model(activation="softmax"), _dataset(np.arange(40) % 3)
     task, again, other = (infer_task(model, data, seed) for seed in (0, 0, 1))
     assert (len(task.train), len(task.test)) == (32, 8)
@@ -203,3 +203,5 @@ def test_a_fifth_of_the_samples_is_kept_for_the_test():
     assert (unlabelled.loss, unlabelled.metric, len(unlabelled.test)) == (None, None, 8)
     few = infer_task(model, _dataset(np.arange(9) % 3, count=9))
     assert len(few.train) == len(few.test) == 9 and "all 9 samples" in few.name
+    many = infer_task(model, Dataset({"start": np.zeros((60_000, 4), "float32")}))
+    assert (len(many.train), len(many.test)) == (50_000, 10_000)

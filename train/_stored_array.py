@@ -87,7 +87,7 @@ class StoredArray:
         """Return the samples at these places of the file; neighbours are read at once."""
         found = np.empty((len(chosen), *self._sample), self._stored)
         size = found[:1].nbytes
-        view = memoryview(found.reshape(-1).view(np.uint8))
+        view = found.reshape(-1).view(np.uint8).data
         ends = [*(np.flatnonzero(np.diff(chosen) != 1) + 1), len(chosen)] if len(chosen) else []
         begin = 0
         for end in ends:
