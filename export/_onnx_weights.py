@@ -31,7 +31,7 @@ def store_float16(model: Any) -> None:
     """Store every float initializer of some size in half precision; what half precision cannot hold stays as it is."""
     import onnx
 
-    for graph in _graphs(model.graph):
+    for graph in graphs_of(model.graph):
         nodes = []
         for initializer in _floats(graph):
             values = onnx.numpy_helper.to_array(initializer)
@@ -47,7 +47,7 @@ def store_int8(model: Any) -> None:
     """Store the weights as int8, symmetric, with a scale for each output channel."""
     import onnx
 
-    for graph in _graphs(model.graph):
+    for graph in graphs_of(model.graph):
         nodes = []
         for weight in _weights(graph):
             name = weight.initializer.name
@@ -74,7 +74,7 @@ def store_int4(model: Any, group_size: int) -> None:
     import ml_dtypes
     import onnx
 
-    for graph in _graphs(model.graph):
+    for graph in graphs_of(model.graph):
         nodes = []
         for weight in _weights(graph):
             name = weight.initializer.name
@@ -131,13 +131,13 @@ def _scales(values: np.ndarray, axes: tuple[int, ...], largest: int) -> np.ndarr
     return np.where(scales > 0, scales, np.float32(1)).astype(np.float32)
 
 
-def _graphs(graph: Any) -> Iterator[Any]:
+def graphs_of(graph: Any) -> Iterator[Any]:
     """Yield a graph and those inside it, such as the body of a loop."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
+                yield from graphs_of(attribute.g)
 
 
 def _floats(graph: Any) -> list[Any]:
@@ -153,15 +153,30 @@ def _floats(graph: Any) -> list[Any]:
 def _weights(graph: Any) -> list[_Weight]:
     """Return the initializers that are multiplied with activations or looked up, each once."""
     floats = {initializer.name: initializer for initializer in _floats(graph)}
+    carried = _carried(graph)
     found: dict[str, _Weight] = {}
-    for inner in _graphs(graph):
+    for inner in graphs_of(graph):
         for node in inner.node:
-            for place, name in enumerate(node.input):
+            for place, seen in enumerate(node.input):
+                # What a loop carries is a weight where it is multiplied from the right: a state stands on the left.
+                name = carried.get(seen, seen) if place == 1 else seen
                 axes = _axes(node, place, len(floats[name].dims)) if name in floats else None
                 if axes:
                     convolution = node.op_type in ("Conv", "ConvTranspose")
                     found.setdefault(name, _Weight(floats[name], *axes, convolution))
     return list(found.values())
+
+
+def _carried(graph: Any) -> dict[str, str]:
+    """Return by its name in a loop's body what the loop is given under another name."""
+    names: dict[str, str] = {}
+    for inner in graphs_of(graph):
+        for node in inner.node:
+            for attribute in node.attribute:
+                if node.op_type == "Loop" and attribute.name == "body":
+                    given = zip(attribute.g.input, node.input, strict=True)
+                    names |= {value.name: names.get(name, name) for value, name in given}
+    return names
 
 
 def _axes(node: Any, place: int, rank: int) -> tuple[int, int] | None:

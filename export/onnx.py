@@ -73,19 +73,20 @@ def _convert(job: Job, path: Path) -> None:
 def _renamed(model: Any, job: Job) -> Any:
     """Give the model's inputs and outputs the Keras model's names; tf2onnx keeps their order.
 
-    Everything is prefixed first, so that no inner name can be the same as one of them.
+    An inner name that is the same as one of them is prefixed. Bodies of loops see the outer names, so all are renamed.
     """
-    import onnx
-
-    model = onnx.compose.add_prefix(model, "inner/", rename_nodes=False, rename_functions=False)
     wanted = [tensor.name for tensor in (*job.inputs, *job.outputs)]
-    values = [*model.graph.input, *model.graph.output]
-    renamed = dict(zip((value.name for value in values), wanted, strict=True))
-    for value in values:
-        value.name = renamed[value.name]
-    for node in model.graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-        node.output[:] = [renamed.get(name, name) for name in node.output]
+    values = [value.name for value in (*model.graph.input, *model.graph.output)]
+    graphs = list(_onnx_weights.graphs_of(model.graph))
+    inner = {name for graph in graphs for node in graph.node for name in (*node.input, *node.output)}
+    renamed = {name: f"inner/{name}" for name in inner & set(wanted)}
+    renamed |= dict(zip(values, wanted, strict=True))
+    for graph in graphs:
+        for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+            value.name = renamed.get(value.name, value.name)
+        for node in graph.node:
+            node.input[:] = [renamed.get(name, name) for name in node.input]
+            node.output[:] = [renamed.get(name, name) for name in node.output]
     return model
 
 

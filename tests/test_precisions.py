@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,9 +18,10 @@ from edgewright.compress import compress, load_recipe, parse_recipe
 from edgewright.compress import get as get_technique
 from edgewright.compress import names as techniques
 from edgewright.errors import InputError
-from edgewright.export import freeze, get, names
+from edgewright.export import Tensor, freeze, get, names
 from edgewright.export._exporter import Job
 from edgewright.export._onnx_weights import store_float16, store_int4, store_int8
+from edgewright.export.onnx import _renamed
 from edgewright.files import gzip_bytes
 from edgewright.report import judge_bundle, table
 from edgewright.runtimes import for_format, run_artifact
@@ -303,6 +305,66 @@ def test_weights_inside_a_branch_are_stored_too():
     assert b"inner/int8" in made.SerializeToString() and b"outer/int8" in made.SerializeToString()
     x = random.normal(size=(1, 16)).astype("float32")
     np.testing.assert_allclose(_run_onnx(made, x)[0], x @ inner @ outer, atol=0.5)
+
+
+def _loop(kernel):
+    """A model that multiplies a state by a kernel three times, which the loop carries as in a recurrent layer."""
+    state, carried = ([1, len(kernel)], list(kernel.shape))
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["state", "carried"], ["product"]),
+            helper.make_node("Add", ["product", "x"], ["next"]),
+            helper.make_node("Identity", ["carried"], ["same"]),
+            helper.make_node("Identity", ["go"], ["goes"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, state),
+            helper.make_tensor_value_info("carried", TensorProto.FLOAT, carried),
+        ],
+        [
+            helper.make_tensor_value_info("goes", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, state),
+            helper.make_tensor_value_info("same", TensorProto.FLOAT, carried),
+        ],
+    )
+    weights = {
+        "kernel": kernel,
+        "start": np.zeros(state, "float32"),
+        "times": np.array(3, np.int64),
+        "always": np.array(True),
+    }
+    node = helper.make_node("Loop", ["times", "always", "start", "kernel"], ["y", "unused"], body=body)
+    return _onnx_model(weights, [node], len(kernel), len(kernel))
+
+
+def test_weights_that_a_loop_carries_are_stored_too():
+    """A kernel that a loop is given and multiplies with is quantized; the state that it starts from stays in float."""
+    random = np.random.default_rng(0)
+    kernel = (0.1 * random.normal(size=(130, 130))).astype("float32")
+    x = random.normal(size=(1, 130)).astype("float32")
+    expected = (x @ kernel + x) @ kernel + x
+    for store, tolerance in ((store_int8, 0.05), (lambda made: store_int4(made, 32), 0.8)):
+        made = _loop(kernel)
+        before = len(made.SerializeToString())
+        store(made)
+        onnx.checker.check_model(made, full_check=True)
+        assert len(made.SerializeToString()) < 0.3 * before
+        assert "start" in {initializer.name for initializer in made.graph.initializer}
+        np.testing.assert_allclose(_run_onnx(made, x)[0], expected, atol=tolerance)
+
+
+def test_names_inside_a_loop_follow_those_outside():
+    """Where inputs and outputs get the Keras model's names, the body of a loop that reads them does too."""
+    kernel = np.eye(4, dtype="float32")
+    asked = [Tensor("carried", (1, 4), "float32"), Tensor("step", (1, 4), "float32")]
+    made = _renamed(_loop(kernel), Job(Path(), "float32", tuple(asked[:1]), tuple(asked[1:]), None, Path(), ""))
+    onnx.checker.check_model(made, full_check=True)
+    assert [value.name for value in (*made.graph.input, *made.graph.output)] == ["carried", "step"]
+    x = np.arange(4, dtype="float32")[np.newaxis]
+    np.testing.assert_array_equal(ReferenceEvaluator(made).run(None, {"carried": x})[0], 3 * x)
 
 
 def test_the_runner_feeds_half_precision(tmp_path):
