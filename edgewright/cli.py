@@ -239,10 +239,37 @@ def recipes(json_: Json = False) -> None:
         from .compress import load_recipe, shipped_recipes
 
         found = [load_recipe(name) for name in shipped_recipes()]
-        text = "\n".join(f"{recipe.name:20} {recipe.description}" for recipe in found)
+        text = "\n".join(f"{recipe.name:22} {recipe.description}" for recipe in found)
         return {"recipes": [recipe.resolved() for recipe in found]}, 0, text
 
     _end("recipes", json_, work)
+
+
+@app.command()
+def techniques(json_: Json = False) -> None:
+    """List the techniques that a recipe's steps can have, in the order of what they change, with their parameters."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from .compress import get, names
+        from .compress._technique import STAGES
+
+        found = sorted((get(name) for name in names()), key=lambda technique: STAGES.index(technique.stage))
+        document = [
+            {
+                "name": technique.name,
+                "title": technique.title,
+                "changes": technique.stage,
+                "parameters": _parameters_of(technique.parameters),
+            }
+            for technique in found
+        ]
+        lines = []
+        for each in document:
+            lines.append(f"{each['name']}: {each['title']} (changes {each['changes']})")
+            lines += [f"    {name} = {default}" for name, default in each["parameters"].items()]
+        return {"techniques": document}, 0, "\n".join(lines)
+
+    _end("techniques", json_, work)
 
 
 @app.command()
@@ -257,6 +284,14 @@ def devices(json_: Json = False) -> None:
         return {"devices": [{"name": profile.name, "title": profile.title} for profile in found]}, 0, text
 
     _end("devices", json_, work)
+
+
+def _parameters_of(parameters: Any) -> dict[str, str]:
+    """Return the default of each parameter as a recipe writes it, or that there is none."""
+    return {
+        name: "(needed)" if field.is_required() else json.dumps(field.default)
+        for name, field in parameters.model_fields.items()
+    }
 
 
 def _end(command: str, as_json: bool, work: Callable[[], tuple[dict[str, Any], int, Any]]) -> NoReturn:

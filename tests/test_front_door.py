@@ -275,12 +275,13 @@ def test_an_error_is_a_json_document_too(tmp_path):
     assert document["error"]["type"] == "InputError" and "manifest.json" in document["error"]["message"]
 
 
-@pytest.mark.parametrize("command", ["recipes", "devices"])
+@pytest.mark.parametrize("command", ["recipes", "techniques", "devices"])
 def test_lists_print_as_text_and_json(command):
     """What comes with edgewright is listed with a sentence each, or as JSON."""
     text, document = (CliRunner().invoke(app, [command, *more]) for more in ([], ["--json"]))
     assert text.exit_code == document.exit_code == 0
-    assert len(text.stdout.splitlines()) == len(json.loads(document.stdout)["result"][command])
+    entries = [line for line in text.stdout.splitlines() if not line.startswith(" ")]
+    assert len(entries) == len(json.loads(document.stdout)["result"][command])
 
 
 def test_a_usage_error_has_exit_code_2():
