@@ -6,7 +6,7 @@ computes with the removed units silenced. So any layer that Keras can rebuild wi
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,9 +18,6 @@ from ._technique import SHAPES, Parameters, Result, Technique, Work
 
 if TYPE_CHECKING:
     import keras
-
-    from ._removal_groups import Family, Structure
-    from ._removal_rebuild import Removal
 
 
 class StructuredPruning(FineTuning):
@@ -79,15 +76,6 @@ class StructuredPruning(FineTuning):
         return self.share is not None or self.parameters is not None or self.macs is not None
 
 
-@dataclass
-class _Progress:
-    """What is remembered from round to round: units and costs at the start, and what cannot be removed and why."""
-
-    units: list[int]
-    costs: dict[str, float]
-    refused: dict[str, str]
-
-
 def apply(work: Work, parameters: Parameters) -> Result:
     """Remove units in rounds, fine-tuning after each.
 
@@ -108,11 +96,13 @@ def apply(work: Work, parameters: Parameters) -> Result:
             notes += fine_tune(work, parameters)
             whole = {variable.path: "only blocks were to be removed" for variable in small.trainable_variables}
             return Result(small, (), whole, notes=tuple(notes))
+    from ._removal_rounds import Rounds
+
     before = list(work.model.weights)
-    progress = _Progress([], {}, {})
+    rounds = Rounds(parameters)
     skipped: dict[str, str] = {}
     for done in range(parameters.rounds):
-        small, reasons = _smaller(work, parameters, progress, (done + 1) / parameters.rounds)
+        small, reasons = rounds.smaller(work, (done + 1) / parameters.rounds)
         skipped = skipped or reasons
         work = replace(work, model=small)
         notes += fine_tune(_in_round(work, done, parameters), parameters)
@@ -158,121 +148,6 @@ def _in_round(work: Work, done: int, parameters: StructuredPruning) -> Work:
         return work
     before, total = done * parameters.epochs, parameters.rounds * parameters.epochs
     return replace(work, on_epoch=lambda epoch, _: report(before + epoch, total))
-
-
-def _smaller(
-    work: Work, parameters: StructuredPruning, progress: _Progress, part: float
-) -> "tuple[keras.Model, dict[str, str]]":
-    """Return the model after one round of removal, and by variable why it was left alone."""
-    from ._removal_groups import structure
-    from ._removal_proof import proved
-    from ._removal_scores import scores_of
-    from ._removal_trace import trace
-
-    try:
-        traced = trace(work.model)
-    except Exception as error:  # layers fail in ways of their own
-        raise InputError(
-            f"Expected a model whose operations can be followed in a graph. Got: {work.model.name}: "
-            f"{str(error).strip().splitlines()[0]}"
-        ) from error
-    found = structure(work.model, traced)
-    while True:
-        families = _candidates(found, parameters, progress)
-        scores = scores_of(work, found.trace, families, parameters.criterion, parameters.ranked_on)
-        removals = _chosen(found, families, scores, parameters, progress, part)
-        small, refused = proved(work, found.trace, removals, parameters.approximate)
-        if small is not None:
-            return small, _reasons(found, parameters, progress)
-        progress.refused.update(refused)
-
-
-def _candidates(found: "Structure", parameters: StructuredPruning, progress: _Progress) -> "list[Family]":
-    """Return the families in scope that can be removed.
-
-    Raises:
-        InputError: there are none.
-    """
-    reasons = _reasons(found, parameters, progress)
-    families = [family for family in found.families if not _why_not(family, parameters, progress)]
-    if families:
-        return families
-    if not progress.units:
-        named = {path: why for path, why in reasons.items() if re.search(parameters.scope, path)} or reasons
-        told = "; ".join(f"{path}: {why}" for path, why in list(named.items())[:8])
-        raise InputError(
-            f"Expected a scope with units that can be removed, without breaking an output of the model. "
-            f"Got: {parameters.scope!r}, with {told}."
-        )
-    return []
-
-
-def _why_not(family: "Family", parameters: StructuredPruning, progress: _Progress) -> str:
-    """Return why nothing of a family is removed, or ""."""
-    mixed = next((group.mixed for group in family.groups if group.mixed), "")
-    if not any(group.makers for group in family.groups):
-        return family.blocked or "no number in a layer's configuration sets its size"
-    if not all(any(re.search(parameters.scope, path) for path in group.makers) for group in family.groups):
-        return f"out of the scope {parameters.scope!r}"
-    if family.blocked or family.name in progress.refused:
-        return family.blocked or progress.refused[family.name]
-    return mixed if mixed and not parameters.approximate else ""
-
-
-def _reasons(found: "Structure", parameters: StructuredPruning, progress: _Progress) -> dict[str, str]:
-    """Return by variable's path why its sizes stay."""
-    by_place: dict[int, str] = {}
-    for family in found.families:
-        reason = _why_not(family, parameters, progress)
-        for group in family.groups:
-            for place, _, _ in group.units[0]:
-                by_place[place] = by_place.get(place) or reason or "as many of its units stay as may"
-    reasons = {}
-    for place, variable in enumerate(found.trace.variables):
-        fixed = [found.trace.flow.labels.why_fixed(int(axis[0])) for axis in found.trace.axes[place] if len(axis)]
-        if variable.trainable:
-            why = by_place.get(place) or next(filter(None, reversed(fixed)), "has no units")
-            reasons[variable.path] = why
-    return reasons
-
-
-def _chosen(
-    found: "Structure",
-    families: "list[Family]",
-    scores: list[list[np.ndarray]],
-    parameters: StructuredPruning,
-    progress: _Progress,
-    part: float,
-) -> "list[Removal]":
-    """Return what is removed when a part, 0 to 1, of all rounds will be over."""
-    from . import _removal_plan as plan
-
-    limits = plan.Limits(parameters.least, parameters.multiple)
-    measure = plan.UNITS if parameters.share else plan.PARAMETERS if parameters.parameters else plan.MACS
-    kept = 1 - parameters.share if parameters.share else parameters.parameters or parameters.macs or 1.0
-    # Families are found in the same order in every round, but a variable's path may change when its layer is rebuilt.
-    progress.units = progress.units or [len(family.groups[0].units) for family in found.families]
-    progress.costs.setdefault(measure, plan.cost(found.trace, [], measure, families))
-    left = 1 - part * (1 - kept)
-
-    def of_each(share: float) -> "list[Removal]":
-        wanted = {family.name: units * share for family, units in zip(found.families, progress.units, strict=True)}
-        return plan.same_share(families, scores, wanted, limits)
-
-    def after(removals: "list[Removal]") -> float:
-        return plan.cost(found.trace, removals, measure, families)
-
-    if parameters.ranking == "global":
-        steps = plan.least_important(families, scores, limits)
-
-        def of_all(count: int) -> "list[Removal]":
-            lowest = {place: kept for _, place, kept in steps[:count]}
-            return [plan.removal(families[place], scores[place], kept) for place, kept in lowest.items()]
-
-        return plan.first_below(left * progress.costs[measure], len(steps) + 1, of_all, after)
-    if parameters.share:
-        return of_each(left)
-    return plan.first_below(left * progress.costs[measure], 201, lambda step: of_each(1 - step / 200), after)
 
 
 TECHNIQUE = Technique(
