@@ -19,12 +19,14 @@ class Layout:
     Attributes:
         places: ``[groups, inputs, outputs]``, for each element of the matrices its place in the flattened kernel.
         rows: maps the operation to what is multiplied, ``[rows, groups, inputs]``.
-        convolution: whether it is one over more than a single channel: files keep its channels before its window.
+        alone: whether outputs of each group have scales of their own in files; those of a batch of kernels share them.
+        window: how many inputs of a channel lie before those of the next in files, but beside each other here.
     """
 
     places: np.ndarray
     rows: Callable[[Any], Any]
-    convolution: bool = False
+    alone: bool = False
+    window: int = 1
 
 
 def layout_of(operation: Any, place: int, kernel: np.ndarray) -> "Layout | str":
@@ -111,7 +113,7 @@ def _convolution(operation: Any, kernel: np.ndarray) -> "Layout | str":
         def of_each_channel(operation: Any) -> Any:
             return tf.transpose(tf.reshape(patches(operation), (-1, window, channels)), (0, 2, 1))
 
-        return Layout(places, of_each_channel)
+        return Layout(places, of_each_channel, alone=True)
     total = operation.inputs[0].shape[-1]
     if not total or total % channels or outputs % (total // channels):
         return f"is in a convolution over {total} channels"
@@ -122,4 +124,4 @@ def _convolution(operation: Any, kernel: np.ndarray) -> "Layout | str":
         parts = tf.transpose(tf.reshape(patches(operation), (-1, window, groups, channels)), (0, 2, 1, 3))
         return tf.reshape(parts, (-1, groups, window * channels))
 
-    return Layout(places.reshape(groups, window * channels, -1), of_each_group, convolution=True)
+    return Layout(places.reshape(groups, window * channels, -1), of_each_group, True, window)

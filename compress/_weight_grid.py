@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ._product_layouts import Layout
+
 # Of the scale that clips nothing, what a search tries.
 _SHARES = {8: np.linspace(1, 0.8, 11), 4: np.linspace(1, 0.5, 26)}
 
@@ -32,29 +34,25 @@ class Grid:
         return np.where(self.ends, np.where(values < 0, -self.largest, self.largest), found)
 
 
-def sets_of(
-    shape: tuple[int, ...], axes: tuple[int, ...], bits: int, group_size: int, convolution: bool = False
-) -> np.ndarray:
-    """Return for each weight of a flattened kernel the number of the set with which it shares a scale.
+def sets_of(layout: Layout, bits: int, group_size: int = 0) -> np.ndarray:
+    """Return for each weight of a flattened kernel the number of the set with which it shares a scale in files.
 
     Args:
-        shape: of the kernel.
-        axes: those that are summed over; the others are output channels.
+        layout: how the kernel is multiplied.
         bits: with 8 a set is an output channel; with 4 a group of weights that are summed up.
         group_size: how many; 0 for an output channel.
-        convolution: files keep its input channels before its window, and groups run along them in that order.
     """
-    outputs = [axis for axis in range(len(shape)) if axis not in axes]
-    inputs = list(axes)
-    if convolution:
-        inputs = [inputs[-1], *inputs[:-1]]
-    columns = int(np.prod([shape[axis] for axis in outputs], dtype=int))
-    rows = int(np.prod([shape[axis] for axis in inputs], dtype=int))
-    size = group_size if bits == 4 and group_size else rows
-    groups = -(-rows // size)
-    numbers = np.arange(columns)[:, np.newaxis] * groups + np.arange(rows) // size
-    order = outputs + inputs
-    return numbers.reshape([shape[axis] for axis in order]).transpose(np.argsort(order)).reshape(-1)
+    groups, inputs, outputs = layout.places.shape
+    size = group_size if bits == 4 and group_size else inputs
+    # Files keep the channels of a convolution's input before its window.
+    window, channels = layout.window, inputs // layout.window
+    order = np.arange(inputs).reshape(channels, window).T.reshape(-1)
+    alone = layout.alone or size < inputs
+    numbers = (np.arange(groups) if alone else np.zeros(groups, int))[:, np.newaxis, np.newaxis] * outputs
+    numbers = (numbers + np.arange(outputs)) * -(-inputs // size) + order[:, np.newaxis] // size
+    sets = np.empty(layout.places.size, int)
+    sets[layout.places] = numbers
+    return sets
 
 
 def grid_of(
@@ -91,8 +89,8 @@ def grid_of(
     return Grid(scale[sets], ends, largest)
 
 
-def rounded_as_exported(values: np.ndarray, sets: np.ndarray, bits: int) -> np.ndarray:
-    """Return a kernel as the exporters round it, to the nearest; ``sets`` as of ``sets_of``."""
+def rounded_as_exported(values: np.ndarray, layout: Layout, bits: int, group_size: int = 0) -> np.ndarray:
+    """Return a kernel as the exporters round it, to the nearest; see ``sets_of``."""
     flat = values.reshape(-1).astype(np.float64)
-    grid = grid_of(flat, sets, bits)
+    grid = grid_of(flat, sets_of(layout, bits, group_size), bits)
     return (grid.integers(flat) * grid.scale).reshape(values.shape).astype(values.dtype)

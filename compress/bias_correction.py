@@ -19,7 +19,8 @@ from ._technique import Parameters, Result, Technique, Work
 if TYPE_CHECKING:
     import keras
 
-    from ._kernel_products import Products, Trace
+    from ._kernel_products import Products
+    from ._kernel_trace import Trace
 
 _ADDITIONS = ("BiasAdd", "AddV2", "Add")
 
@@ -71,7 +72,8 @@ def apply(work: Work, parameters: Parameters) -> Result:
     from ._folded_normalization import folded
     from ._grid_transform import HeldToGrid
     from ._holding import holds_masks_alone
-    from ._kernel_products import Trace, find_products
+    from ._kernel_products import find_products
+    from ._kernel_trace import Trace
     from ._weight_quantizer import kernels
 
     assert isinstance(parameters, BiasCorrection)
@@ -215,15 +217,18 @@ def _round(
     parameters: BiasCorrection,
 ) -> None:
     """Give kernels the values that the exporters will give them."""
-    from ._weight_grid import rounded_as_exported, sets_of
-    from ._weight_quantizer import summed_axes
+    from ._weight_grid import rounded_as_exported
+    from ._weight_quantizer import quantized, summed_axes
 
     axes = summed_axes(model)
-    convolutions = {product.path for product in products if product.layout.convolution}
+    layouts = {product.path: product.layout for product in products}
     for variable in variables:
-        path, shape = variable.path, tuple(variable.shape)
-        sets = sets_of(shape, axes[path], parameters.bits, parameters.group_size, path in convolutions)
-        variable.assign(rounded_as_exported(np.asarray(variable), sets, parameters.bits))
+        path, values = variable.path, np.asarray(variable)
+        if path in layouts:
+            variable.assign(rounded_as_exported(values, layouts[path], parameters.bits, parameters.group_size))
+        else:
+            integers, scale = quantized(values, axes[path], parameters.bits)
+            variable.assign(integers * scale)
 
 
 TECHNIQUE = Technique(

@@ -86,7 +86,7 @@ def apply(work: Work, parameters: Parameters) -> Result:
                 skipped[product.path] = "is multiplied by nothing but zeros on the samples"
                 continue
             variable = by_path[product.path]
-            found = _rounded(work.model, variable, product, grams[product.path], parameters, product.path in masked)
+            found = _rounded(variable, product, grams[product.path], parameters, product.path in masked)
             held.append(HeldToGrid("weight_rounding", found.path, found.grid, np.array(variable), found.values))
             variable.assign(found.values)
             rounded.append(found)
@@ -94,7 +94,6 @@ def apply(work: Work, parameters: Parameters) -> Result:
 
 
 def _rounded(
-    model: "keras.Model",
     variable: "keras.Variable",
     product: "Products",
     gram: np.ndarray,
@@ -103,12 +102,10 @@ def _rounded(
 ) -> _Rounded:
     """Return a kernel rounded, each output of it by whichever way has the least error: nearest, or the method."""
     from ._rounding_methods import Matrices, adaround, gptq
-    from ._weight_quantizer import summed_axes
 
-    shape, places = tuple(variable.shape), product.layout.places
+    places = product.layout.places
     flat = np.asarray(variable, np.float64).reshape(-1)
-    axes = summed_axes(model)[variable.path]
-    sets = sets_of(shape, axes, parameters.bits, parameters.group_size, product.layout.convolution)
+    sets = sets_of(product.layout, parameters.bits, parameters.group_size)
     weights = np.empty_like(flat)
     weights[places] = np.einsum("gii->gi", gram)[..., np.newaxis]
 
@@ -142,7 +139,7 @@ def _rounded(
     values[places], scales[places] = best, scale
     return _Rounded(
         variable.path,
-        values.reshape(shape).astype(np.float32),
+        values.reshape(variable.shape).astype(np.float32),
         Grid(scales, plain.ends, plain.largest),
         float(errors.sum() / max(before, 1e-300)),
     )

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewright.compress import compress, load_recipe, parse_recipe
+from edgewright.compress import _kernel_products, compress, load_recipe, parse_recipe
 from edgewright.compress._kernel_products import find_products, gram_matrices, in_parts
+from edgewright.compress._product_layouts import Layout
 from edgewright.compress._rounding_methods import Matrices, adaround, gptq
 from edgewright.compress._weight_grid import grid_of, rounded_as_exported, sets_of
 from edgewright.compress._weight_quantizer import quantized, summed_axes
@@ -126,7 +127,8 @@ def test_what_files_hold_is_what_was_chosen(seed, bits, search, inputs, outputs)
     random = np.random.default_rng(seed)
     values = random.standard_t(3, size=(1, inputs, outputs)) * np.geomspace(1, 1e-4, outputs)
     rows = random.normal(size=(60, inputs)) @ random.normal(size=(inputs, inputs))
-    sets = sets_of(values.shape[1:], (0,), bits, 0)
+    layout = Layout(np.arange(values.size).reshape(values.shape), lambda operation: operation)
+    sets = sets_of(layout, bits)
     grid = grid_of(values.reshape(-1), sets, bits, search=search)
     held = np.where(grid.ends, np.where(values.reshape(-1) < 0, -grid.largest, grid.largest), np.nan)
     matrices = Matrices(
@@ -137,7 +139,7 @@ def test_what_files_hold_is_what_was_chosen(seed, bits, search, inputs, outputs)
         again, scale = quantized(kernel, (0,), bits)
         np.testing.assert_array_equal(again, integers[0])
         np.testing.assert_allclose(again * scale, kernel, rtol=1e-6)
-        np.testing.assert_allclose(rounded_as_exported(kernel, sets, bits), kernel, rtol=1e-6)
+        np.testing.assert_allclose(rounded_as_exported(kernel, layout, bits), kernel, rtol=1e-6)
 
 
 @pytest.mark.parametrize("case", ["dense", "convolution"])
@@ -184,6 +186,45 @@ def test_what_is_no_plain_product_is_skipped_with_the_reason():
         np.testing.assert_array_equal(getattr(made.model.layers[-1], name), getattr(model.layers[-1], name))
 
 
+class Turned(LAYERS.Layer):
+    """Multiplies by a kernel of ``[outputs, inputs]``, as PyTorch keeps it."""
+
+    def build(self, shape):
+        """Make the kernel."""
+        self.turned = self.add_weight(shape=(5, shape[-1]), name="kernel")
+
+    def call(self, x):
+        """Return the product."""
+        return keras.ops.matmul(x, keras.ops.transpose(self.turned))
+
+
+def test_a_custom_kernel_is_rounded_as_it_is_multiplied():
+    """Where a layer transposes its kernel, scales belong to what are then its output channels, as in the files."""
+    model = _model((12,), Turned(name="turned"))
+    task = _task(model)
+    made = compress(model, task, parse_recipe(_step(bits=4, group_size=0)))
+    kernel = np.asarray(made.model.layers[-1].turned)
+    integers, scale = quantized(kernel, (1,), 4)
+    np.testing.assert_allclose(integers * scale, kernel, rtol=1e-6)
+    integers, scale = quantized(np.asarray(model.layers[-1].turned), (1,), 4)
+    x = task.test.inputs["x"]
+    ours, theirs = (
+        np.mean((x @ (np.asarray(model.layers[-1].turned) - each).T) ** 2) for each in (kernel, integers * scale)
+    )
+    assert made.report[0].applied and ours < 0.8 * theirs
+
+
+def test_large_inputs_are_taken_in_parts(monkeypatch):
+    """Batches whose patches would be too large are split, and the means are the same."""
+    model = _model((8, 8, 3), LAYERS.Conv2D(4, 3, name="one"))
+    products, _ = find_products(model, [model.layers[-1].kernel])
+    assert products[0].elements == 6 * 6 * 27
+    batches = [{"x": _correlated((5, 8, 8, 3), 1)}]
+    whole = gram_matrices(model, lambda: batches, products)["one/kernel"]
+    monkeypatch.setattr(_kernel_products, "_MULTIPLIED", 2 * products[0].elements)
+    np.testing.assert_allclose(gram_matrices(model, lambda: batches, products)["one/kernel"], whole, rtol=1e-5)
+
+
 def test_gram_matrices_are_those_of_the_inputs():
     """What is collected over the batches is the mean of x x' of what the layers are given; parts hold all products."""
     model = _model((10,), LAYERS.Dense(6, activation="relu", name="one"), LAYERS.Dense(4, name="two"))
@@ -197,6 +238,7 @@ def test_gram_matrices_are_those_of_the_inputs():
     for path, rows in (("one/kernel", x), ("two/kernel", hidden)):
         np.testing.assert_allclose(grams[path][0], rows.T @ rows / 12, rtol=1e-4, atol=1e-6)
     assert [product for part in in_parts(products) for product in part] == products
+    assert [product.elements for product in products] == [10, 6]
 
 
 def test_bad_input_is_told():
