@@ -20,12 +20,15 @@ DEPTHWISE = (_LAYERS.DepthwiseConv1D, _LAYERS.DepthwiseConv2D)
 _PRODUCTS = DENSE + CONVOLUTIONS + DEPTHWISE
 
 
-def folded(model: keras.Model, held: Collection[str] = ()) -> tuple[keras.Model, dict[str, str]]:
+def folded(
+    model: keras.Model, held: Collection[str] = (), kept: Collection[str] = ()
+) -> tuple[keras.Model, dict[str, str]]:
     """Return a model that computes the same without the normalizations that can be folded.
 
     Args:
         model: it is left unchanged, and returned itself where nothing can be folded.
         held: paths of kernels whose channels may not be scaled.
+        kept: paths of variables that have to be found by them in what is returned.
 
     Returns:
         The model, and by the name of each normalization that stays, why.
@@ -46,6 +49,11 @@ def folded(model: keras.Model, held: Collection[str] = ()) -> tuple[keras.Model,
     if not folds:
         return model, reasons
     made, copies = _without(model, set(folds), {id(layer) for layer in folds.values()})
+    lost = set(kept) - {variable.path for variable in made.variables}
+    if lost:
+        why = f"would leave {', '.join(sorted(lost))}, held by an earlier step, at another path"
+        by_fold = {id(layer): layer.name for graph in graphs_of(model) for layer in graph.operations}
+        return model, reasons | {by_fold[number]: why for number in folds}
     normalizations = {id(product): number for number, product in folds.items()}
     by_id = {id(layer): layer for graph in graphs_of(model) for layer in graph.operations}
     for old, new in copies:

@@ -60,7 +60,7 @@ def find_products(
         if path not in wanted or path in reasons:
             continue
         name = names.get((id(operation.graph), operation.name))
-        layout = f"is read by {operation.type}, which is no product of a known kind"
+        layout: Layout | str = f"is read by {operation.type}, which is no product of a known kind"
         if name and places is not None:
             layout = layout_of(operation, place, places)
         if isinstance(layout, str):

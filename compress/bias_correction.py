@@ -83,7 +83,7 @@ def apply(work: Work, parameters: Parameters) -> Result:
     held = {
         variable.path for variable in work.model.trainable_variables if not holds_masks_alone(variable, work.transforms)
     }
-    model, stay = folded(work.model, held)
+    model, stay = folded(work.model, held, {transform.path for transform in work.transforms})
     notes = tuple(f"{name} is not folded: it {reason}." for name, reason in stay.items())
     rounded, skipped = kernels(model)
     trace = Trace(model)
@@ -96,7 +96,8 @@ def apply(work: Work, parameters: Parameters) -> Result:
     before = {variable.path: np.array(variable) for variable in rounded}
     # What an earlier step has rounded is compared with what it was.
     for transform in work.transforms:
-        if isinstance(transform, HeldToGrid) and np.array_equal(before.get(transform.path), transform.rounded):
+        now = before.get(transform.path)
+        if isinstance(transform, HeldToGrid) and now is not None and np.array_equal(now, transform.rounded):
             by_path[transform.path].assign(transform.before)
     means, deviations = _observed(model, batch, additions)
     for variable in rounded:

@@ -49,7 +49,7 @@ def apply(work: Work, parameters: Parameters) -> Result:
     held = {
         variable.path for variable in work.model.trainable_variables if not holds_masks_alone(variable, work.transforms)
     }
-    model, stay = folded(work.model, held)
+    model, stay = folded(work.model, held, {transform.path for transform in work.transforms})
     if model is work.model:
         model = _copy(model)
     notes = [f"{name} is not folded: it {reason}." for name, reason in stay.items()]
