@@ -40,9 +40,10 @@ class Pattern:
         """Tell why a kernel has no room for the pattern; "" when it has."""
         outputs, inputs = axes.counts(shape)
         if self.group > inputs:
-            return f"has {inputs} inputs to an output, fewer than a group of {self.group}"
+            return f"has {inputs} inputs to an output at a place, fewer than a group of {self.group}"
         if self.block[0] > outputs or self.block[1] > inputs:
-            return f"has {outputs} outputs and {inputs} inputs, less than a block of {self.block[0]}x{self.block[1]}"
+            block = f"{self.block[0]}x{self.block[1]}"
+            return f"has {outputs} outputs and {inputs} inputs at a place, too few for a block of {block}"
         return ""
 
     def blocks(self, axes: Axes, shape: tuple[int, ...]) -> int:

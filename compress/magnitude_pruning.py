@@ -106,9 +106,10 @@ def apply(work: Work, parameters: Parameters) -> Result:
     ranking = GlobalRanking(masks, pattern, parameters) if parameters.ranking == "global" else None
     notes += fine_tune(work, parameters, masks)
     if ranking and ranking.at_floor:
+        more = f" and {len(ranking.at_floor) - 3} more" if len(ranking.at_floor) > 3 else ""
         notes.append(
             f"One threshold over all kernels would have left less than a tenth of the density asked for in "
-            f"{', '.join(ranking.at_floor)}: they keep that tenth."
+            f"{', '.join(ranking.at_floor[:3])}{more}: they keep that tenth."
         )
     return Result(
         work.model,
@@ -144,7 +145,7 @@ def _fitting(
         path, shape = variable.path, tuple(variable.shape)
         misfit = pattern.misfit(axes[path], shape)
         if misfit:
-            skipped[path] = f"{misfit} at a place"
+            skipped[path] = misfit
         elif parameters.ranking == "layer" and round(pattern.blocks(axes[path], shape) * (1 - parameters.sparsity)) < 1:
             raise InputError(
                 f"Expected a sparsity that leaves a weight in {path} {shape}. Got: {parameters.sparsity}"
