@@ -141,6 +141,8 @@ def summary(rows: Sequence[Row]) -> str:
         cells.append(_against(ours, peer, value) if ours and peer else "-")
         lines.append(cells)
     reached = [row for row in right if row.peer == OURS]
+    if not reached:
+        return f"{aligned(lines)}\n{OURS}: nothing at that"
     told = [
         f"{OURS}: {max((row.smaller for row in reached), default=0):.1f} times smaller, "
         f"{max((row.gzip_smaller for row in reached), default=0):.1f} with gzip (asked: {SMALLER:g})"
