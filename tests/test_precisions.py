@@ -94,7 +94,7 @@ def model():
     x = keras.layers.Conv2D(32, 1, activation="relu")(x)
     x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.Concatenate()([x, keras.layers.GRU(32, unroll=True)(steps)])
-    x = keras.layers.Dense(96, activation="relu")(x)
+    x = keras.ops.negative(keras.layers.Dense(96, activation="tanh")(x))
     x = keras.layers.Dense(96, activation="tanh")(x)
     answer = keras.layers.Dense(3, name="answer")(x)
     small = keras.Model([picture, steps], answer, name="mixed")
@@ -203,6 +203,13 @@ def test_only_int16x8_in_tflite_has_integer_inputs_and_outputs(exported):
             assert all(tensor.scale and tensor.zero_point == 0 for tensor in tensors)
         else:
             assert {tensor.dtype for tensor in tensors} == {"float32"}
+
+
+def test_what_has_no_16_bit_kernel_stays_in_float(exported):
+    """TFLite has no NEG of 16 bits: at int16x8 it runs in float between its neighbours, which run in integers."""
+    kinds = {operation.name: operation.dtypes for operation in exported["tflite", "int16x8"].operations}
+    assert kinds["NEG"] == ("float32",)
+    assert kinds["FULLY_CONNECTED"] == kinds["CONV_2D"] == ("int16",)
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason=get("openvino").unsupported["int16x8"])
