@@ -52,6 +52,12 @@ class Compressed:
         return ("float32", *sorted(asked))
 
     @property
+    def zero_blocks(self) -> bool:
+        """Whether weights have zeros in blocks, which TFLite stores and multiplies without them."""
+        patterns = [str(getattr(step.parameters, "pattern", "")) for step in self.recipe.steps]
+        return any("x" in pattern for pattern in patterns)
+
+    @property
     def calibration_samples(self) -> int:
         """How many samples the exporters calibrate on; 0 when the recipe quantizes nothing."""
         return max((int(getattr(step.parameters, "samples", 0)) for step in self.recipe.steps), default=0)

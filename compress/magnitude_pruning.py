@@ -127,8 +127,8 @@ def speed_note(pattern: str = "unstructured") -> str:
     if ":" in pattern:
         return f"{pattern} makes no runtime faster on a CPU; it takes an accelerator that skips zeros in groups."
     return (
-        f"Blocks of {pattern} make dense layers faster in TFLite alone, in float32 files that are converted with "
-        f"tf.lite.Optimize.EXPERIMENTAL_SPARSITY; int8 files and other runtimes are no faster."
+        f"Blocks of {pattern} make dense layers faster in TFLite alone, in float32 files, which are "
+        f"then stored without the zeros; int8 files and other runtimes are no faster."
     )
 
 

@@ -81,7 +81,7 @@ def compress(
         seed,
         lambda step, done, total: report(Event(step, (model.name, f"epoch {done}"), done / max(total, 1))),
     )
-    return replace(compressed, notes=notes, self_contained=self_contained)
+    return replace(compressed, notes=(*notes, *compressed.notes), self_contained=self_contained)
 
 
 def export(

@@ -225,16 +225,16 @@ def _convert_all(
     jobs = [(graph, *cell) for cell in cells if not refusals[cell] for graph in deployment.graphs]
     graph_keys = {name: digest_of(graph) for name, graph in deployment.graphs.items()}
     calibration_keys = {name: sha256(path) for name, path in calibration.items()}
-    group_size = _group_size(compressed)
+    group_size, sparse = _group_size(compressed), compressed.zero_blocks
 
     def one(graph: str, format: str, precision: str) -> Conversion:
         calibrated = calibration_keys.get(graph, "") if precision in CALIBRATED else ""
         grouped = group_size if precision == "int4_weights" else 0
         source, ranges = quantized.get(graph, (frozen[graph], "")) if precision == "int8" else (frozen[graph], "")
-        key = [graph_keys[graph], graph, format, precision, calibrated, ranges, grouped, versions()]
+        key = [graph_keys[graph], graph, format, precision, calibrated, ranges, grouped, sparse, versions()]
 
         def make(folder: Path) -> None:
-            made = convert(source, format, precision, folder, calibration.get(graph), graph, group_size)
+            made = convert(source, format, precision, folder, calibration.get(graph), graph, group_size, sparse)
             if made.artifact is None:
                 raise _Failed(made)
             write_json(folder / "conversion.json", {**asdict(made), "artifact": plain_artifact(made.artifact)})

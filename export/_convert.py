@@ -45,6 +45,7 @@ def convert(
     calibration: Path | None = None,
     graph: str = "model",
     group_size: int = GROUP_SIZE,
+    sparse: bool = False,
     time_limit_s: float = TIME_LIMIT_S,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
 ) -> Conversion:
@@ -59,6 +60,7 @@ def convert(
             its ranges.
         graph: the name of the graph, which the file gets too.
         group_size: how many 4-bit weights share a scale, where the format has groups.
+        sparse: store weights that have zeros in blocks without them, where the format can and a runtime gains by it.
         time_limit_s, memory_limit_bytes: of the child.
 
     Raises:
@@ -86,6 +88,7 @@ def convert(
         "stem": f"{graph}.{precision}",
         "group_size": group_size,
         "quantized": frozen.quantized,
+        "sparse": sparse,
     }
     job.write_text(json.dumps(document), encoding="utf-8")
     child = run_child(

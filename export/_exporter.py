@@ -26,6 +26,7 @@ class Job:
         folder: where the file goes.
         stem: the file's name without its suffix.
         quantized: whether the graph holds the ranges of its activations, as fake quantization.
+        sparse: whether weights that have zeros in blocks are stored without them.
         group_size: how many 4-bit weights share a scale, where the format has groups.
     """
 
@@ -38,6 +39,7 @@ class Job:
     stem: str
     group_size: int = GROUP_SIZE
     quantized: bool = False
+    sparse: bool = False
 
     def samples(self) -> Iterator[dict[str, np.ndarray]]:
         """Yield the representative samples one at a time, each array ``[1, ...]``, by input name."""

@@ -27,6 +27,7 @@ def main(job_file: str) -> None:
         stem=document["stem"],
         group_size=document["group_size"],
         quantized=document["quantized"],
+        sparse=document["sparse"],
     )
     exported = get(document["format"]).export(job)
     (job.folder / "exported.json").write_text(json.dumps(asdict(exported), default=str), encoding="utf-8")
