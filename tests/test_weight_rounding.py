@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgewright import export
 from edgewright.compress import _kernel_products, compress, load_recipe, parse_recipe
 from edgewright.compress._kernel_products import find_products, gram_matrices, in_parts
 from edgewright.compress._product_layouts import Layout
@@ -257,14 +259,47 @@ def test_bad_input_is_told():
         parse_recipe(_step(group_size=7))
 
 
-def test_the_shipped_recipe_takes_samples_alone():
-    """The recipe for calibration data only equalizes, rounds and corrects before it sets int8, and trains nothing."""
-    recipe = load_recipe("int8-rounded")
+def test_the_exported_file_holds_the_integers_that_were_chosen(tmp_path):
+    """Every kernel's integers stand in the int8 TFLite file as they were rounded, none rounded again."""
+    model = _model(
+        (6, 6, 4),
+        LAYERS.Conv2D(8, 3, activation="relu"),
+        LAYERS.DepthwiseConv2D(2, activation="relu"),
+        LAYERS.Flatten(),
+        LAYERS.Dense(5, "softmax"),
+    )
+    task = _task(model, 32)
+    made = compress(model, task, parse_recipe(_step() + _step("static_int8", calibration="min_max")))
+    bundle = export(made, tmp_path / "bundle", formats=("tflite",))
+    (file,) = (each.path for each in bundle.artifacts if each.precision == "int8")
+    interpreter = tf.lite.Interpreter(str(file))
+    stored = [
+        np.sort(interpreter.get_tensor(each["index"]), axis=None)
+        for each in interpreter.get_tensor_details()
+        if each["dtype"] == np.int8 and len(each["quantization_parameters"]["scales"]) > 1
+    ]
+    axes = summed_axes(made.model)
+    kernels = [variable for variable in made.model.trainable_variables if variable.path.endswith("kernel")]
+    assert len(kernels) == 3
+    for variable, before in zip(
+        kernels, [each for each in model.trainable_variables if each.path.endswith("kernel")], strict=True
+    ):
+        chosen, nearest = (
+            np.sort(quantized(np.asarray(each), axes[variable.path])[0], axis=None) for each in (variable, before)
+        )
+        assert any(np.array_equal(chosen, each) for each in stored)
+        assert not np.array_equal(nearest, chosen) or "depthwise" in variable.path
+
+
+@pytest.mark.parametrize(("name", "last"), [("int8-rounded", "static_int8"), ("int4-rounded", "weight_only_int4")])
+def test_the_shipped_recipes_take_samples_alone(name, last):
+    """The recipes for calibration data only equalize, round and correct before the precision, and train nothing."""
+    recipe = load_recipe(name)
     assert [step.technique for step in recipe.steps] == [
         "cross_layer_equalization",
         "weight_rounding",
         "bias_correction",
-        "static_int8",
+        last,
     ]
     assert not any(hasattr(step.parameters, "epochs") for step in recipe.steps)
 
