@@ -403,6 +403,24 @@ except MissingRequirement as error:
 """
 
 
+_OUTLIVING = """
+import numpy as np
+from edgewright.train import _stored_array
+from edgewright.train._growing_array import GrowingArray
+with GrowingArray("float32") as file:
+    file.append(np.ones(5))
+    array = file.finish()
+vars(_stored_array).update(dict.fromkeys(vars(_stored_array)))  # what Python does to modules at its end
+del array
+"""
+
+
+def test_an_array_that_outlives_its_module_ends_quietly():
+    """An array that is still there when Python ends is closed without a word."""
+    done = subprocess.run([sys.executable, "-c", _OUTLIVING], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
 def test_a_write_that_fails_is_an_environment_error():
     """A file that the system does not let grow is an error with the system's words and how far it came."""
     done = subprocess.run([sys.executable, "-c", _LIMITED], capture_output=True, text=True, check=True)

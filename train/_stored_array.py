@@ -1,7 +1,7 @@
 """An array that lies in a file, of which only what is asked for is read: memory does not grow with it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 import numpy as np
@@ -20,8 +20,9 @@ class _Opened:
     def __init__(self, number: int) -> None:
         self.number = os.dup(number)
 
-    def __del__(self) -> None:
-        os.close(self.number)
+    # Bound here: when Python ends, an array may outlive the module.
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        close(self.number)
 
 
 class StoredArray:
