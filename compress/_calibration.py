@@ -5,12 +5,13 @@ Both are kept in the graph, so memory does not grow with the samples, and loops 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
-from ..train._training import as_inputs
+from ..train._training import as_inputs, input_of
 from ._points import INPUT, Point, run_at_points
 
 if TYPE_CHECKING:
@@ -52,7 +53,11 @@ def calibrate(
         histograms = _histograms(
             model, samples, {name: bounds for name, bounds in extremes.items() if bounds[0] < bounds[1]}
         )
-        choose = {"percentile": lambda *args: by_percentile(*args, percentile), "mse": by_mse, "entropy": by_entropy}
+        choose: dict[str, Callable[[np.ndarray, float, float], Range]] = {
+            "percentile": partial(by_percentile, percentile=percentile),
+            "mse": by_mse,
+            "entropy": by_entropy,
+        }
         ranges |= {name: choose[method](counts, *extremes[name]) for name, counts in histograms.items()}
     ranges = {name: with_zero(*bounds) for name, bounds in ranges.items()}
     return ranges | {point.name: point.fixed for point in points if point.fixed is not None}
@@ -193,7 +198,7 @@ def _observe(model: "keras.Model", samples: Any, names: frozenset[str], at: Any)
     def run(inputs: Any) -> Any:
         return run_at_points(model, inputs, at, names)
 
-    types = {tensor.name: tensor.dtype for tensor in keras.tree.flatten(model.input)}
+    types = {tensor.name: tensor.dtype for tensor in keras.tree.flatten(input_of(model))}
     any_sample = False
     for batch in samples():
         run(as_inputs(model, {name: tf.cast(array, types[name]) for name, array in batch.items() if name in types}))

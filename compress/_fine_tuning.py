@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..errors import InputError
 from ..train import Schedule, Task
-from ..train._training import as_inputs, fit, steps_of
+from ..train._training import as_inputs, fit, input_of, steps_of
 from ._technique import Parameters, Work
 from ._transform import Transform
 
@@ -154,7 +154,7 @@ def _imitation(work: Work, temperature: float) -> Callable[[Any, Any], Any]:
 
 def _structured(model: "keras.Model", inputs: Any) -> Any:
     """Return inputs in the structure that the model takes, whether they come by name or in it already."""
-    if isinstance(inputs, dict) and not isinstance(model.input, dict):
+    if isinstance(inputs, dict) and not isinstance(input_of(model), dict):
         return as_inputs(model, inputs)
     return inputs
 

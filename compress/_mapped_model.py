@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from ..train._training import input_of
 from ._transform import Transform, computed
 
 # Runs a model on its inputs: how the activations are computed, such as fake-quantized.
@@ -91,4 +92,4 @@ class MappedModel(keras.Model):
     @property
     def input(self) -> Any:
         """The inner model's inputs."""
-        return self.inner.input
+        return input_of(self.inner)

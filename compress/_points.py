@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..train._training import input_of
+
 if TYPE_CHECKING:
     import keras
 
@@ -71,13 +73,13 @@ def find_points(model: "keras.Model") -> tuple[Point, ...]:
     seen: list[tuple[str, Any]] = []
     specs = [
         tf.TensorSpec(tuple(size or 1 for size in tensor.shape), tensor.dtype, name=tensor.name)
-        for tensor in keras.tree.flatten(model.input)
+        for tensor in keras.tree.flatten(input_of(model))
     ]
 
     @tf.function(input_signature=specs, autograph=False)
     def trace(*arrays: Any) -> Any:
         by_name = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
-        inputs = keras.tree.map_structure(lambda tensor: by_name[tensor.name], model.input)
+        inputs = keras.tree.map_structure(lambda tensor: by_name[tensor.name], input_of(model))
         with _each_operation(model, lambda name, tensor: seen.append((name, tensor))):
             return keras.tree.flatten(model(inputs, training=False))
 
@@ -104,7 +106,7 @@ def run_at_points(model: "keras.Model", inputs: Any, at: AtPoint, points: frozen
         name = f"{INPUT}:{tensor.name}"
         return at(name, value) if name in points else value
 
-    inputs = keras.tree.map_structure(replaced, model.input, inputs)
+    inputs = keras.tree.map_structure(replaced, input_of(model), inputs)
     with _each_operation(model, lambda name, tensor: at(name, tensor) if name in points else None):
         return model(inputs, training=False)
 

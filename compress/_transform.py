@@ -58,4 +58,5 @@ def straight_through(value: Any, projected: Any) -> Any:
     """
     import keras
 
-    return value + keras.ops.stop_gradient(projected - value)
+    # The difference is zero: what is computed with is the projected one to the last bit.
+    return keras.ops.stop_gradient(projected) + (value - keras.ops.stop_gradient(value))

@@ -1,5 +1,6 @@
 """Checks: an artifact run in a runtime on real samples and compared with Keras."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,6 +19,8 @@ from .train import Dataset, Metric
 # loop for each sample, they run the first samples only.
 _REFEREE_MACS = 6e8
 _REFEREE_FEWEST = 16
+# The samples of a check are in memory at once, here and in the child.
+_MOST_BYTES = 512 << 20
 # Checks at a time where nothing is timed: each is one process on one thread.
 _CHECKS_AT_ONCE = 2
 CHECK_TIME_LIMIT_S = 600.0
@@ -113,6 +116,7 @@ def check(artifact: Deployable, runtime: str, reference: Reference, measure: boo
         loops = artifact.host is not None and artifact.host.per
         affordable = 0 if loops else int(_REFEREE_MACS / max(artifact.macs, 1))
         samples = min(samples, max(_REFEREE_FEWEST, affordable))
+    samples = min(samples, max(_REFEREE_FEWEST, _MOST_BYTES // max(_bytes_of_one(reference.data), 1)))
     data = reference.data.take(samples)
     run = run_artifact(
         artifact,
@@ -155,6 +159,10 @@ def check(artifact: Deployable, runtime: str, reference: Reference, measure: boo
             float(np.max(np.abs(run.outputs[name].astype(np.float64) - array))) for name, array in compressed.items()
         ),
     )
+
+
+def _bytes_of_one(data: Dataset) -> int:
+    return sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in data.inputs.values())
 
 
 def check_all(

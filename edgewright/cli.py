@@ -254,7 +254,7 @@ def techniques(json_: Json = False) -> None:
         from .compress._technique import STAGES
 
         found = sorted((get(name) for name in names()), key=lambda technique: STAGES.index(technique.stage))
-        document = [
+        document: list[dict[str, Any]] = [
             {
                 "name": technique.name,
                 "title": technique.title,

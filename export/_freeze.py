@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..compress._calibration import Range
 from ..errors import InputError
-from ..train._training import output_names
+from ..train._training import input_of, output_names
 from ._artifact import Tensor
 
 if TYPE_CHECKING:
@@ -65,14 +65,15 @@ def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | Non
 
     def call(*arrays: Any) -> list[Any]:
         by_name = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
-        structured = keras.tree.map_structure(lambda tensor: by_name[tensor.name], model.input)
+        structured = keras.tree.map_structure(lambda tensor: by_name[tensor.name], input_of(model))
         if ranges is None:
             return keras.tree.flatten(model(structured, training=False))
         outputs = run_at_points(model, structured, fake_quantizer(ranges), frozenset(ranges))
         return keras.tree.flatten(outputs)
 
     graph = tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
-    frozen = convert_variables_to_constants_v2(graph)
+    # Loops stay loops: taken apart, their shapes are unknown.
+    frozen = convert_variables_to_constants_v2(graph, lower_control_flow=False)
     module = tf.Module()
 
     @tf.function(input_signature=specs, autograph=False)

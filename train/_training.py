@@ -190,7 +190,7 @@ def _batches(model: "keras.Model", data: Dataset, schedule: Schedule, seed: int)
             chosen = self._order[1][place * schedule.batch_size : (place + 1) * schedule.batch_size]
             batch = data.at(chosen)
             # tf.data takes no lists; a model with a list of inputs takes them by name too.
-            inputs = dict(batch.inputs) if isinstance(model.input, list) else as_inputs(model, batch.inputs)
+            inputs = dict(batch.inputs) if isinstance(input_of(model), list) else as_inputs(model, batch.inputs)
             return (inputs,) if batch.labels is None else (inputs, batch.labels)
 
         def on_epoch_end(self) -> None:
@@ -254,7 +254,14 @@ def as_inputs(model: "keras.Model", inputs: Arrays) -> Any:
     """Return the arrays in the structure that the model takes: an array, a list or a dictionary."""
     import keras
 
-    return keras.tree.map_structure(lambda tensor: inputs[tensor.name], model.input)
+    return keras.tree.map_structure(lambda tensor: inputs[tensor.name], input_of(model))
+
+
+def input_of(model: "keras.Model") -> Any:
+    """Return a model's inputs in their structure; Keras has none for a sequential model that nothing called."""
+    import keras
+
+    return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
 
 
 def output_names(model: "keras.Model") -> list[str]:
