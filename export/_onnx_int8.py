@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..compress._weight_quantizer import quantized
+from ._onnx_weights import graphs_of, store_int8
 
 # By operation, the axis of the output channels in the weights; None for one scale.
 _CHANNELS = {"Conv": 0, "MatMul": -1, "Gemm": 1}
@@ -35,7 +36,13 @@ def quantize_as_written(source: Path, target: Path) -> None:
         ["CPUExecutionProvider"],
         disabled_optimizers=["QDQPropagationTransformer", "WeightBiasQuantization"],
     )
-    onnx.save(_with_short_names(quantize_weights(onnx.load(folded))), target)
+    model = quantize_weights(onnx.load(folded))
+    if len(list(graphs_of(model.graph))) > 1:
+        # What a loop multiplies by comes in from outside: it is stored narrow, and the loop computes in float.
+        store_int8(model)
+    else:
+        model = _with_short_names(model)
+    onnx.save(model, target)
     folded.unlink()
 
 
@@ -141,7 +148,8 @@ def _with_short_names(model: Any) -> Any:
 
 
 def _drop_unused(graph: Any) -> None:
-    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    used = {name for each in graphs_of(graph) for node in each.node for name in node.input}
+    used |= {value.name for each in graphs_of(graph) for value in each.output}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
