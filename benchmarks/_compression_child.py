@@ -35,7 +35,9 @@ def _recipe(subject: str, out: str, recipe: str, seed: int, formats: list[str], 
     import edgewright
 
     chosen = _subject(subject, out)
-    compressed = edgewright.compress(chosen.model(), chosen.experiment.task(), recipe, seed=seed)
+    compressed = edgewright.compress(
+        chosen.model(), chosen.experiment.task(), recipe, seed=seed, deploy=chosen.experiment.deploy
+    )
     edgewright.export(compressed, Path(folder) / "bundle", formats, deploy=chosen.experiment.deploy)
 
 

@@ -35,15 +35,15 @@ from edgewright.runtimes._client import host_conditions
 
 # What edgewright does to each subject unless --recipe says otherwise: a name of a shipped recipe each.
 RECIPES = {
-    "sparse": ("int8", "sparse-90-int8"),
-    "convolutional": ("int8", "sparse-50-int8"),
-    "mobilenet_v2": ("int8",),
-    "lstm": ("int8", "sparse-50-int8"),
-    "liquid": ("int8", "sparse-50-int8"),
-    "graph": ("int8", "sparse-30-int8"),
-    "multimodal": ("int8", "sparse-30-int8"),
-    "nerf": ("int8", "sparse-30-int8"),
-    "program_synthesis": ("int8", "sparse-30-int8"),
+    "sparse": ("int8", "tenth-int8", "sparse-90-int8", "block-sparse-90"),
+    "convolutional": ("int8", "tenth-int8", "pruned-clustered-int8"),
+    "mobilenet_v2": ("int8", "int8-rounded"),
+    "lstm": ("int8", "tenth-int8"),
+    "liquid": ("int8", "half-int8", "tenth-int8"),
+    "graph": ("int8", "half-int8"),
+    "multimodal": ("int8", "half-int8"),
+    "nerf": ("int8", "half-int8"),
+    "program_synthesis": ("int8", "tenth-int8"),
 }
 RUNTIMES = ("litert", "onnxruntime", "openvino")
 _FORMATS = {"litert": "tflite", "tflite_runtime": "tflite", "tensorflow_lite": "tflite"}

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ._calibration import Range, calibrate
-from ._points import AtPoint, Point, find_points
+from ._points import INPUT, AtPoint, Point, find_points
 
 if TYPE_CHECKING:
     import keras
@@ -27,6 +27,7 @@ class Activations:
         keep_float: regular expression; a layer in whose path it is found stays in float. Nothing does when empty.
         learned: ranges by point that training found; the others are calibrated.
         reasons: by the path of a layer that stays in float, why.
+        on_host: names of layers that the host computes; they, and the model's inputs then, stay in float.
     """
 
     calibration: str = "min_max"
@@ -34,6 +35,7 @@ class Activations:
     keep_float: str = ""
     learned: Mapping[str, Range] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+    on_host: frozenset[str] = frozenset()
 
     def points_of(self, model: "keras.Model") -> tuple[Point, ...]:
         """Return the points of a model that are quantized.
@@ -63,6 +65,8 @@ class Activations:
         return {point.name: self.learned.get(point.name) or found[point.name] for point in points}
 
     def _stays_float(self, layer: str) -> bool:
+        if self.on_host and (layer == INPUT or layer.split("/")[0] in self.on_host):
+            return True
         return bool(self.keep_float and re.search(self.keep_float, layer)) or layer in self.reasons
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import InputError
-from ..train import Task
+from ..train import Deployment, Task
 from ._recipe import Recipe
 from ._technique import VariableReport, Work, get
 
@@ -64,7 +64,12 @@ class Compressed:
 
 
 def compress(
-    model: "keras.Model", task: Task, recipe: Recipe, seed: int = 0, on_step: OnStep | None = None
+    model: "keras.Model",
+    task: Task,
+    recipe: Recipe,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+    deploy: "Callable[[keras.Model], Deployment] | None" = None,
 ) -> Compressed:
     """Apply a recipe's steps in order.
 
@@ -74,12 +79,14 @@ def compress(
         recipe: the steps.
         seed: of everything random.
         on_step: called with (technique, epochs done, epochs in all).
+        deploy: maps a model to the graphs that go to a device, where that is not the model itself: what the host
+            computes is not quantized.
 
     Raises:
         InputError: a step cannot be applied to this model or this data; non-finite weights.
     """
     _check_finite(model, "the model as it came")
-    work = Work(model=model, task=task, seed=seed, original=model)
+    work = Work(model=model, task=task, seed=seed, original=model, deploy=deploy)
     applied: dict[str, list[str]] = {}
     skipped: dict[str, list[str]] = {}
     notes: list[str] = []

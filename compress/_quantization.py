@@ -54,7 +54,8 @@ class Int8(Parameters):
         from ._mixed_precision import layers_to_keep
         from ._points import find_points
 
-        activations = Activations(self.calibration, self.percentile, self.keep_float)
+        on_host = work.host_layers()
+        activations = Activations(self.calibration, self.percentile, self.keep_float, on_host=on_host)
         layers = {point.layer for point in find_points(work.model)}
         if self.keep_float and not any(re.search(self.keep_float, layer) for layer in layers):
             raise InputError(

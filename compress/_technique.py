@@ -9,7 +9,7 @@ import pydantic
 
 from ..errors import InputError
 from ..plugins import Plugins
-from ..train import Task
+from ..train import Deployment, Task
 from ..train._training import OnEpoch
 from ._transform import Transform
 
@@ -65,6 +65,8 @@ class Work:
         original: the model as it came in.
         transforms: what earlier steps hold the variables to; they are in force in every fine-tuning.
         on_epoch: called with (epochs done, epochs in all) during fine-tuning.
+        deploy: maps the model to the graphs that go to a device, and the host code around them; None where the model
+            itself goes.
     """
 
     model: "keras.Model"
@@ -73,6 +75,7 @@ class Work:
     original: "keras.Model"
     transforms: tuple[Transform, ...] = ()
     on_epoch: OnEpoch | None = None
+    deploy: "Callable[[keras.Model], Deployment] | None" = None
 
     def own_copy(self) -> "Work":
         """Return the work with a model that may be changed: a copy, unless it is one already.
@@ -93,6 +96,23 @@ class Work:
             ) from error
         copy.set_weights(self.original.get_weights())
         return replace(self, model=copy)
+
+    def host_layers(self) -> frozenset[str]:
+        """Return the names of the model's layers that are in no graph that goes to a device: the host computes them."""
+        import keras
+
+        if self.deploy is None:
+            return frozenset()
+        # Of a copy: a model whose layers were called in other graphs too may fail to be saved.
+        copy = keras.models.clone_model(self.model)
+        copy.set_weights(self.model.get_weights())
+        graphs = self.deploy(copy).graphs.values()
+        deployed = {layer.name for graph in graphs for layer in graph._flatten_layers()}
+        return frozenset(
+            layer.name
+            for layer in self.model.layers
+            if not deployed & {inner.name for inner in layer._flatten_layers()}
+        )
 
 
 @dataclass(frozen=True)

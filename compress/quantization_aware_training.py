@@ -6,13 +6,13 @@ and nothing is dropped out. Any layer is taken, recurrent, attention and custom 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
 from ..errors import InputError
-from ._activations import Activations
 from ._calibration import Range, with_zero
 from ._fine_tuning import FineTuning, fine_tune
 from ._points import Point, run_at_points
@@ -116,9 +116,7 @@ def apply(work: Work, parameters: Parameters) -> Result:
         points, activations.ranges_of(work.model, representative(work, parameters.samples)), parameters.ranges
     )
     notes += fine_tune(work, parameters, quantizers, run)
-    learned = Activations(
-        activations.calibration, activations.percentile, activations.keep_float, run.found(), activations.reasons
-    )
+    learned = replace(activations, learned=run.found())
     return Result(work.model, tuple(kernel.path for kernel in chosen), skipped, quantizers, notes, learned)
 
 

@@ -43,6 +43,7 @@ def compress(
     recipe: str | Path | Recipe = "int8",
     *,
     seed: int = 0,
+    deploy: Deploy | None = None,
     allow: Sequence[str] = (),
     on_progress: OnProgress | None = None,
 ) -> Compressed:
@@ -56,6 +57,8 @@ def compress(
             None is enough for a recipe that needs no samples.
         recipe: the name of a shipped recipe, the path of a TOML file, or a Recipe.
         seed: of everything random.
+        deploy: as for ``export``, where the model itself is not what goes to a device: what the host computes is not
+            quantized.
         allow: classes that the model file may hold although they run code; see ``load_model``.
         on_progress: told what is being done.
 
@@ -80,6 +83,7 @@ def compress(
         recipe,
         seed,
         lambda step, done, total: report(Event(step, (model.name, f"epoch {done}"), done / max(total, 1))),
+        deploy,
     )
     return replace(compressed, notes=(*notes, *compressed.notes), self_contained=self_contained)
 

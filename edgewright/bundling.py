@@ -190,7 +190,7 @@ def _quantized(
     for name, graph in deployment.graphs.items():
         activations = compressed.activations
         if graph is not compressed.model:
-            activations = replace(activations, learned={})
+            activations = replace(activations, learned={}, on_host=frozenset())
         with np.load(calibration[name], allow_pickle=False) as arrays:
             samples = dict(arrays)
         ranges = activations.ranges_of(graph, partial(_in_batches, samples))

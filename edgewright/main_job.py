@@ -106,7 +106,14 @@ def _one(
     experiment = architecture.default
     stages = Stages(work / architecture.name)
     model = load(_trained(default, stages, seed, part(report, 0, 0.15)))
-    compressed = compress(model, experiment.task(), default.recipe, seed=seed, on_progress=part(report, 0.15, 0.3))
+    compressed = compress(
+        model,
+        experiment.task(),
+        default.recipe,
+        seed=seed,
+        deploy=experiment.deploy,
+        on_progress=part(report, 0.15, 0.3),
+    )
     bundle = export(
         compressed,
         out / architecture.name,
