@@ -107,7 +107,13 @@ class Work:
         copy = keras.models.clone_model(self.model)
         copy.set_weights(self.model.get_weights())
         graphs = self.deploy(copy).graphs.values()
-        deployed = {layer.name for graph in graphs for layer in graph._flatten_layers()}
+        # A graph's input may have the name of the layer whose place the host takes.
+        deployed = {
+            layer.name
+            for graph in graphs
+            for layer in graph._flatten_layers()
+            if not isinstance(layer, keras.layers.InputLayer)
+        }
         return frozenset(
             layer.name
             for layer in self.model.layers

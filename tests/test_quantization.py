@@ -15,7 +15,7 @@ from edgewright.compress._mixed_precision import disagreement_percent
 from edgewright.compress._points import find_points, run_at_points
 from edgewright.compress._weight_quantizer import WeightQuantizer, quantized, summed_axes
 from edgewright.errors import InputError
-from edgewright.train import ACCURACY, Dataset, Schedule, Task
+from edgewright.train import ACCURACY, Dataset, Deployment, Schedule, Task
 from edgewright.train._training import fit, outputs_of
 
 
@@ -331,3 +331,22 @@ def test_the_int8_artifacts_are_integers_throughout(bundle):
             assert artifact.size_bytes < 40_000
             if artifact.format == "tflite":
                 assert all("float32" not in operation.dtypes for operation in artifact.operations)
+
+
+def test_what_the_host_computes_stays_in_float_while_training():
+    """Layers in front of the graph that is deployed have no points, though the graph's input has the name of one."""
+    keras.utils.set_random_seed(0)
+    features = keras.Input((4,), name="features")
+    scaled = keras.layers.Rescaling(1e-3, name="scaled")(features)
+    model = keras.Model(features, keras.layers.Dense(2, name="out")(scaled), name="whole")
+
+    def deploy(model):
+        taken = keras.Input((4,), name="scaled")
+        return Deployment({"graph": keras.Model(taken, model.get_layer("out")(taken))}, _task())
+
+    data = Dataset({"features": np.random.default_rng(0).normal(size=(32, 4)).astype("float32")})
+    task = Task("none", data, data, None, None)
+    recipe = parse_recipe("[[steps]]\ntechnique='static_int8'\ncalibration='min_max'\n")
+    for how, layers in ((None, {"input", "scaled", "out"}), (deploy, {"out"})):
+        made = compress(model, task, recipe, deploy=how)
+        assert {point.layer for point in made.activations.points_of(model)} == layers
