@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewright import export as export_bundle
+from edgewright import train
 from edgewright.compress import compress, parse_recipe
 from edgewright.compress._activations import Activations, fake_quantizer
 from edgewright.compress._calibration import METHODS, by_entropy, by_mse, by_percentile, calibrate, with_zero
@@ -15,7 +16,9 @@ from edgewright.compress._mixed_precision import disagreement_percent
 from edgewright.compress._points import find_points, run_at_points
 from edgewright.compress._weight_quantizer import WeightQuantizer, quantized, summed_axes
 from edgewright.errors import InputError
+from edgewright.export import freeze
 from edgewright.train import ACCURACY, Dataset, Deployment, Schedule, Task
+from edgewright.train._checkpoints import load, shipped
 from edgewright.train._training import fit, outputs_of
 
 
@@ -350,3 +353,48 @@ def test_what_the_host_computes_stays_in_float_while_training():
     for how, layers in ((None, {"input", "scaled", "out"}), (deploy, {"out"})):
         made = compress(model, task, recipe, deploy=how)
         assert {point.layer for point in made.activations.points_of(model)} == layers
+
+
+def test_a_sequential_model_with_a_rolled_layer_trains_and_is_frozen_with_its_loop(tmp_path):
+    """A Sequential LSTM is trained with rounding and frozen; the frozen graph computes what the rounded model does."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((6, 4), name="steps"), keras.layers.LSTM(5), keras.layers.Dense(2, activation="softmax")]
+    random = np.random.default_rng(0)
+    steps = random.normal(size=(64, 6, 4)).astype("float32")
+    data = Dataset({"steps": steps}, (steps.mean(axis=(1, 2)) > 0).astype("int32"))
+    task = Task("signs", data, data, "sparse_categorical_crossentropy", ACCURACY)
+    recipe = parse_recipe("[[steps]]\ntechnique='quantization_aware_training'\nepochs=2\nbatch_size=32\n")
+    made = compress(keras.Sequential(layers, name="sequential"), task, recipe)
+    ranges = made.activations.ranges_of(made.model, _batches(data))
+    frozen = freeze(made.model, tmp_path / "frozen", ranges)
+    assert frozen.quantized and frozen.macs
+    run = tf.saved_model.load(str(frozen.folder)).signatures["serving_default"]
+    (received,) = run(steps=tf.constant(steps[:1])).values()
+
+    @tf.function
+    def rounded(inputs):
+        return run_at_points(made.model, inputs, fake_quantizer(ranges), frozenset(ranges))
+
+    np.testing.assert_allclose(received, rounded(tf.constant(steps[:1])), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", train.names())
+def test_every_architecture_trains_with_rounding(name):
+    """The shipped model of each architecture trains with rounding for a moment; its kernels end on their grids."""
+    experiment = train.get(name).default
+    checkpoint = shipped(name, experiment.name)
+    assert checkpoint
+    recipe = parse_recipe(
+        "[[steps]]\ntechnique='quantization_aware_training'\nepochs=1\nsamples_per_epoch=64\nbatch_size=16\n"
+        "learning_rate=1e-5\nsamples=32\n"
+    )
+    made = compress(load(checkpoint), experiment.task(), recipe, deploy=experiment.deploy)
+    axes = summed_axes(made.model)
+    for variable in made.model.trainable_variables:
+        if "quantization_aware_training" in {
+            step for report in made.report if report.path == variable.path for step in report.applied
+        }:
+            integers, scale = quantized(np.asarray(variable), axes[variable.path])
+            np.testing.assert_allclose(integers * scale, np.asarray(variable), rtol=1e-3, atol=1e-6)
+    assert made.activations.learned
