@@ -1,8 +1,8 @@
 """compress/structured_pruning.py: units are removed from models of any layers, and what is left is proved."""
 
 import functools
-import re
 import importlib
+import re
 from pathlib import Path
 
 import keras
