@@ -1,20 +1,17 @@
 """How the activations of a model are quantized: the ranges at its points, learned or calibrated."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ..errors import InputError
 from ._calibration import Range, calibrate
 from ._points import INPUT, AtPoint, Point, find_points
+from ._samples import Samples
 
 if TYPE_CHECKING:
     import keras
-
-Samples = Callable[[], Iterable[Mapping[str, np.ndarray]]]
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,15 @@ The extremes are taken in one pass over the samples; a histogram between them, w
 Both are kept in the graph, so memory does not grow with the samples, and loops are observed too.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
-from ..train._training import as_inputs, input_of
-from ._points import INPUT, Point, run_at_points
+from ._points import INPUT, AtPoint, Point, run_at_points
+from ._samples import Samples, run_over
 
 if TYPE_CHECKING:
     import keras
@@ -26,7 +26,7 @@ _LEVELS = 256
 
 def calibrate(
     model: "keras.Model",
-    samples: Callable[[], Iterable[Mapping[str, np.ndarray]]],
+    samples: Samples,
     points: Sequence[Point],
     method: str = "min_max",
     percentile: float = 99.99,
@@ -35,7 +35,7 @@ def calibrate(
 
     Args:
         model: the model, as it is to be quantized.
-        samples: returns batches of inputs by name, each ``[samples, ...]``; it is called once or twice.
+        samples: they are passed over once or twice.
         points: where to look.
         method: "min_max", "percentile", "mse" or "entropy".
         percentile: share of the values, in percent, that the range holds, for that method.
@@ -160,7 +160,7 @@ def _check(points: Sequence[Point], extremes: Mapping[str, Range]) -> None:
             )
 
 
-def _extremes(model: "keras.Model", samples: Any, points: Sequence[Point]) -> dict[str, Range]:
+def _extremes(model: "keras.Model", samples: Samples, points: Sequence[Point]) -> dict[str, Range]:
     import tensorflow as tf
 
     names = [point.name for point in points]
@@ -176,7 +176,7 @@ def _extremes(model: "keras.Model", samples: Any, points: Sequence[Point]) -> di
     return {name: (float(held[0]), float(held[1])) for name, held in bounds.items()}
 
 
-def _histograms(model: "keras.Model", samples: Any, extremes: Mapping[str, Range]) -> dict[str, np.ndarray]:
+def _histograms(model: "keras.Model", samples: Samples, extremes: Mapping[str, Range]) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
     counts = {name: tf.Variable(np.zeros(_BINS), dtype=tf.float64) for name in extremes}
@@ -190,18 +190,5 @@ def _histograms(model: "keras.Model", samples: Any, extremes: Mapping[str, Range
     return {name: held.numpy() for name, held in counts.items()}
 
 
-def _observe(model: "keras.Model", samples: Any, names: frozenset[str], at: Any) -> None:
-    import keras
-    import tensorflow as tf
-
-    @tf.function(autograph=False, reduce_retracing=True)
-    def run(inputs: Any) -> Any:
-        return run_at_points(model, inputs, at, names)
-
-    types = {tensor.name: tensor.dtype for tensor in keras.tree.flatten(input_of(model))}
-    any_sample = False
-    for batch in samples():
-        run(as_inputs(model, {name: tf.cast(array, types[name]) for name, array in batch.items() if name in types}))
-        any_sample = True
-    if not any_sample:
-        raise InputError("Expected samples to calibrate on (a representative dataset). Got: none.")
+def _observe(model: "keras.Model", samples: Samples, names: frozenset[str], at: AtPoint) -> None:
+    run_over(model, samples, lambda inputs: run_at_points(model, inputs, at, names))

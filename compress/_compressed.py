@@ -60,7 +60,8 @@ class Compressed:
     @property
     def calibration_samples(self) -> int:
         """How many samples the exporters calibrate on; 0 when the recipe quantizes nothing."""
-        return max((int(getattr(step.parameters, "samples", 0)) for step in self.recipe.steps), default=0)
+        setting = [step.parameters for step in self.recipe.steps if get(step.technique).precision]
+        return max((int(getattr(parameters, "samples", 0)) for parameters in setting), default=0)
 
 
 def compress(

@@ -83,7 +83,7 @@ def fine_tune(
         mapped.bring_up_to_date(0, 1)
         mapped.settle()
         return ()
-    task, imitation = _objective(work, parameters)
+    task, imitation = objective(work, parameters)
     mapped = MappedModel(work.model, everything, run, imitation)
     steps = steps_of(parameters.training, len(task.train))
     before = _values(mapped)
@@ -93,10 +93,10 @@ def fine_tune(
     except FloatingPointError as error:
         reason = str(error)
     tuned = _values(mapped)
-    loss = _loss(mapped, task) if not reason else float("nan")
+    loss = loss_of(mapped, task) if not reason else float("nan")
     _restore(mapped, before)
     mapped.bring_up_to_date(steps - 1, steps)
-    untuned_loss = _loss(mapped, task)
+    untuned_loss = loss_of(mapped, task)
     if not reason and not loss <= _DIVERGED * untuned_loss + 1e-3:
         reason = f"the loss ended at {loss:.4g}, and is {untuned_loss:.4g} without training"
     if not reason:
@@ -107,7 +107,7 @@ def fine_tune(
     return (f"Fine-tuning diverged ({reason}): the weights before it were restored. Try a lower learning_rate.",)
 
 
-def _objective(work: Work, parameters: FineTuning) -> tuple[Task, Any]:
+def objective(work: Work, parameters: FineTuning) -> tuple[Task, Any]:
     """Return the task, and the loss against the original's outputs with its share; None where only labels count.
 
     Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015 (arXiv 1503.02531).
@@ -133,7 +133,7 @@ def _imitation(work: Work, temperature: float) -> Callable[[Any, Any], Any]:
     import keras
 
     original = work.original
-    some = work.task.train.at(_evenly(len(work.task.train)))
+    some = work.task.train.at(work.task.train.evenly(_SAMPLES))
     outputs = [np.asarray(each) for each in keras.tree.flatten(original(as_inputs(original, some.inputs)))]
     probabilities = [_are_probabilities(each) for each in outputs]
     spreads = [max(float(np.var(each)), 1e-12) for each in outputs]
@@ -196,16 +196,12 @@ def _up_to_date(mapped: Any, steps: int) -> "keras.callbacks.Callback":
     return UpToDate()
 
 
-def _loss(mapped: Any, task: Task) -> float:
+def loss_of(mapped: Any, task: Task) -> float:
     """Return the loss on some samples, spread over the data."""
-    some = task.train.at(_evenly(len(task.train)))
+    some = task.train.at(task.train.evenly(_SAMPLES))
     inputs = dict(some.inputs) if isinstance(mapped.input, list) else as_inputs(mapped, some.inputs)
     outputs = mapped(inputs, training=False)
     return float(np.asarray(mapped.compute_loss(inputs, some.labels, outputs, training=False)))
-
-
-def _evenly(samples: int) -> np.ndarray:
-    return np.unique(np.linspace(0, samples - 1, min(samples, _SAMPLES)).astype(int))
 
 
 def _values(model: Any) -> list[np.ndarray]:

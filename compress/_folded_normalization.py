@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..errors import InputError
-from ._layer_graph import Graph, graphs_of, is_a_graph
+from ._layer_graph import Graph, graphs_of
+from ._layer_replacing import with_rows
 
 _LAYERS = keras.layers
 DENSE = (_LAYERS.Dense,)
@@ -48,19 +48,17 @@ def folded(
                     folds[id(layer)] = found
     if not folds:
         return model, reasons
-    made, copies = _without(model, set(folds), {id(layer) for layer in folds.values()})
+    products = {id(layer): type(layer).from_config(layer.get_config() | {"use_bias": True}) for layer in folds.values()}
+    rows: dict[int, tuple[Any, ...]] = dict.fromkeys(folds, ()) | {key: (made,) for key, made in products.items()}
+    made = with_rows(model, rows, "to fold its normalizations")
     lost = set(kept) - {variable.path for variable in made.variables}
     if lost:
         why = f"would leave {', '.join(sorted(lost))}, held by an earlier step, at another path"
         by_fold = {id(layer): layer.name for graph in graphs_of(model) for layer in graph.operations}
         return model, reasons | {by_fold[number]: why for number in folds}
-    normalizations = {id(product): number for number, product in folds.items()}
     by_id = {id(layer): layer for graph in graphs_of(model) for layer in graph.operations}
-    for old, new in copies:
-        if id(old) in normalizations:
-            _set_folded(old, by_id[normalizations[id(old)]], new)
-        else:
-            new.set_weights(old.get_weights())
+    for number, product in folds.items():
+        _set_folded(product, by_id[number], products[id(product)])
     return made, reasons
 
 
@@ -82,54 +80,6 @@ def _product_before(graph: Graph, layer: Any, held: Collection[str]) -> Any:
     if product.kernel.path in held:
         return f"follows {product.name}, whose kernel is held to values by an earlier step"
     return product
-
-
-def _without(model: keras.Model, gone: set[int], products: set[int]) -> tuple[keras.Model, list[tuple[Any, Any]]]:
-    """Return a copy without some layers, in which some others have a bias; and the layers that became which."""
-    copies: dict[int, tuple[Any, Any]] = {}
-
-    def copy(layer: Any) -> Any:
-        if id(layer) not in copies:
-            if is_a_graph(layer):
-                made = again(layer)
-            else:
-                config = layer.get_config() | ({"use_bias": True} if id(layer) in products else {})
-                made = type(layer).from_config(config)
-            copies[id(layer)] = (layer, made)
-        return copies[id(layer)][1]
-
-    removed: set[int] = set()
-
-    def copy_or_remove(layer: Any) -> Any:
-        made = copy(layer)
-        if id(layer) in gone:
-            removed.add(id(made))
-        return made
-
-    def call(layer: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
-        return value if id(layer) in removed else layer(value, *args, **kwargs)
-
-    def again(graph: keras.Model) -> keras.Model:
-        if not isinstance(graph, keras.Sequential):
-            return keras.models.clone_model(graph, clone_function=copy_or_remove, call_function=call)
-        tensor = graph.inputs[0]
-        entry = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
-        left = [copy(layer) for layer in graph.layers if id(layer) not in gone]
-        return keras.Sequential([entry, *left], name=graph.name, trainable=graph.trainable)
-
-    try:
-        made = again(model)
-    except (ValueError, TypeError, NotImplementedError) as error:
-        raise InputError(
-            f"Expected a model whose layers Keras can copy, to fold its normalizations. Got: {model.name}: "
-            f"{str(error).strip().splitlines()[0]} Use a recipe that only quantizes, such as int8."
-        ) from error
-    kept = [
-        (old, new)
-        for number, (old, new) in copies.items()
-        if number not in gone and not is_a_graph(old) and isinstance(old, keras.Layer)
-    ]
-    return made, kept
 
 
 def _set_folded(product: Any, layer: Any, new: Any) -> None:

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..train._training import as_inputs
 from ._kernel_trace import Trace
-from ._points import _each_operation
+from ._points import each_operation
 from ._product_layouts import Layout, layout_of
+from ._samples import Samples, run_over
 
 if TYPE_CHECKING:
     import keras
-
-    from ._activations import Samples
 
 # So many elements of Gram matrices are held at a time: 256 MB.
 _HELD = 2**26
@@ -102,7 +100,7 @@ def in_parts(products: Sequence[Products]) -> Iterable[list[Products]]:
         yield part
 
 
-def gram_matrices(model: "keras.Model", samples: "Samples", products: Sequence[Products]) -> dict[str, np.ndarray]:
+def gram_matrices(model: "keras.Model", samples: Samples, products: Sequence[Products]) -> dict[str, np.ndarray]:
     """Return the mean of x x' over all that each kernel is multiplied by, ``[groups, inputs, inputs]``, by path.
 
     Raises:
@@ -126,7 +124,7 @@ def gram_matrices(model: "keras.Model", samples: "Samples", products: Sequence[P
         counts[product.path].assign_add(tf.cast(tf.shape(rows)[0], tf.float64))
 
     largest = max((product.elements for product in products), default=1)
-    run_over(model, lambda: _split(samples(), max(1, _MULTIPLIED // max(largest, 1))), seen)
+    observe(model, lambda: _split(samples(), max(1, _MULTIPLIED // max(largest, 1))), seen)
     grams = {path: gram.numpy().astype(np.float64) / max(float(counts[path]), 1) for path, gram in held.items()}
     for path, gram in grams.items():
         if not np.isfinite(gram).all():
@@ -141,25 +139,15 @@ def _split(batches: Iterable[Mapping[str, np.ndarray]], size: int) -> Iterable[M
             yield {name: array[start : start + size] for name, array in batch.items()}
 
 
-def run_over(model: "keras.Model", samples: "Samples", seen: Callable[[str, Any], Any]) -> list[Any]:
-    """Run a model on samples with ``seen`` called at its operations; return the outputs, a list for each batch.
+def observe(model: "keras.Model", samples: Samples, seen: Callable[[str, Any], Any]) -> None:
+    """Run a model on samples with ``seen`` called at its operations; see ``each_operation``.
 
     Raises:
         InputError: there are no samples.
     """
-    import keras
-    import tensorflow as tf
 
-    @tf.function(autograph=False, reduce_retracing=True)
     def run(inputs: Any) -> Any:
-        with _each_operation(model, seen):
-            return keras.tree.flatten(model(inputs, training=False))
+        with each_operation(model, seen):
+            return model(inputs, training=False)
 
-    types: Mapping[str, Any] = {tensor.name: tensor.dtype for tensor in keras.tree.flatten(model.input)}
-    outputs = [
-        run(as_inputs(model, {name: tf.cast(array, types[name]) for name, array in batch.items() if name in types}))
-        for batch in samples()
-    ]
-    if not outputs:
-        raise InputError("Expected samples to calibrate on (a representative dataset). Got: none.")
-    return outputs
+    run_over(model, samples, run)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._points import _each_operation, _used
+from ._points import traced, used_operations
 
 if TYPE_CHECKING:
     import keras
@@ -29,25 +29,10 @@ class Trace:
     """
 
     def __init__(self, model: "keras.Model") -> None:
-        import keras
-        import tensorflow as tf
-
-        seen: list[tuple[str, Any]] = []
-        specs = [
-            tf.TensorSpec(tuple(size or 1 for size in tensor.shape), tensor.dtype, name=tensor.name)
-            for tensor in keras.tree.flatten(model.input)
-        ]
-
-        @tf.function(input_signature=specs, autograph=False)
-        def trace(*arrays: Any) -> Any:
-            inputs = keras.tree.pack_sequence_as(model.input, list(arrays))
-            with _each_operation(model, lambda name, tensor: seen.append((name, tensor))):
-                return keras.tree.flatten(model(inputs, training=False))
-
-        self.graph = trace.get_concrete_function().graph
+        self.graph, seen = traced(model)
         graphs = {id(graph): graph for graph in (self.graph, *(tensor.graph for _, tensor in seen))}
         self._graphs = list(graphs.values())
-        self.used = _used(self._graphs)
+        self.used = used_operations(self._graphs)
         self.operations = {name: tensor.op for name, tensor in seen if _key(tensor)[:2] in self.used}
         self._outer = {_key(inner): outer for graph in self._graphs for outer, inner in graph.captures}
         inner = [graph for graph in self._graphs if graph is not self.graph]

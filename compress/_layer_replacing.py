@@ -1,55 +1,62 @@
-"""A copy of a model in which some layers are replaced by two in a row."""
+"""A copy of a model in which other layers, in a row or none, stand in the place of some of its layers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
-from keras.src.models.functional import Functional
 
 from ..errors import InputError
+from ._layer_graph import is_a_graph
 
 
 def layers_in_graph(model: keras.Model) -> Iterator[Any]:
     """Yield the layers that can be replaced: those of the graph, of models within it too, but not inside of a layer."""
     seen: set[int] = set()
-    for layer in model.layers if _is_a_graph(model) else ():
-        for each in layers_in_graph(layer) if _is_a_graph(layer) else (layer,):
+    for layer in model.layers if is_a_graph(model) else ():
+        for each in layers_in_graph(layer) if is_a_graph(layer) else (layer,):
             if id(each) not in seen:
                 seen.add(id(each))
                 yield each
 
 
-def with_pairs(model: keras.Model, pairs: Mapping[int, tuple[Any, Any]]) -> keras.Model:
-    """Return a copy of the model with its weights, in which the two layers of a pair take a layer's place.
+def with_rows(model: keras.Model, rows: Mapping[int, Sequence[Any]], purpose: str) -> keras.Model:
+    """Return a copy of the model with its weights, in which rows of layers take the place of some layers.
 
     Args:
         model: a functional or sequential model; it is left unchanged.
-        pairs: by the id of a layer of ``layers_in_graph``, two new layers. Their weights are theirs to set.
+        rows: by the id of a layer of ``layers_in_graph``, new layers that are called one after the other; none where
+            what the layer is given is handed on. Their weights are theirs to set.
+        purpose: what the copy is for, as an error says it.
 
     Raises:
         InputError: Keras cannot rebuild the model's layers.
     """
     copies: dict[int, tuple[Any, Any]] = {}
+    # By the id of the layer that Keras asks for and calls, the row that is called.
+    called: dict[int, Sequence[Any]] = {}
 
     def copy(layer: Any) -> Any:
-        if id(layer) in pairs:
-            return pairs[id(layer)][1]
+        row = rows.get(id(layer))
+        if row:
+            called[id(row[-1])] = row
+            return row[-1]
         if id(layer) not in copies:
-            made = again(layer) if _is_a_graph(layer) else type(layer).from_config(layer.get_config())
+            made = again(layer) if is_a_graph(layer) else type(layer).from_config(layer.get_config())
             copies[id(layer)] = (layer, made)
+            if row is not None:
+                called[id(made)] = row
         return copies[id(layer)][1]
 
-    firsts = {id(second): first for first, second in pairs.values()}
-
     def call(layer: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
-        if id(layer) in firsts:
-            value = firsts[id(layer)](value)
-        return layer(value, *args, **kwargs)
+        row = called.get(id(layer), (layer,))
+        for each in row[:-1]:
+            value = each(value)
+        return row[-1](value, *args, **kwargs) if row else value
 
     def again(graph: keras.Model) -> keras.Model:
         if not isinstance(graph, keras.Sequential):
             return keras.models.clone_model(graph, clone_function=copy, call_function=call)
-        made = [each for layer in graph.layers for each in pairs.get(id(layer)) or (copy(layer),)]
+        made = [each for layer in graph.layers for each in (rows[id(layer)] if id(layer) in rows else (copy(layer),))]
         tensor = graph.inputs[0]
         entry = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
         return keras.Sequential([entry, *made], name=graph.name, trainable=graph.trainable)
@@ -58,14 +65,10 @@ def with_pairs(model: keras.Model, pairs: Mapping[int, tuple[Any, Any]]) -> kera
         made = again(model)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise InputError(
-            f"Expected a model whose layers Keras can copy, to replace some. Got: {model.name}: "
+            f"Expected a model whose layers Keras can copy, {purpose}. Got: {model.name}: "
             f"{str(error).strip().splitlines()[0]} Use a recipe that only quantizes, such as int8."
         ) from error
     for old, new in copies.values():
-        if not _is_a_graph(old) and isinstance(old, keras.Layer):
+        if id(old) not in rows and not is_a_graph(old) and isinstance(old, keras.Layer):
             new.set_weights(old.get_weights())
     return made
-
-
-def _is_a_graph(layer: Any) -> bool:
-    return isinstance(layer, keras.Sequential | Functional)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..train._sparse_moves import largest
 from ._kernels import Axes
 
 # What a ranking over all kernels leaves of each: this share of the density asked for, and one block.
@@ -121,21 +122,6 @@ def kept_blocks(blocks: int, sparsity: float) -> int:
     (2, 1)
     """
     return max(1, round(blocks * (1 - sparsity)))
-
-
-def largest(scores: np.ndarray, count: int) -> np.ndarray:
-    """Return where the ``count`` largest are, of equal ones the first.
-
-    >>> largest(np.array([3, 1, 3, 3]), 2)
-    array([ True, False,  True, False])
-    """
-    if count >= scores.size:
-        return np.ones(scores.shape, bool)
-    threshold = np.partition(scores, scores.size - count, axis=None)[scores.size - count]
-    kept = scores > threshold
-    equal = np.flatnonzero(scores == threshold)[: count - np.count_nonzero(kept)]
-    kept.flat[equal] = True
-    return kept
 
 
 def _scores(kernel: np.ndarray, axes: Axes, pattern: Pattern) -> np.ndarray:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..train._training import as_inputs
-from ._activations import Activations, Samples, fake_quantizer
+from ._activations import Activations, fake_quantizer
 from ._points import FIXED_RANGES, run_at_points
+from ._samples import Samples
 from ._technique import Work
 from ._weight_quantizer import WeightQuantizer, kernels, summed_axes
 

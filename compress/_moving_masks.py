@@ -14,10 +14,10 @@ from pydantic import Field
 
 from ..errors import InputError
 from ..train._sparse_densities import erdos_renyi_kernel, uniform
+from ..train._sparse_moves import dropped_and_grown, largest
 from ._fine_tuning import FineTuning, fine_tune
 from ._kernels import NO_VECTOR
 from ._magnitude_mask import KeepMask
-from ._masks import largest
 from ._scope import Scope, in_scope
 from ._technique import Result, Work
 from .magnitude_pruning import speed_note
@@ -96,7 +96,7 @@ class MovingMask(KeepMask):
         count = min(int(share * mask.sum()), int(mask.size - mask.sum()))
         if not count:
             return
-        after = moved(mask, np.abs(np.asarray(value)), self.wish(self, step), count)
+        after = dropped_and_grown(mask, np.abs(np.asarray(value)), self.wish(self, step), count)
         (variable,) = self._kernel
         variable.assign(variable * self.mask)
         self.mask.assign(after.astype("float32"))
@@ -104,27 +104,6 @@ class MovingMask(KeepMask):
     def random(self, step: int) -> np.random.Generator:
         """Return the generator of what is random in this mask at a step."""
         return np.random.default_rng((self.seed, zlib.crc32(self.path.encode()), step))
-
-
-def moved(mask: np.ndarray, weights: np.ndarray, wish: np.ndarray, count: int) -> np.ndarray:
-    """Return the mask after ``count`` active weights were dropped and as many inactive ones grew.
-
-    It is ``dropped_and_grown`` of train/, in a fifth of the time: training steps here are few, and moves frequent.
-
-    Args:
-        mask: booleans.
-        weights: magnitudes; the smallest active ones are dropped.
-        wish: the inactive ones with the largest wish grow; one that was just dropped may not.
-        count: at most the number of inactive weights.
-
-    >>> mask = np.array([True, True, False, False])
-    >>> moved(mask, np.array([0.1, 0.5, 0, 0]), np.array([9.0, 9.0, 1.0, 2.0]), 1)
-    array([False,  True, False,  True])
-    """
-    kept = np.zeros(mask.shape, bool)
-    if count < mask.sum():
-        kept = largest(np.where(mask, weights, -1), int(mask.sum()) - count)
-    return kept | largest(np.where(mask, -np.inf, wish), count)
 
 
 def trained_sparse(

@@ -68,6 +68,25 @@ class Point:
 def find_points(model: "keras.Model") -> tuple[Point, ...]:
     """Return the points of a model, those of its inputs first, in the order of computation."""
     import keras
+
+    _, seen = traced(model)
+    points = [
+        Point(f"{INPUT}:{tensor.name}", INPUT, "Placeholder")
+        for tensor in keras.tree.flatten(input_of(model))
+        if tensor.dtype == "float32"
+    ]
+    used = used_operations(tensor.graph for _, tensor in seen)
+    for name, tensor in seen:
+        operation = tensor.op
+        if (id(operation.graph), operation.name) in used and _is_point(operation):
+            layer, kind, _ = name.rsplit(":", 2)
+            points.append(Point(name, layer, kind, FIXED_RANGES.get(kind)))
+    return tuple(points)
+
+
+def traced(model: "keras.Model") -> tuple[Any, list[tuple[str, Any]]]:
+    """Return a model's graph at batch 1, and the name and the output of each operation with a float32 output."""
+    import keras
     import tensorflow as tf
 
     seen: list[tuple[str, Any]] = []
@@ -78,20 +97,11 @@ def find_points(model: "keras.Model") -> tuple[Point, ...]:
 
     @tf.function(input_signature=specs, autograph=False)
     def trace(*arrays: Any) -> Any:
-        by_name = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
-        inputs = keras.tree.map_structure(lambda tensor: by_name[tensor.name], input_of(model))
-        with _each_operation(model, lambda name, tensor: seen.append((name, tensor))):
+        inputs = keras.tree.pack_sequence_as(input_of(model), list(arrays))
+        with each_operation(model, lambda name, tensor: seen.append((name, tensor))):
             return keras.tree.flatten(model(inputs, training=False))
 
-    trace.get_concrete_function()
-    points = [Point(f"{INPUT}:{spec.name}", INPUT, "Placeholder") for spec in specs if spec.dtype == tf.float32]
-    used = _used(tensor.graph for _, tensor in seen)
-    for name, tensor in seen:
-        operation = tensor.op
-        if (id(operation.graph), operation.name) in used and _is_point(operation):
-            layer, kind, _ = name.rsplit(":", 2)
-            points.append(Point(name, layer, kind, FIXED_RANGES.get(kind)))
-    return tuple(points)
+    return trace.get_concrete_function().graph, seen
 
 
 def run_at_points(model: "keras.Model", inputs: Any, at: AtPoint, points: frozenset[str]) -> Any:
@@ -107,12 +117,12 @@ def run_at_points(model: "keras.Model", inputs: Any, at: AtPoint, points: frozen
         return at(name, value) if name in points else value
 
     inputs = keras.tree.map_structure(replaced, input_of(model), inputs)
-    with _each_operation(model, lambda name, tensor: at(name, tensor) if name in points else None):
+    with each_operation(model, lambda name, tensor: at(name, tensor) if name in points else None):
         return model(inputs, training=False)
 
 
 @contextmanager
-def _each_operation(model: "keras.Model", seen: Callable[[str, Any], Any]) -> Iterator[None]:
+def each_operation(model: "keras.Model", seen: Callable[[str, Any], Any]) -> Iterator[None]:
     """Within, call ``seen`` with the name and the float output of each operation that is created."""
     import tensorflow as tf
     from keras.src.backend.common.name_scope import current_path
@@ -142,7 +152,7 @@ def _each_operation(model: "keras.Model", seen: Callable[[str, Any], Any]) -> It
         op_callbacks.remove_op_callback(called)
 
 
-def _used(graphs: Iterable[Any]) -> set[tuple[int, str]]:
+def used_operations(graphs: Iterable[Any]) -> set[tuple[int, str]]:
     """Return the operations that outputs depend on; Keras calls a recurrent cell once before its loop for nothing."""
     used: set[tuple[int, str]] = set()
     for graph in {id(graph): graph for graph in graphs}.values():
@@ -161,7 +171,7 @@ def _is_point(operation: Any) -> bool:
 
 def _goes_on_as_one(operation: Any) -> bool:
     """Tell whether a runtime computes the operation together with the one after it."""
-    consumer = _only_consumer(operation.outputs[0])
+    consumer = only_consumer(operation.outputs[0])
     if consumer is None:
         return False
     if consumer.type in _FUSED_ACTIVATIONS:
@@ -178,7 +188,7 @@ def _ends_a_product(operation: Any) -> bool:
     before = [tensor.op for tensor in operation.inputs if not _is_constant(tensor)]
     while len(before) == 1 and before[0].type == "Reshape":
         before = [before[0].inputs[0].op]
-    return len(before) == 1 and _only_consumer(before[0].outputs[0]) is not None and _ends_a_product(before[0])
+    return len(before) == 1 and only_consumer(before[0].outputs[0]) is not None and _ends_a_product(before[0])
 
 
 def _is_affine(operation: Any) -> bool:
@@ -195,7 +205,7 @@ def _is_affine(operation: Any) -> bool:
     return bool(constants) and all(tensor.shape.num_elements() in (1, channels) for tensor in constants)
 
 
-def _only_consumer(tensor: Any) -> Any:
+def only_consumer(tensor: Any) -> Any:
     consumers = tensor.consumers()
     while len(consumers) == 1 and consumers[0].type in ("Reshape", "Identity") and consumers[0].outputs[0].consumers():
         consumers = consumers[0].outputs[0].consumers()
@@ -218,11 +228,11 @@ def _inside_gelu(operation: Any) -> bool:
     """Tell whether an operation is a part, not the end, of x / 2 (1 + erf(x / sqrt 2)) or x / 2 erfc(-x / sqrt 2)."""
     if operation.type in _ERROR_FUNCTIONS or _is_one_more(operation):
         return True
-    consumer = _only_consumer(operation.outputs[0])
+    consumer = only_consumer(operation.outputs[0])
     if consumer is None or operation.type not in ("Mul", "Neg"):
         return False
     if consumer.type in ("Mul", "Neg") and not _is_last_product(consumer):
-        consumer = _only_consumer(consumer.outputs[0]) or consumer
+        consumer = only_consumer(consumer.outputs[0]) or consumer
     return consumer.type in _ERROR_FUNCTIONS or _is_last_product(consumer)
 
 

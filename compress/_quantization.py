@@ -1,19 +1,14 @@
 """What quantization techniques share: their parameters, the representative dataset, and who decides the ranges."""
 
 import re
-from typing import TYPE_CHECKING
 
-import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from ..errors import InputError
-from ._activations import Activations, Samples
+from ._activations import Activations
+from ._samples import representative
+from ._scope import Scope
 from ._technique import Parameters, Work
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-_BATCH = 32
 
 
 class Int8(Parameters):
@@ -33,17 +28,8 @@ class Int8(Parameters):
     samples: int = Field(256, ge=1)
     calibration: str = Field("converter", pattern="^(converter|min_max|percentile|mse|entropy)$")
     percentile: float = Field(99.99, gt=50, le=100)
-    keep_float: str = ""
+    keep_float: Scope = ""
     max_disagreement: float | None = Field(None, ge=0)
-
-    @field_validator("keep_float")
-    @classmethod
-    def _is_a_regular_expression(cls, scope: str) -> str:
-        try:
-            re.compile(scope)
-        except re.error as error:
-            raise ValueError(f"a regular expression ({error})") from error
-        return scope
 
     def activations(self, work: Work) -> tuple[Activations, tuple[str, ...]]:
         """Return how the activations of the work's model are quantized, and sentences about what stays in float.
@@ -64,25 +50,3 @@ class Int8(Parameters):
         if self.max_disagreement is None:
             return activations, ()
         return layers_to_keep(work, activations, representative(work, self.samples), self.max_disagreement)
-
-
-def check_samples(work: Work) -> None:
-    """Raise where there is no representative dataset.
-
-    Raises:
-        InputError: there are no samples.
-    """
-    if not len(work.task.train):
-        raise InputError("Expected samples to calibrate int8 on (a representative dataset). Got: none.")
-
-
-def representative(work: Work, samples: int) -> Samples:
-    """Return what yields batches of some training samples, spread evenly over the data."""
-    data = work.task.train
-    places = np.unique(np.linspace(0, len(data) - 1, min(samples, len(data))).astype(int))
-
-    def batches() -> "Iterator[Mapping[str, np.ndarray]]":
-        for start in range(0, len(places), _BATCH):
-            yield data.at(places[start : start + _BATCH]).inputs
-
-    return batches

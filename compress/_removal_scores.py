@@ -202,5 +202,5 @@ def _batches(work: Work, samples: int, size: int) -> list[Dataset]:
     data = work.task.train
     if not len(data):
         raise InputError("Expected samples to rank units on. Got: none. Give data, or set criterion = 'magnitude'.")
-    places = np.unique(np.linspace(0, len(data) - 1, min(samples, len(data))).astype(int))
+    places = data.evenly(samples)
     return [data.at(each) for each in np.resize(places, -(-len(places) // size) * size).reshape(-1, size)]

@@ -19,7 +19,7 @@ def _is_a_regular_expression(scope: str) -> str:
     return scope
 
 
-# The type of a parameter ``scope``.
+# The type of a parameter that is a regular expression, such as ``scope``.
 Scope = Annotated[str, AfterValidator(_is_a_regular_expression)]
 
 

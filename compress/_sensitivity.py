@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ._fine_tuning import FineTuning, _loss, _objective
+from ._fine_tuning import FineTuning, loss_of, objective
 from ._technique import Work
 
 if TYPE_CHECKING:
@@ -45,17 +45,17 @@ def scanned(work: Work, parameters: FineTuning, masks: "Sequence[Mask]", levels:
 
     if not len(work.task.train):
         raise InputError("Expected samples for the sensitivity scan. Got: none.")
-    task, imitation = _objective(work, parameters)
+    task, imitation = objective(work, parameters)
     mapped = MappedModel(work.model, (*work.transforms, *masks), None, imitation)
     mapped.compile(loss=task.loss or "mean_squared_error")
-    plain = _loss(mapped, task)
+    plain = loss_of(mapped, task)
     added = []
     for mask in masks:
         value = _value_before(mapped, mask)
         losses = []
         for level in levels:
             mask.prune(value, level)
-            losses.append(_loss(mapped, task) - plain if level else 0.0)
+            losses.append(loss_of(mapped, task) - plain if level else 0.0)
         mask.prune(value, 0.0)
         finite = np.nan_to_num(losses, nan=_BROKEN, posinf=_BROKEN)
         added.append(np.maximum.accumulate(finite).tolist())

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._kernels import axes_of
 from ._transform import Transform, straight_through
 
 if TYPE_CHECKING:
@@ -63,27 +64,19 @@ def kernels(model: "keras.Model", scope: str = "") -> tuple[list["keras.Variable
 
 
 def summed_axes(model: "keras.Model") -> dict[str, tuple[int, ...]]:
-    """Return for each variable of at least two dimensions the axes that are summed over, by path.
+    """Return for each trainable variable of two or more dimensions the axes over which its channels' scales are found.
 
-    That is all but the last, except in depthwise convolutions ``[..., channels, multiplier]``, where channels are
-    output channels too, in Einsum layers, whose equation says it, and in embeddings, whose scale is one for all rows.
+    They are all axes but those of the outputs (see ``axes_of``), and in embeddings, whose rows share one scale, all.
     """
     import keras
 
+    shapes = {variable.path: len(variable.shape) for variable in model.trainable_variables}
     axes = {
-        variable.path: tuple(range(len(variable.shape) - 1)) for variable in model.variables if len(variable.shape) > 1
+        path: tuple(axis for axis in range(shapes[path]) if axis not in each.outputs)
+        for path, each in axes_of(model).items()
     }
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.EinsumDense):
-            given, kernel = layer.equation.split("->")[0].split(",")
-            axes[layer.kernel.path] = tuple(place for place, label in enumerate(kernel) if label in given)
-        elif isinstance(layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D):
-            axes[layer.kernel.path] = tuple(range(len(layer.kernel.shape) - 2))
-        elif isinstance(layer, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
-            axes[layer.depthwise_kernel.path] = tuple(range(len(layer.depthwise_kernel.shape) - 2))
-        elif isinstance(layer, keras.layers.Embedding):
-            axes[layer.embeddings.path] = (0, 1)
-    return axes
+    tables = [layer.embeddings.path for layer in model._flatten_layers() if isinstance(layer, keras.layers.Embedding)]
+    return axes | {path: (0, 1) for path in tables}
 
 
 def quantized(values: np.ndarray, axes: tuple[int, ...], bits: int = 8) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from ..errors import InputError
 from ._technique import Parameters, Result, Technique, Work
 
 if TYPE_CHECKING:
@@ -74,11 +73,11 @@ def apply(work: Work, parameters: Parameters) -> Result:
     from ._holding import holds_masks_alone
     from ._kernel_products import find_products
     from ._kernel_trace import Trace
+    from ._samples import check_samples
     from ._weight_quantizer import kernels
 
     assert isinstance(parameters, BiasCorrection)
-    if not len(work.task.train):
-        raise InputError("Expected samples to correct biases by (a representative dataset). Got: none.")
+    check_samples(work, "to correct biases by")
     work = work.own_copy()
     held = {
         variable.path for variable in work.model.trainable_variables if not holds_masks_alone(variable, work.transforms)
@@ -127,7 +126,7 @@ def apply(work: Work, parameters: Parameters) -> Result:
 
 def _additions(trace: "Trace", products: Sequence["Products"]) -> tuple[list[_Addition], dict[str, str]]:
     """Return where biases are added to products, and by path why a kernel's product has none to be corrected."""
-    from ._points import _only_consumer
+    from ._points import only_consumer
 
     names = {(id(operation.graph), operation.name): name for name, operation in trace.operations.items()}
     times: dict[str, int] = {}
@@ -139,7 +138,7 @@ def _additions(trace: "Trace", products: Sequence["Products"]) -> tuple[list[_Ad
             reasons[product.path] = "is multiplied several times for each sample, each with another mean"
             continue
         operation = trace.operations[product.sites[0]]
-        addition = _only_consumer(operation.outputs[0])
+        addition = only_consumer(operation.outputs[0])
         site = addition is not None and names.get((id(addition.graph), addition.name))
         origins = [trace.origin(tensor) for tensor in addition.inputs] if site and addition.type in _ADDITIONS else []
         biases = [origin for origin in origins if origin]
@@ -153,7 +152,7 @@ def _additions(trace: "Trace", products: Sequence["Products"]) -> tuple[list[_Ad
 
 
 def _all_samples(work: Work, samples: int) -> dict[str, np.ndarray]:
-    from ._quantization import representative
+    from ._samples import representative
 
     batches = list(representative(work, samples)())
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
@@ -206,9 +205,9 @@ def _shifts(
 
 
 def _run(model: "keras.Model", batch: Mapping[str, np.ndarray], seen: Any) -> None:
-    from ._kernel_products import run_over
+    from ._kernel_products import observe
 
-    run_over(model, lambda: [batch], seen)
+    observe(model, lambda: [batch], seen)
 
 
 def _round(

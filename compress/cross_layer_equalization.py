@@ -95,8 +95,8 @@ def _largest_change(work: Work, model: "keras.Model", samples: int) -> float:
     """Return how far the outputs of two models are apart at most, over the largest of each output."""
     import keras
 
-    from ..train._training import as_inputs
-    from ._quantization import representative
+    from ..train._training import as_inputs, input_of
+    from ._samples import representative
 
     if len(work.task.train):
         inputs = next(iter(representative(work, samples)()))
@@ -104,7 +104,7 @@ def _largest_change(work: Work, model: "keras.Model", samples: int) -> float:
         random = np.random.default_rng(work.seed)
         inputs = {
             tensor.name: random.normal(size=(samples, *(size or 8 for size in tensor.shape[1:]))).astype(tensor.dtype)
-            for tensor in keras.tree.flatten(work.model.input)
+            for tensor in keras.tree.flatten(input_of(work.model))
         }
     one, other = (
         [np.asarray(each) for each in keras.tree.flatten(each(as_inputs(each, inputs), training=False))]

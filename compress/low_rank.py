@@ -56,7 +56,7 @@ def apply(work: Work, parameters: Parameters) -> Result:
     Raises:
         InputError: the scope matches no variable; there are no samples to calibrate on; Keras cannot copy the model.
     """
-    from ._layer_replacing import with_pairs
+    from ._layer_replacing import with_rows
 
     assert isinstance(parameters, LowRank)
     products, skipped = _products(work, parameters)
@@ -81,7 +81,8 @@ def apply(work: Work, parameters: Parameters) -> Result:
             )
     if not replaced:
         return Result(work.model, (), skipped, notes=tuple(notes))
-    model = with_pairs(work.model, {id(product.layer): (first, second) for product, _, first, second in replaced})
+    rows = {id(product.layer): (first, second) for product, _, first, second in replaced}
+    model = with_rows(work.model, rows, "to replace some")
     for product, factors, first, second in replaced:
         _set(product, factors, first, second)
     notes += fine_tune(replace(work, model=model), parameters)
@@ -125,8 +126,7 @@ def _observed(work: Work, products: Sequence[Product], parameters: LowRank) -> d
     if not available:
         raise InputError("Expected samples to calibrate low-rank factors on. Got: none. Set calibration = 0.")
     # Spread over the data, which may be sorted.
-    places = np.linspace(0, available - 1, min(available, parameters.calibration)).astype(int)
-    some = work.task.train.at(places)
+    some = work.task.train.at(work.task.train.evenly(parameters.calibration))
     # Each layer tells its inputs while the model runs, wherever in the model it is.
     for product in products:
         _listen(product, seen[product.layer.kernel.path])

@@ -16,7 +16,9 @@ from ..errors import InputError
 from ._calibration import Range, with_zero
 from ._fine_tuning import FineTuning, fine_tune
 from ._points import Point, run_at_points
-from ._quantization import Int8, check_samples, representative
+from ._quantization import Int8
+from ._samples import check_samples, representative
+from ._scope import Scope
 from ._technique import PRECISION, Parameters, Result, Technique, Work
 from ._weight_quantizer import WeightQuantizer, kernels, summed_axes
 
@@ -39,7 +41,7 @@ class QuantizationAwareTraining(FineTuning, Int8):
     """
 
     ranges: str = Field("learned", pattern="^(learned|moving_average|fixed)$")
-    scope: str = ""
+    scope: Scope = ""
     calibration: str = Field("mse", pattern="^(min_max|percentile|mse|entropy)$")
     epochs: int = Field(4, ge=1)
     learning_rate: float = Field(3e-4, gt=0)
@@ -103,7 +105,7 @@ def apply(work: Work, parameters: Parameters) -> Result:
         InputError: there is nothing to train on, or see ``calibrate``.
     """
     assert isinstance(parameters, QuantizationAwareTraining)
-    check_samples(work)
+    check_samples(work, "to calibrate int8 on")
     work = work.own_copy()
     chosen, skipped = kernels(work.model, parameters.scope)
     if not chosen:

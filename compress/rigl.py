@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..train._training import as_inputs
-from ._fine_tuning import _objective
+from ._fine_tuning import objective
 from ._moving_masks import DynamicSparsity, MovingMask, trained_sparse
 from ._technique import Parameters, Result, Technique, Work
 from ._transform import Transform, straight_through
@@ -56,7 +56,7 @@ class DenseGradients:
         from ._mapped_model import MappedModel
 
         work, paths = self._work, {mask.path for mask in self._masks}
-        task, imitation = _objective(work, self._parameters)
+        task, imitation = objective(work, self._parameters)
         transforms = (*work.transforms, *(_LetsGradientsThrough(mask) for mask in self._masks))
         mapped = MappedModel(work.model, transforms, None, imitation)
         mapped.compile(loss=task.loss or "mean_squared_error")

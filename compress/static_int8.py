@@ -5,7 +5,8 @@ Weights are symmetric with a scale for each output channel, activations have a f
 1712.05877). The variables stay as they are; the exporters quantize.
 """
 
-from ._quantization import Int8, check_samples, representative
+from ._quantization import Int8
+from ._samples import check_samples, representative
 from ._technique import PRECISION, Parameters, Result, Technique, Work
 
 
@@ -16,7 +17,7 @@ def apply(work: Work, parameters: Parameters) -> Result:
         InputError: there are no samples; a layer is zero on all of them.
     """
     assert isinstance(parameters, Int8)
-    check_samples(work)
+    check_samples(work, "to calibrate int8 on")
     if parameters.calibration == "converter":
         return Result(work.model)
     activations, notes = parameters.activations(work)

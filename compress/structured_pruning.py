@@ -5,15 +5,15 @@ layers' configurations (``_removal_groups``), and each removal is proved: the sm
 computes with the removed units silenced. So any layer that Keras can rebuild will do, custom ones included.
 """
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from ..errors import InputError
 from ._fine_tuning import FineTuning, fine_tune
+from ._scope import Scope
 from ._technique import SHAPES, Parameters, Result, Technique, Work
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class StructuredPruning(FineTuning):
     parameters: float | None = Field(None, gt=0, lt=1)
     macs: float | None = Field(None, gt=0, lt=1)
     blocks: int = Field(0, ge=0)
-    scope: str = ".*"
+    scope: Scope = ".*"
     criterion: str = Field("taylor", pattern="^(taylor|magnitude|activation)$")
     ranking: str = Field("group", pattern="^(group|global)$")
     rounds: int = Field(1, ge=1)
@@ -53,15 +53,6 @@ class StructuredPruning(FineTuning):
     least: int = Field(1, ge=1)
     approximate: bool = False
     ranked_on: int = Field(256, ge=8)
-
-    @field_validator("scope")
-    @classmethod
-    def _is_a_regular_expression(cls, scope: str) -> str:
-        try:
-            re.compile(scope)
-        except re.error as error:
-            raise ValueError(f"a regular expression ({error})") from error
-        return scope
 
     @model_validator(mode="after")
     def _has_one_target(self) -> "StructuredPruning":

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from ..errors import InputError
 from ._scope import Scope, in_scope
 from ._technique import Parameters, Result, Technique, Work
 from ._weight_grid import Grid, grid_of, sets_of
@@ -64,11 +63,10 @@ def apply(work: Work, parameters: Parameters) -> Result:
     from ._grid_transform import HeldToGrid
     from ._holding import holds_masks_alone
     from ._kernel_products import find_products, gram_matrices, in_parts
-    from ._quantization import representative
+    from ._samples import check_samples, representative
 
     assert isinstance(parameters, WeightRounding)
-    if not len(work.task.train):
-        raise InputError("Expected samples to round weights by (a representative dataset). Got: none.")
+    check_samples(work, "to round weights by")
     work = work.own_copy()
     variables, skipped = in_scope(work.model, parameters.scope, "has one dimension: it stays in 32 bits")
     by_path = {variable.path: variable for variable in variables}

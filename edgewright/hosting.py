@@ -91,7 +91,7 @@ def calibration_of(deployment: Deployment, samples: int, seed: int) -> dict[str,
     The samples lie evenly over the training samples, which may be in an order. With host code it is run over these, and
     of a graph that it calls more often than that as many calls are drawn at random.
     """
-    data = _evenly(deployment.task.train, samples)
+    data = deployment.task.train.at(deployment.task.train.evenly(samples))
     if deployment.host is None:
         (name,) = deployment.graphs
         return {name: dict(data.inputs)}
@@ -101,12 +101,6 @@ def calibration_of(deployment: Deployment, samples: int, seed: int) -> dict[str,
         host.run(sample)
     random = np.random.default_rng(seed)
     return {name: _drawn(graph, samples, random) for name, graph in graphs.items()}
-
-
-def _evenly(data: Dataset, count: int) -> Dataset:
-    """Return ``count`` samples in memory, at equal distances; all where there are no more."""
-    count = min(count, len(data))
-    return data.at(np.arange(count) * len(data) // max(count, 1))
 
 
 def _graphs(deployment: Deployment, record: bool = False) -> dict[str, KerasGraph]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..compress._weight_quantizer import quantized
+
 # Fewer weights than these cost more in scales and nodes than they save.
 _FEWEST = 128
 _LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
@@ -53,8 +55,7 @@ def store_int8(model: Any) -> None:
             name = weight.initializer.name
             values = onnx.numpy_helper.to_array(weight.initializer)
             others = tuple(axis for axis in range(values.ndim) if axis != weight.channels)
-            scales = _scales(values, others, 127)
-            stored = np.clip(np.rint(values / scales), -127, 127).astype(np.int8)
+            stored, scales = quantized(values, others)
             parts = [
                 onnx.numpy_helper.from_array(stored, f"{name}/int8"),
                 onnx.numpy_helper.from_array(scales.reshape(-1), f"{name}/scales"),

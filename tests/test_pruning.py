@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from edgewright.compress import Work, compress, get, parse_recipe
 from edgewright.compress._kernels import Axes, axes_of
 from edgewright.compress._masks import FLOOR, kept_blocks, mask_of, masks_of, pattern_of
-from edgewright.compress._moving_masks import DynamicSparsity, MovingMask, moved
+from edgewright.compress._moving_masks import DynamicSparsity, MovingMask
 from edgewright.compress._sensitivity import allotted, levels_of
 from edgewright.compress._tfmot import tfmot
 from edgewright.compress.rigl import DenseGradients
 from edgewright.errors import InputError
 from edgewright.train import ACCURACY, Dataset, Schedule, Task
 from edgewright.train import get as architecture
-from edgewright.train._sparse_methods import dropped_and_grown
 from edgewright.train._training import fit, outputs_of
 
 DENSE = Axes((), (1,), (0,))
@@ -332,18 +331,6 @@ def test_a_moving_mask_keeps_its_count_and_grows_from_zero(rows, columns, densit
         assert after.sum() == before.sum()
         assert not values[(after > 0) & (before == 0)].any()
         kernel.assign(values + _kernel((rows, columns), seed + step))
-
-
-@settings(max_examples=25)
-@given(st.integers(1, 10), st.integers(2, 10), st.data(), seeds)
-def test_a_move_is_that_of_sparse_training(rows, columns, data, seed):
-    """The weights that a move drops and grows are those that the sparse networks of train/ drop and grow."""
-    weights, wish, draws = (np.abs(_kernel((rows, columns), seed + place)) for place in range(3))
-    mask = draws > 0.7
-    count = data.draw(st.integers(0, int(min(mask.sum(), (~mask).sum()))))
-    np.testing.assert_array_equal(
-        moved(mask, weights, wish, count) if count else mask, dropped_and_grown(mask, weights, wish, count)
-    )
 
 
 def test_a_moving_mask_rests_at_the_end_and_when_nothing_is_to_be_replaced():

@@ -20,7 +20,8 @@ from edgewright.errors import InputError
 from edgewright.train import Schedule, get
 from edgewright.train import _synthesis_scan as scan
 from edgewright.train._sparse_densities import erdos_renyi_kernel, uniform
-from edgewright.train._sparse_methods import UPDATES, dropped_and_grown, kept_share
+from edgewright.train._sparse_methods import UPDATES, kept_share
+from edgewright.train._sparse_moves import dropped_and_grown
 from edgewright.train._sparse_optimizer import is_kernel
 from edgewright.train._synthesis_transformer import Lengths, Shape, training_model
 from edgewright.train._training import train
@@ -115,6 +116,19 @@ def test_what_is_dropped_is_replaced(seed, size):
     if count:
         assert weights[mask & ~after].max() <= weights[mask & after].min(initial=np.inf)
         assert wish[~mask & after].min() >= wish[~mask & ~after].max(initial=-np.inf)
+
+
+@given(st.integers(0, 2**31), st.integers(2, 60))
+def test_a_move_is_that_of_sorting(seed, size):
+    """Found without sorting, a move drops and grows the weights that a stable sort names, equal ones included."""
+    random = np.random.default_rng(seed)
+    mask = random.permutation(size) < size // 2
+    weights, wish = random.integers(0, 4, (2, size)).astype(float)
+    count = random.integers(0, size // 2 + 1)
+    sorted_ones = mask.copy()
+    sorted_ones[np.where(mask, weights, np.inf).argsort(kind="stable")[:count]] = False
+    sorted_ones[np.where(mask, -np.inf, wish).argsort(kind="stable")[::-1][:count]] = True
+    np.testing.assert_array_equal(dropped_and_grown(mask, weights, wish, count), sorted_ones)
 
 
 @pytest.mark.parametrize("sparsity", [0.5, 0.8, 0.9, 0.98])

@@ -32,7 +32,7 @@ class Equalize(keras.callbacks.Callback):
     def on_train_end(self, logs: Any = None) -> None:
         """Move factors between filters and senders; a model that is equalized already stays as it is."""
         data = self._data()
-        equalize(self.model, data.at(np.linspace(0, len(data) - 1, min(_SAMPLES, len(data))).astype(int)).inputs)
+        equalize(self.model, data.at(data.evenly(_SAMPLES)).inputs)
 
 
 def equalize(model: keras.Model, inputs: Arrays) -> None:

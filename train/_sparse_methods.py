@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ._sparse_densities import erdos_renyi_kernel, uniform
+from ._sparse_moves import dropped_and_grown
 from ._sparse_optimizer import is_kernel
 
 # Evci et al., 2020: the share that is replaced at the start, and the share of the training after which nothing is.
@@ -232,26 +233,6 @@ def by_units(kernel: np.ndarray, units: int) -> np.ndarray:
     ((9, 8, 16), (16, 64, 10))
     """
     return kernel.reshape(-1, units, kernel.shape[-1])
-
-
-def dropped_and_grown(mask: np.ndarray, weights: np.ndarray, wish: np.ndarray, count: int) -> np.ndarray:
-    """Return the mask after ``count`` active weights were dropped and as many inactive ones grew.
-
-    Args:
-        mask: booleans.
-        weights: magnitudes; the smallest active ones are dropped.
-        wish: the inactive ones with the largest wish grow; one that was just dropped may not.
-        count: at most the number of inactive weights.
-
-    >>> mask = np.array([True, True, False, False])
-    >>> dropped_and_grown(mask, np.array([0.1, 0.5, 0, 0]), np.array([9.0, 9.0, 1.0, 2.0]), 1)
-    array([False,  True, False,  True])
-    """
-    dropping = np.where(mask, weights, np.inf).ravel().argsort(kind="stable")[:count]
-    growing = np.where(mask, -np.inf, wish).ravel().argsort(kind="stable")[::-1][:count]
-    after = mask.ravel().copy()
-    after[dropping], after[growing] = False, True
-    return after.reshape(mask.shape)
 
 
 def kept_share(shapes: list[tuple[int, ...]], sparsity: float) -> float:

@@ -43,6 +43,11 @@ class Dataset:
         """Return the samples at ``places``, in memory: a slice or an array of indices."""
         return self._each(lambda array: array[places])
 
+    def evenly(self, count: int) -> np.ndarray:
+        """Return the indices of ``count`` samples at equal distances, for data may be sorted; of all without more."""
+        count = min(count, len(self))
+        return np.arange(count) * len(self) // max(count, 1)
+
     def part(self, places: np.ndarray) -> "Dataset":
         """Return the samples at these indices; of what lies in files, nothing is read yet."""
         return self._each(lambda array: array.part(places) if isinstance(array, StoredArray) else array[places])
