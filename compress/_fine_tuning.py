@@ -1,5 +1,6 @@
 """Fine-tuning: training on with transforms in force, towards the labels, the original model's outputs, or both."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,10 @@ def fine_tune(
     before = _values(mapped)
     reason = ""
     try:
-        fit(mapped, task, parameters.training, work.seed, work.on_epoch, callbacks=(_up_to_date(mapped, steps),))
+        with warnings.catch_warnings():
+            # A range in front of all that is trained, such as an input's mask, may have no gradient: it stays.
+            warnings.filterwarnings("ignore", "Gradients do not exist for variables \\['range'")
+            fit(mapped, task, parameters.training, work.seed, work.on_epoch, callbacks=(_up_to_date(mapped, steps),))
     except FloatingPointError as error:
         reason = str(error)
     tuned = _values(mapped)

@@ -36,7 +36,7 @@ def folded(
     Raises:
         InputError: Keras cannot rebuild the model's layers.
     """
-    folds: dict[int, Any] = {}
+    folds: dict[int, tuple[Any, Any]] = {}
     reasons: dict[str, str] = {}
     for graph in graphs_of(model):
         for layer in graph.operations:
@@ -45,20 +45,21 @@ def folded(
                 if isinstance(found, str):
                     reasons[layer.name] = found
                 else:
-                    folds[id(layer)] = found
+                    folds[id(layer)] = (layer, found)
     if not folds:
         return model, reasons
-    products = {id(layer): type(layer).from_config(layer.get_config() | {"use_bias": True}) for layer in folds.values()}
+    products = {
+        id(product): type(product).from_config(product.get_config() | {"use_bias": True})
+        for _, product in folds.values()
+    }
     rows: dict[int, tuple[Any, ...]] = dict.fromkeys(folds, ()) | {key: (made,) for key, made in products.items()}
     made = with_rows(model, rows, "to fold its normalizations")
     lost = set(kept) - {variable.path for variable in made.variables}
     if lost:
         why = f"would leave {', '.join(sorted(lost))}, held by an earlier step, at another path"
-        by_fold = {id(layer): layer.name for graph in graphs_of(model) for layer in graph.operations}
-        return model, reasons | {by_fold[number]: why for number in folds}
-    by_id = {id(layer): layer for graph in graphs_of(model) for layer in graph.operations}
-    for number, product in folds.items():
-        _set_folded(product, by_id[number], products[id(product)])
+        return model, reasons | {layer.name: why for layer, _ in folds.values()}
+    for layer, product in folds.values():
+        _set_folded(product, layer, products[id(product)])
     return made, reasons
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..train._agreement import agreement_percent
 from ..train._training import as_inputs
 from ._activations import Activations, fake_quantizer
 from ._points import FIXED_RANGES, run_at_points
@@ -58,22 +59,12 @@ def layers_to_keep(
 
 
 def disagreement_percent(wanted: Iterable[np.ndarray], received: Iterable[np.ndarray]) -> float:
-    """Return how far two models' outputs disagree, in percent, at the worst output.
-
-    For ``[samples, classes]`` the share of samples with another largest output; for all others the share of the
-    variance that is not explained.
+    """Return how far two models' outputs disagree, in percent, at the worst output; see ``agreement_percent``.
 
     >>> disagreement_percent([np.array([[0.9, 0.1], [0.2, 0.8]])], [np.array([[0.6, 0.4], [0.7, 0.3]])])
     50.0
     """
-    worst = 0.0
-    for expected, output in zip(wanted, received, strict=True):
-        if expected.ndim == 2 and expected.shape[1] > 1:
-            share = float(np.mean(expected.argmax(axis=1) != output.argmax(axis=1)))
-        else:
-            share = _distance([expected], [output]) ** 2
-        worst = max(worst, 100 * share)
-    return worst
+    return max(100 - agreement_percent(*pair) for pair in zip(wanted, received, strict=True))
 
 
 def _distance(wanted: Iterable[np.ndarray], received: Iterable[np.ndarray]) -> float:

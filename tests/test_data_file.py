@@ -157,12 +157,16 @@ def test_other_numbers_make_a_regression():
 
 
 def test_the_inferred_losses_train():
-    """Keras takes each inferred loss with the labels as they come out, and the loss is finite."""
+    """Keras takes each inferred loss with the labels as they come out: an epoch moves the weights, all finite."""
     from edgewright.train._training import fit
 
     labels = np.arange(40) % 2
     for model in (_model(3), _model(3, "softmax"), _model(1), _model(1, "sigmoid")):
+        before = model.get_weights()
         fit(model, infer_task(model, _dataset(labels)), Schedule(epochs=1, batch_size=16), seed=0)
+        after = model.get_weights()
+        assert all(np.isfinite(weight).all() for weight in after)
+        assert any((weight != was).any() for weight, was in zip(after, before, strict=True))
 
 
 @pytest.mark.parametrize(
