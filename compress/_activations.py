@@ -41,7 +41,7 @@ class Activations:
             InputError: ``keep_float`` leaves none.
         """
         points = find_points(model)
-        chosen = tuple(point for point in points if not self._stays_float(point.layer))
+        chosen = tuple(point for point in points if not self.stays_float(point.layer))
         if not chosen:
             layers = sorted({point.layer for point in points})
             raise InputError(
@@ -61,7 +61,8 @@ class Activations:
         found = calibrate(model, samples, unknown, self.calibration, self.percentile) if unknown else {}
         return {point.name: self.learned.get(point.name) or found[point.name] for point in points}
 
-    def _stays_float(self, layer: str) -> bool:
+    def stays_float(self, layer: str) -> bool:
+        """Tell whether the layer with a path is left in float, its kernels too."""
         if self.on_host and (layer == INPUT or layer.split("/")[0] in self.on_host):
             return True
         return bool(self.keep_float and re.search(self.keep_float, layer)) or layer in self.reasons

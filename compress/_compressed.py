@@ -109,7 +109,7 @@ def compress(
             skipped.setdefault(path, []).append(f"{name}: {reason}")
     before = {variable.path: np.asarray(variable) for variable in model.weights}
     reports = tuple(
-        _report(variable, before.get(variable.path), recipe, applied, skipped)
+        _report(variable, before.get(variable.path), recipe, activations, applied, skipped)
         for variable in work.model.trainable_variables
     )
     return Compressed(work.model, model, task, recipe, reports, seed, tuple(notes), activations=activations)
@@ -119,6 +119,7 @@ def _report(
     variable: "keras.Variable",
     before: np.ndarray | None,
     recipe: Recipe,
+    activations: "Activations | None",
     applied: dict[str, list[str]],
     skipped: dict[str, list[str]],
 ) -> VariableReport:
@@ -131,7 +132,7 @@ def _report(
         shape=values.shape,
         sparsity=float(np.mean(values == 0)) if values.shape else 0.0,
         values=len(np.unique(values)),
-        bits=_bits(values, recipe),
+        bits=32 if activations and activations.stays_float(variable.path.rpartition("/")[0]) else _bits(values, recipe),
         error=error,
         applied=tuple(applied.get(variable.path, ())),
         skipped=tuple(skipped.get(variable.path, ())),

@@ -89,20 +89,23 @@ class _SwitchedModel:
         self._switches = {layer: tf.Variable(False) for layer in self.layers}
         self._batches = [as_inputs(model, batch) for batch in samples()]
         axes = summed_axes(model)
-        quantizers = [(kernel, WeightQuantizer("mixed", kernel, axes[kernel.path])) for kernel in kernels(model)[0]]
+        owners = {kernel.path: kernel.path.rpartition("/")[0] for kernel in kernels(model)[0]}
+        quantizers = [
+            (kernel, WeightQuantizer("mixed", kernel, axes[kernel.path]), self._switches[owners[kernel.path]])
+            for kernel in kernels(model)[0]
+            if owners[kernel.path] in self._switches
+        ]
 
         def at(name: str, tensor: Any) -> Any:
             switch = self._switches.get(layer_of[name])
             return at_point(name, tensor) if switch is None else tf.where(switch, at_point(name, tensor), tensor)
 
-        def mapped(kernel: Any, quantizer: WeightQuantizer) -> Any:
-            owner = next((layer for layer in self.layers if f"/{kernel.path}".find(f"/{layer}/") >= 0), None)
-            rounded = quantizer(kernel.value)
-            return rounded if owner is None else tf.where(self._switches[owner], rounded, kernel.value)
-
         @tf.function(autograph=False, reduce_retracing=True)
         def run(inputs: Any) -> Any:
-            mapping = [(kernel, mapped(kernel, quantizer)) for kernel, quantizer in quantizers]
+            mapping = [
+                (kernel, tf.where(switch, quantizer(kernel.value), kernel.value))
+                for kernel, quantizer, switch in quantizers
+            ]
             with keras.StatelessScope(state_mapping=mapping):
                 return keras.tree.flatten(run_at_points(model, inputs, at, frozenset(layer_of)))
 

@@ -110,9 +110,13 @@ def apply(work: Work, parameters: Parameters) -> Result:
     chosen, skipped = kernels(work.model, parameters.scope)
     if not chosen:
         raise InputError(f"Expected a scope that matches a kernel of {work.model.name}. Got: {parameters.scope!r}.")
+    activations, notes = parameters.activations(work)
+    for kernel in chosen:
+        if activations.stays_float(kernel.path.rpartition("/")[0]):
+            skipped[kernel.path] = "its layer stays in float"
+    chosen = [kernel for kernel in chosen if kernel.path not in skipped]
     axes = summed_axes(work.model)
     quantizers = tuple(WeightQuantizer("quantization_aware_training", kernel, axes[kernel.path]) for kernel in chosen)
-    activations, notes = parameters.activations(work)
     points = activations.points_of(work.model)
     run = QuantizedRun(
         points, activations.ranges_of(work.model, representative(work, parameters.samples)), parameters.ranges

@@ -13,9 +13,10 @@ import numpy as np
 from ..compress._weight_quantizer import quantized
 from ._onnx_weights import graphs_of, store_int8
 
-# By operation, the axis of the output channels in the weights; None for one scale.
+# By operation, the axis of the output channels in the weights.
 _CHANNELS = {"Conv": 0, "MatMul": -1, "Gemm": 1}
 _MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "Flatten", "Identity")
+# ONNX Runtime's: the first would put a pair behind each reshape, the second quantizes weights by a rule of its own.
 _DISABLED = ["QDQPropagationTransformer", "WeightBiasQuantization"]
 _LARGEST_BIAS = 2**31 - 1
 
@@ -29,12 +30,11 @@ def quantize_as_written(source: Path, target: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(folded)
-    # The first would put a pair behind each reshape; the second quantizes weights by a rule of its own.
     onnxruntime.InferenceSession(
         str(source),
         options,
         ["CPUExecutionProvider"],
-        disabled_optimizers=["QDQPropagationTransformer", "WeightBiasQuantization"],
+        disabled_optimizers=_DISABLED,
     )
     model = quantize_weights(onnx.load(folded))
     if len(list(graphs_of(model.graph))) > 1:

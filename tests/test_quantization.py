@@ -213,6 +213,18 @@ def test_quantization_aware_training_takes_every_layer_kind(ranges):
     assert bool(moved) == (ranges != "fixed")
 
 
+def test_a_layer_that_stays_in_float_keeps_its_kernel_off_the_grid(convolutional):
+    """What keep_float names is neither rounded nor reported as int8, and says so."""
+    recipe = "[[steps]]\ntechnique='quantization_aware_training'\nepochs=1\nbatch_size=32\nkeep_float='classes'\n"
+    made = compress(convolutional, _task(), parse_recipe(recipe))
+    (kernel,) = (variable for variable in made.report if variable.path == "classes/kernel")
+    assert kernel.bits == 32 and kernel.skipped == ("quantization_aware_training: its layer stays in float",)
+    values = np.asarray(made.model.get_layer("classes").kernel)
+    integers, scale = quantized(values, (0,))
+    assert np.abs(integers * scale - values).max() > 0.1 * scale.max()
+    assert {variable.bits for variable in made.report if variable.applied} == {8}
+
+
 def test_training_recovers_what_rounding_costs():
     """At three deviations' clipping, a net trained with its ranges loses less than one that only has them."""
     model = _convolutional()

@@ -316,3 +316,14 @@ def test_later_training_leaves_the_kernels_on_their_grid():
     np.testing.assert_allclose(scale, same, rtol=1e-6)
     np.testing.assert_allclose(other * same, trained.kernel, atol=1e-6)
     assert (one != other).any() and not np.array_equal(alone.bias, trained.bias)
+
+
+@pytest.mark.parametrize("technique", ["weight_rounding", "bias_correction", "cross_layer_equalization"])
+def test_a_sequential_model_is_taken(technique):
+    """A Sequential model that nothing has called is traced, run and rounded like a functional one."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((6,), name="x"), layers.Dense(8, activation="relu"), layers.Dense(3)])
+    data = Dataset({"x": np.random.default_rng(0).normal(size=(32, 6)).astype("float32")})
+    made = compress(model, Task("none", data, data, None, None), parse_recipe(f"[[steps]]\ntechnique='{technique}'"))
+    assert any(variable.applied for variable in made.report)
