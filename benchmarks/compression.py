@@ -35,15 +35,15 @@ from edgewright.runtimes._client import host_conditions
 
 # What edgewright does to each subject unless --recipe says otherwise: a name of a shipped recipe each.
 RECIPES = {
-    "sparse": ("int8", "tenth-int8", "sparse-90-int8", "block-sparse-90"),
-    "convolutional": ("int8", "tenth-int8", "pruned-clustered-int8"),
-    "mobilenet_v2": ("int8", "int8-rounded"),
-    "lstm": ("int8", "tenth-int8"),
-    "liquid": ("int8", "half-int8", "tenth-int8"),
-    "graph": ("int8", "half-int8"),
-    "multimodal": ("int8", "half-int8"),
-    "nerf": ("int8", "half-int8"),
-    "program_synthesis": ("int8", "tenth-int8"),
+    "sparse": ("int8", "dynamic-int8", "tenth-int8", "tenth-dynamic-int8", "sparse-90-int8", "block-sparse-90"),
+    "convolutional": ("int8", "dynamic-int8", "int4-weights", "tenth-int8", "tenth-dynamic-int8"),
+    "mobilenet_v2": ("int8", "int8-rounded", "dynamic-int8", "int4-weights"),
+    "lstm": ("int8", "dynamic-int8", "int4-weights", "tenth-dynamic-int8"),
+    "liquid": ("int8", "dynamic-int8", "int4-weights", "half-int8", "tenth-int8"),
+    "graph": ("int8", "dynamic-int8", "int4-weights", "half-int8"),
+    "multimodal": ("int8", "dynamic-int8", "int4-weights", "half-int8"),
+    "nerf": ("int8", "dynamic-int8", "int4-weights", "half-int8"),
+    "program_synthesis": ("int8", "dynamic-int8", "int4-weights", "tenth-dynamic-int8"),
 }
 RUNTIMES = ("litert", "onnxruntime", "openvino")
 _FORMATS = {"litert": "tflite", "tflite_runtime": "tflite", "tensorflow_lite": "tflite"}
