@@ -1,8 +1,9 @@
-"""What the compression benchmark compresses: the shipped models, and two of Keras' own that are trained on the spot.
+"""What the benchmarks compress and export: the shipped models, and some of Keras' own that are trained on the spot.
 
-A subject is a trained model with its experiment. MobileNetV2 (Sandler et al., "MobileNetV2: inverted residuals and
-linear bottlenecks", 2018, arXiv 1801.04381) sees the digits at 64 x 64 pixels in three channels, the LSTM (Hochreiter
-and Schmidhuber, 1997) hears the Japanese vowels. No weights are fetched: there is no network.
+A subject is a trained model with its experiment. The nets of keras.applications, such as MobileNetV2 (Sandler et al.,
+"MobileNetV2: inverted residuals and linear bottlenecks", 2018, arXiv 1801.04381), see the digits at 64 x 64 pixels in
+three channels, the LSTM (Hochreiter and Schmidhuber, 1997) hears the Japanese vowels. No weights are fetched: there is
+no network.
 """
 
 import dataclasses
@@ -72,18 +73,36 @@ class Subject:
 
 def mobilenet_v2(size: str = "edge", seed: int = 0) -> Any:
     """Return MobileNetV2 at width 0.35: ``image`` ``[batch, 64, 64, 3]`` to ``probabilities`` ``[batch, 10]``."""
+    return _application("MobileNetV2", "mobilenet_v2", seed, alpha=0.35)
+
+
+def mobilenet_v3(size: str = "edge", seed: int = 0) -> Any:
+    """Return the small MobileNetV3, of the same signature."""
+    return _application("MobileNetV3Small", "mobilenet_v3", seed, include_preprocessing=False)
+
+
+def efficientnet_b0(size: str = "edge", seed: int = 0) -> Any:
+    """Return EfficientNetB0, of the same signature."""
+    return _application("EfficientNetB0", "efficientnet_b0", seed)
+
+
+def resnet50(size: str = "edge", seed: int = 0) -> Any:
+    """Return ResNet50, of the same signature."""
+    return _application("ResNet50", "resnet50", seed)
+
+
+def _application(kind: str, name: str, seed: int, **settings: Any) -> Any:
     import keras
 
     keras.utils.set_random_seed(seed)
     image = keras.Input((_SIDE, _SIDE, 3), name="image")
-    features = keras.applications.MobileNetV2(
-        input_tensor=image, alpha=0.35, include_top=False, weights=None, pooling="avg"
-    )
+    build = getattr(keras.applications, kind)
+    features = build(input_tensor=image, include_top=False, weights=None, pooling="avg", **settings)
     for layer in features.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.9  # 0.999 needs more steps than a few minutes have
     outputs = keras.layers.Dense(10, activation="softmax", name="probabilities")(features.output)
-    return keras.Model(image, outputs, name="mobilenet_v2")
+    return keras.Model(image, outputs, name=name)
 
 
 @functools.cache
@@ -143,6 +162,13 @@ _OWN = {
         {"edge": Schedule(epochs=60, batch_size=32, learning_rate=3e-3, warmup=0.05, clip_norm=1.0)},
     ),
 }
+for _build, _title in (
+    (mobilenet_v3, "MobileNetV3 small"),
+    (efficientnet_b0, "EfficientNetB0"),
+    (resnet50, "ResNet50"),
+):
+    _schedule = Schedule(epochs=3, batch_size=32, learning_rate=2e-3, warmup=0.1)
+    _OWN[_build.__name__] = Experiment(_build.__name__, _title, _build, large_digits, {"edge": _schedule})
 _BUDGETS = {
     "sparse": Budget(20, 2e-3, qat_epochs=6, qat_learning_rate=5e-4),
     "convolutional": Budget(20, 2e-3, qat_epochs=6, qat_learning_rate=5e-4),

@@ -46,7 +46,7 @@ RECIPES = {
     "program_synthesis": ("int8", "dynamic-int8", "int4-weights", "tenth-dynamic-int8"),
 }
 RUNTIMES = ("litert", "onnxruntime", "openvino")
-_FORMATS = {"litert": "tflite", "tflite_runtime": "tflite", "tensorflow_lite": "tflite"}
+_FORMATS = {"litert": "tflite", "tflite_runtime": "tflite", "litert_kernels": "tflite"}
 _FORMATS |= {"onnxruntime": "onnx", "openvino": "openvino"}
 SECTIONS = ("ptq", "pruning", "qat", "cost")
 

@@ -5,7 +5,7 @@ import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from importlib import metadata
@@ -34,7 +34,7 @@ from .export import get as exporter
 from .export._bundle import HOST, SETTINGS, artifact_at, bundle_manifest, files_of, plain_artifact, save_golden
 from .export._exporter import CALIBRATED, GROUP_SIZE
 from .files import MANIFEST, new_folder, sha256, write_json
-from .hosting import Calls, answers_of, calibration_of
+from .hosting import Calls, answers_of, batches_of, calibration_of
 from .progress import Event, OnProgress, part
 from .stages import Stages, digest
 from .train import Dataset, Deployment, Task
@@ -193,15 +193,10 @@ def _quantized(
             activations = replace(activations, learned={}, on_host=frozenset())
         with np.load(calibration[name], allow_pickle=False) as arrays:
             samples = dict(arrays)
-        ranges = activations.ranges_of(graph, partial(_in_batches, samples))
+        ranges = activations.ranges_of(graph, partial(batches_of, samples))
         frozen = freeze(graph, folder / "quantized" / name, ranges)
         quantized[name] = (frozen, digest(sorted(ranges.items())))
     return quantized
-
-
-def _in_batches(samples: Mapping[str, np.ndarray], size: int = 32) -> Iterator[dict[str, np.ndarray]]:
-    for start in range(0, len(next(iter(samples.values()))), size):
-        yield {name: array[start : start + size] for name, array in samples.items()}
 
 
 def _convert_all(

@@ -122,3 +122,9 @@ def _drawn(graph: KerasGraph, samples: int, random: np.random.Generator) -> dict
     count = min(samples, len(graph.recorded))
     chosen = sorted(random.choice(len(graph.recorded), count, replace=False))
     return {name: np.concatenate([graph.recorded[place][name] for place in chosen]) for name in graph.recorded[0]}
+
+
+def batches_of(samples: Mapping[str, np.ndarray], size: int = 32) -> Iterator[dict[str, np.ndarray]]:
+    """Yield samples, arrays ``[samples, ...]`` by input name, in batches."""
+    for start in range(0, len(next(iter(samples.values()))), size):
+        yield {name: array[start : start + size] for name, array in samples.items()}

@@ -67,10 +67,13 @@ def dequantize(stored, scale, zero_point):
 
 
 class TFLite(object):
-    """A TFLite interpreter: LiteRT's, tflite-runtime's or TensorFlow's, which have one interface."""
+    """A TFLite interpreter: LiteRT's or tflite-runtime's, which have one interface."""
 
-    def __init__(self, interpreter_class, artifact, threads):
-        self.interpreter = interpreter_class(model_path=artifact, num_threads=threads)
+    def __init__(self, module, artifact, threads, delegates=True):
+        settings = {"model_path": artifact, "num_threads": threads}
+        if not delegates:
+            settings["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        self.interpreter = module.Interpreter(**settings)
         self.interpreter.allocate_tensors()
         self.inputs, self.outputs = self._signature()
 
@@ -194,22 +197,18 @@ def _onnx_tensor(value):
     return Tensor(value.name, [size if isinstance(size, int) else 1 for size in value.shape], kinds.get(kind, kind))
 
 
-def _tflite(module_name):
+def _tflite(module_name, delegates=True):
     def load(artifact, threads):
-        return TFLite(importlib.import_module(module_name).Interpreter, artifact, threads)
+        return TFLite(importlib.import_module(module_name), artifact, threads, delegates)
 
     return load
-
-
-def _tensorflow(artifact, threads):
-    return TFLite(importlib.import_module("tensorflow").lite.Interpreter, artifact, threads)
 
 
 # By the runtime's name: the module whose absence means "not installed", and the loader.
 LOADERS = {
     "litert": ("ai_edge_litert.interpreter", _tflite("ai_edge_litert.interpreter")),
     "tflite_runtime": ("tflite_runtime.interpreter", _tflite("tflite_runtime.interpreter")),
-    "tensorflow_lite": ("tensorflow", _tensorflow),
+    "litert_kernels": ("ai_edge_litert.interpreter", _tflite("ai_edge_litert.interpreter", delegates=False)),
     "onnxruntime": (
         "onnxruntime",
         lambda artifact, threads: OnnxRuntime(importlib.import_module("onnxruntime"), artifact, threads),

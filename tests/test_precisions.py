@@ -165,7 +165,6 @@ def test_a_format_writes_a_precision_or_says_why_not(format):
         )
         for cell in NEW
         for runtime in for_format(cell[0])
-        if runtime != "tensorflow_lite"  # LiteRT's kernels, with seconds of TensorFlow around each run
     ],
 )
 def test_every_precision_computes_what_keras_computes(format, precision, runtime, exported, model, inputs):

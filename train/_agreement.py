@@ -17,6 +17,11 @@ def agreement_percent(expected: np.ndarray, received: np.ndarray) -> float:
         return float(100 * np.mean([np.array_equal(*pair) for pair in zip(expected, received, strict=True)]))
     if expected.ndim == 2 and expected.shape[1] > 1:
         return float(100 * np.mean(expected.argmax(axis=1) == received.argmax(axis=1)))
+    return determination_percent(expected, received)
+
+
+def determination_percent(expected: np.ndarray, received: np.ndarray) -> float:
+    """Return 100 times the coefficient of determination (R squared) of arrays ``[samples, ...]``."""
     residual = float(np.sum((expected.astype(np.float64) - received) ** 2))
     spread = float(np.sum((expected.astype(np.float64) - expected.mean(axis=0, dtype=np.float64)) ** 2))
     if spread == 0:
