@@ -69,13 +69,20 @@ def quantize_weights(model: Any) -> Any:
 
 def _pair_of(name: str, constants: dict[str, np.ndarray], makers: dict[str, Any]) -> tuple[Any, Any] | None:
     """Return the QuantizeLinear and DequantizeLinear that a tensor comes from, moved at most; None without."""
+    maker = _unmoved(name, makers)
+    if maker is None or maker.op_type != "DequantizeLinear" or maker.input[0] in constants:
+        return None
+    # ONNX Runtime moves a Transpose in between the two.
+    quantizer = _unmoved(maker.input[0], makers)
+    return (quantizer, maker) if quantizer is not None and quantizer.op_type == "QuantizeLinear" else None
+
+
+def _unmoved(name: str, makers: dict[str, Any]) -> Any:
+    """Return the node that made a tensor's values, before they were moved; None for what no node makes."""
     maker = makers.get(name)
     while maker is not None and maker.op_type in _MOVES:
         maker = makers.get(maker.input[0])
-    if maker is None or maker.op_type != "DequantizeLinear" or maker.input[0] in constants:
-        return None
-    quantizer = makers.get(maker.input[0])
-    return (quantizer, maker) if quantizer is not None and quantizer.op_type == "QuantizeLinear" else None
+    return maker
 
 
 def _adjacent(node: Any, pair: tuple[Any, Any], makers: dict[str, Any]) -> list[Any]:

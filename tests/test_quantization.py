@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import onnx
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
@@ -47,13 +48,16 @@ def _task() -> Task:
     return Task("brightest channel", data, data, "sparse_categorical_crossentropy", ACCURACY)
 
 
-def _convolutional() -> keras.Model:
+def _convolutional(strided: bool = False) -> keras.Model:
     keras.utils.set_random_seed(1)
     image = keras.Input((8, 8, 3), name="image")
     x = keras.layers.Conv2D(8, 3, padding="same", use_bias=False)(image)
     x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
     x = keras.layers.ReLU()(x + keras.layers.DepthwiseConv2D(3, padding="same")(x))
-    x = keras.layers.Flatten()(keras.layers.MaxPooling2D()(x))
+    x = keras.layers.MaxPooling2D()(x)
+    if strided:
+        x = keras.layers.Conv2D(4, 3, 2, padding="same", activation="relu", name="last")(x)
+    x = keras.layers.Flatten()(x)
     model = keras.Model(image, keras.layers.Dense(3, activation="softmax", name="classes")(x), name="convolutional")
     fit(model, _task(), Schedule(8, 32, 3e-3), 0)
     return model
@@ -301,10 +305,10 @@ def test_layers_that_quantization_would_break_stay_in_float_and_say_why():
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory, convolutional):
-    """The convolutional net with one set of ranges, in all three formats."""
+def bundle(tmp_path_factory):
+    """The convolutional net with one set of ranges, in all three formats; its last convolution is flattened."""
     recipe = parse_recipe("[[steps]]\ntechnique='static_int8'\ncalibration='mse'\n")
-    made = compress(convolutional, _task(), recipe)
+    made = compress(_convolutional(strided=True), _task(), recipe)
     return made, export_bundle(made, tmp_path_factory.mktemp("quantized") / "bundle")
 
 
@@ -346,6 +350,9 @@ def test_the_int8_artifacts_are_integers_throughout(bundle):
             assert artifact.size_bytes < 40_000
             if artifact.format == "tflite":
                 assert all("float32" not in operation.dtypes for operation in artifact.operations)
+            if artifact.format == "onnx":
+                weights = [tensor for tensor in onnx.load(artifact.path).graph.initializer if len(tensor.dims) > 1]
+                assert len(weights) >= 3 and all(tensor.data_type == onnx.TensorProto.INT8 for tensor in weights)
 
 
 def test_what_the_host_computes_stays_in_float_while_training():
