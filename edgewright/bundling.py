@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .checks import Check, Reference, check_all
+from .attempts import Attempt, conversion_name
+from .checks import Reference, check_all
 from .children import run_together
 from .compress import Compressed
 from .errors import GateFailed, InputError
@@ -35,6 +36,7 @@ from .export._bundle import HOST, SETTINGS, artifact_at, bundle_manifest, files_
 from .export._exporter import CALIBRATED, GROUP_SIZE
 from .files import MANIFEST, new_folder, sha256, write_json
 from .hosting import Calls, answers_of, batches_of, calibration_of
+from .localising import first_wrong_layer
 from .progress import Event, OnProgress, part
 from .stages import Stages, digest
 from .train import Dataset, Deployment, Task
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     import keras
 
 GOLDEN_SAMPLES = 16
+_SAMPLES_TO_LOCALISE = 64
 MODEL = "model.keras"
 GRAPHS = "graphs"
 
@@ -94,22 +97,43 @@ def make_bundle(
         calibration = _save_calibration(compressed, deployment, Path(temporary))
         quantized = _quantized(compressed, deployment, calibration, Path(temporary))
         stages = Stages(work or Path(temporary) / "stages")
-        conversions = _convert_all(
-            name, compressed, deployment, frozen, quantized, calibration, formats, stages, part(report, 0, 0.6)
-        )
-        converted = _gather(conversions, folder / "artifacts")
-
         reference, calls = reference_of(compressed, deployment, deploy)
         host = _write_host(deployment, folder)
-        tried = deployables(_complete(converted, deployment), host, calls)
-        checks = check_all(tried, reference, measure=False, on_progress=part(report, 0.6, 1))
-        right, failures = _right_ones(tried, checks)
-        failures |= unsaved
-        failures |= {_conversion_name(made): made.reason for made in conversions if not made.artifact}
-        _remove_others(converted, right)
-        if not right:
+        (folder / "artifacts").mkdir()
+
+        def attempt(
+            ranges: Mapping[str, tuple[Frozen, str]],
+            formats: tuple[str, ...],
+            precisions: tuple[str, ...],
+            listener: OnProgress,
+        ) -> Attempt:
+            cells = [(format, precision) for format in formats for precision in precisions]
+            conversions = _convert_all(
+                name, compressed, deployment, frozen, ranges, calibration, cells, stages, part(listener, 0, 0.6)
+            )
+            artifacts = _gather(conversions, folder / "artifacts")
+            tried = deployables(_complete(artifacts, deployment), host, calls)
+            checks = check_all(tried, reference, measure=False, on_progress=part(listener, 0.6, 1))
+            return Attempt(conversions, tried, checks)
+
+        made = attempt(quantized, formats, compressed.precisions, part(report, 0, 0.9))
+        notes = list(compressed.notes)
+        lacking = tuple(format for format in formats if quantized and _is_retried(made, format))
+        if lacking:
+            again = made.replaced_by(attempt({}, lacking, ("int8",), part(report, 0.9, 1)))
+            notes += [
+                f"{each.name} is by the format's own quantizer, for one graph with ranges failed: "
+                f"{made.why_not(each.name)}"
+                for each in again.right
+                if each.name not in {before.name for before in made.right}
+            ]
+            made = again
+        notes += made.kernel_notes()
+        failures = {**made.failures, **_where_wrong(made, deployment, compressed, calibration), **unsaved}
+        if not made.right:
             reasons = "; ".join(f"{which}: {reason}" for which, reason in failures.items())
             raise GateFailed(f"Expected an artifact of {name} that runs. Got: none. {reasons}")
+        _remove_others(folder / "artifacts", made.right)
         _write_graphs(compressed, deployment, folder, failures)
         _write_golden(reference, folder)
         (folder / "recipe.toml").write_text(compressed.recipe.to_toml(), encoding="utf-8")
@@ -117,9 +141,9 @@ def make_bundle(
             "deployment": {"graphs": list(deployment.graphs), "host": host is not None, "per": deployment.per}
             | {"calls": dict(calls)},
             "model": name,
-            **_facts(compressed, reference, deployment, checks, failures, conversions),
+            **_facts(compressed, reference, deployment, made, failures, notes),
         }
-        artifacts = tuple(artifact for deployable in right for artifact in deployable.artifacts)
+        artifacts = tuple(artifact for deployable in made.right for artifact in deployable.artifacts)
         write_json(folder / MANIFEST, {**bundle_manifest(artifacts, **facts), "files": files_of(folder)})
     return load_bundle(out)
 
@@ -206,15 +230,14 @@ def _convert_all(
     frozen: Mapping[str, Frozen],
     quantized: Mapping[str, tuple[Frozen, str]],
     calibration: Mapping[str, Path],
-    formats: tuple[str, ...],
+    cells: list[tuple[str, str]],
     stages: Stages,
     report: OnProgress,
 ) -> tuple[Conversion, ...]:
-    """Convert every graph to every format and precision, two at a time; a finished conversion is a stage.
+    """Convert every graph to each (format, precision), two at a time; a finished conversion is a stage.
 
     A precision that a format lacks is a conversion that failed, with the reason.
     """
-    cells = [(name, precision) for name in formats for precision in compressed.precisions]
     refusals = {cell: exporter(cell[0]).refusal(cell[1]) for cell in cells}
     refused = tuple(Conversion(*cell, None, reason, 0.0, 0) for cell, reason in refusals.items() if reason)
     jobs = [(graph, *cell) for cell in cells if not refusals[cell] for graph in deployment.graphs]
@@ -257,7 +280,6 @@ def _group_size(compressed: Compressed) -> int:
 
 def _gather(conversions: tuple[Conversion, ...], folder: Path) -> tuple[Artifact, ...]:
     """Copy the converted files into the bundle's folder and return the artifacts as they are there."""
-    folder.mkdir()
     artifacts = []
     for made in conversions:
         if made.artifact:
@@ -275,32 +297,37 @@ def _complete(artifacts: tuple[Artifact, ...], deployment: Deployment) -> tuple[
     return tuple(artifact for artifact in artifacts if graphs[artifact.name] == set(deployment.graphs))
 
 
-def _right_ones(
-    tried: tuple[Deployable, ...], checks: tuple[Check, ...]
-) -> tuple[tuple[Deployable, ...], dict[str, str]]:
-    """Part what ran in a runtime other than a referee from what ran in none."""
-    right, failures = [], {}
-    for deployable in tried:
-        mine = [made for made in checks if made.artifact == deployable.name and not made.referee]
-        if any(made.ok for made in mine):
-            right.append(deployable)
-        else:
-            reasons = "; ".join(f"{made.runtime}: {made.reason}" for made in mine) or "no runtime here runs it"
-            failures[deployable.name] = reasons
-    return tuple(right), failures
+def _is_retried(made: Attempt, format: str) -> bool:
+    """Tell whether a format that has int8 got no right artifact of one graph with ranges; its own quantizer may."""
+    return not exporter(format).refusal("int8") and f"{format} int8" not in {each.name for each in made.right}
 
 
-def _remove_others(converted: tuple[Artifact, ...], right: tuple[Deployable, ...]) -> None:
-    kept = {artifact.path for deployable in right for artifact in deployable.artifacts}
-    for artifact in converted:
-        if artifact.path not in kept:
-            for path in (artifact.path, *(path for path, _ in artifact.companions)):
-                path.unlink()
+def _where_wrong(
+    made: Attempt, deployment: Deployment, compressed: Compressed, calibration: Mapping[str, Path]
+) -> dict[str, str]:
+    """Return the failures of a model's only graph that computes something else, with the layer where that begins."""
+    if deployment.host is not None:
+        return {}
+    ((name, model),) = deployment.graphs.items()
+    samples = dict(deployment.task.test.take(_SAMPLES_TO_LOCALISE).inputs)
+    if name in calibration:
+        with np.load(calibration[name], allow_pickle=False) as arrays:
+            samples = dict(arrays)
+    found = {}
+    for artifact, runtime in made.garbage:
+        format, precision = artifact.split(" ")
+        activations = compressed.activations if precision == "int8" else None
+        where = first_wrong_layer(model, format, precision, runtime, samples, activations)
+        found[artifact] = f"{made.failures[artifact]}. {where}"
+    return found
 
 
-def _conversion_name(made: Conversion) -> str:
-    graph = "" if made.graph == "model" else f" {made.graph}"
-    return f"{made.format} {made.precision}{graph}"
+def _remove_others(folder: Path, right: tuple[Deployable, ...]) -> None:
+    artifacts = [artifact for deployable in right for artifact in deployable.artifacts]
+    kept = {path for artifact in artifacts for path in (artifact.path, *(path for path, _ in artifact.companions))}
+    for path in folder.iterdir():
+        if path not in kept:
+            path.unlink()
 
 
 def _write_host(deployment: Deployment, folder: Path) -> HostCode | None:
@@ -359,13 +386,13 @@ def _facts(
     compressed: Compressed,
     reference: Reference,
     deployment: Deployment,
-    checks: tuple[Check, ...],
+    made: Attempt,
     failures: dict[str, str],
-    conversions: tuple[Conversion, ...],
+    notes: list[str],
 ) -> dict[str, Any]:
     metric = deployment.task.metric
     return {
-        "notes": list(compressed.notes),
+        "notes": notes,
         "seed": compressed.seed,
         "recipe": {**compressed.recipe.resolved(), "sha256": compressed.recipe.sha256},
         "variables": [asdict(variable) for variable in compressed.report],
@@ -375,11 +402,11 @@ def _facts(
         "failures": failures,
         "conversions": [
             {
-                "artifact": _conversion_name(made),
-                "wall_s": round(made.wall_s, 2),
-                "peak_memory_bytes": made.peak_memory_bytes,
+                "artifact": conversion_name(each),
+                "wall_s": round(each.wall_s, 2),
+                "peak_memory_bytes": each.peak_memory_bytes,
             }
-            for made in conversions
+            for each in made.conversions
         ],
         "evidence": {
             "task": deployment.task.name,
@@ -387,7 +414,7 @@ def _facts(
             "metric": metric and {"name": metric.name, "unit": metric.unit, "better": metric.better},
             "original_metric": reference.original_metric(),
             "compressed_metric": reference.compressed_metric(),
-            "checks": [made.plain() for made in checks],
+            "checks": [check.plain() for check in made.checks],
         },
     }
 

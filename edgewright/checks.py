@@ -64,6 +64,7 @@ class Check:
         runtime, runtime_version: what ran it.
         referee: whether the runtime is a reference implementation, never measured for speed.
         ok, reason: whether it ran and computes what the Keras model computes; why not.
+        ran: whether it ran, whatever it computes.
         samples: how many samples it was run on.
         metric: its metric, in the metric's unit; None without labels.
         metric_reference: the original model's metric on the same samples.
@@ -88,6 +89,7 @@ class Check:
     agreement_keras_percent: float | None = None
     max_difference: float | None = None
     measurement: Measurement | None = None
+    ran: bool = False
 
     def plain(self) -> dict[str, Any]:
         """Return the check as plain data, raw samples included."""
@@ -135,6 +137,7 @@ def check(artifact: Deployable, runtime: str, reference: Reference, measure: boo
         reason=run.reason,
         samples=samples,
         measurement=run.measurement,
+        ran=run.ok,
     )
     if not run.ok:
         return made

@@ -39,6 +39,7 @@ def quantize_as_written(source: Path, target: Path) -> None:
     model = quantize_weights(onnx.load(folded))
     if len(list(graphs_of(model.graph))) > 1:
         # What a loop multiplies by comes in from outside: it is stored narrow, and the loop computes in float.
+        _without_pairs_in_loops(model.graph)
         store_int8(model)
     else:
         model = _with_short_names(model)
@@ -152,6 +153,54 @@ def _with_short_names(model: Any) -> Any:
         tensor.name = short.get(tensor.name, tensor.name)
     del graph.value_info[:]
     return model
+
+
+def _without_pairs_in_loops(graph: Any) -> None:
+    """Take pairs out of the bodies of loops, and in front of what these read from outside.
+
+    ONNX Runtime 1.32 dies of the latter when it moves a pair behind a Reshape (QDQPropagationTransformer).
+    """
+    bodies = list(graphs_of(graph))[1:]
+    read = {name for body in bodies for node in body.node for name in node.input}
+    makers = {output: node for node in graph.node for output in node.output}
+    pairs = (_unmoved(name, makers) for name in read)
+    _without_pairs(graph, {node.output[0] for node in pairs if node is not None})
+    for body in bodies:
+        _without_pairs(body)
+    for each in (graph, *bodies):
+        _drop_unused(each)
+
+
+def _without_pairs(graph: Any, only: set[str] | None = None) -> None:
+    """Take each QuantizeLinear with its DequantizeLinear out of a graph, or those whose output is one of ``only``."""
+    import onnx
+
+    makers = {output: node for node in graph.node for output in node.output}
+    sources = {}
+    for node in graph.node:
+        quantizer = makers.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if quantizer is not None and quantizer.op_type == "QuantizeLinear" and (only is None or node.output[0] in only):
+            sources[node.output[0]] = quantizer.input[0]
+
+    def source(name: str) -> str:
+        while name in sources:
+            name = sources[name]
+        return name
+
+    for inner in graphs_of(graph):
+        for node in inner.node:
+            node.input[:] = [source(name) for name in node.input]
+    used = {name for inner in graphs_of(graph) for node in inner.node for name in node.input}
+    outputs = {value.name for value in graph.output}
+    kept = []
+    for node in graph.node:
+        if node.output[0] in sources:
+            if node.output[0] in outputs:
+                kept.append(onnx.helper.make_node("Identity", [source(node.output[0])], [node.output[0]]))
+        elif node.op_type != "QuantizeLinear" or node.output[0] in used | outputs:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def _drop_unused(graph: Any) -> None:

@@ -1,10 +1,18 @@
 """The gate in front of a bundle: which layer goes wrong, and kernels that disagree."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 
+import edgewright
+from edgewright.attempts import Attempt
+from edgewright.checks import Check
+from edgewright.compress import parse_recipe
 from edgewright.compress._activations import Activations
+from edgewright.export import Artifact, deployables
 from edgewright.localising import first_wrong_layer
+from edgewright.train import Dataset
 
 
 def _cancelling() -> keras.Model:
@@ -31,3 +39,54 @@ def test_no_layer_is_blamed_where_all_are_right():
     samples = {"x": np.random.default_rng(0).normal(size=(64, 8)).astype("float32")}
     sentence = first_wrong_layer(_cancelling(), "onnx", "float32", "onnxruntime", samples)
     assert sentence.startswith("With every layer's output read out it computes right")
+
+
+def _exported(model, recipe, folder, formats):
+    data = Dataset({model.inputs[0].name: np.random.default_rng(0).normal(size=(64, *model.inputs[0].shape[1:]))})
+    return edgewright.export(edgewright.compress(model, data, parse_recipe(recipe)), folder, formats)
+
+
+def test_an_artifact_that_computes_something_else_is_left_out_with_the_layer(tmp_path):
+    """What is not in the bundle stands in its failures, with the layer where it goes wrong; the rest is handed over."""
+    recipe = "[[steps]]\ntechnique='static_int8'\ncalibration='min_max'\n"
+    bundle = _exported(_cancelling(), recipe, tmp_path / "bundle", ("tflite",))
+    assert [artifact.name for artifact in bundle.artifacts] == ["tflite float32"]
+    assert sorted(file.name for file in (bundle.path / "artifacts").iterdir()) == ["model.float32.tflite"]
+    assert "computes something else" in bundle.manifest["failures"]["tflite int8"]
+    assert "Layer 'difference' goes wrong first" in bundle.manifest["failures"]["tflite int8"]
+
+
+def test_what_failed_is_replaced_by_what_is_right_in_another_attempt():
+    """Right artifacts stay as they were first made; of those that failed the second attempt is taken where it is right."""
+
+    def attempt(tflite, onnx, sha):
+        artifacts = [Artifact(Path(f"{format}"), format, "int8", (), (), sha, 1, 1) for format in ("tflite", "onnx")]
+        checks = [
+            Check(name, runtime, "1", False, ok, "" if ok else f"dies {sha}")
+            for name, runtime, ok in (("tflite int8", "litert", tflite), ("onnx int8", "onnxruntime", onnx))
+        ]
+        return Attempt((), deployables(tuple(artifacts)), tuple(checks))
+
+    first = attempt(True, False, "first")
+    assert first.why_not("onnx int8") == "onnxruntime: dies first" and not first.why_not("tflite int8")
+    merged = first.replaced_by(attempt(True, True, "second"))
+    assert {each.name for each in merged.right} == {"tflite int8", "onnx int8"} and not merged.failures
+    assert attempt(False, False, "first").replaced_by(attempt(False, False, "second")).failures == {
+        "tflite int8": "litert: dies first",
+        "onnx int8": "onnxruntime: dies first",
+    }
+
+
+def test_kernels_that_disagree_are_told():
+    """Where XNNPACK agrees with Keras by points less than LiteRT's built-in kernels do, a note says so."""
+
+    def notes(xnnpack, kernels):
+        checks = (
+            Check("tflite int8", "litert", "2", False, True, samples=9, agreement_keras_percent=xnnpack),
+            Check("tflite int8", "litert_kernels", "2", True, True, samples=9, agreement_keras_percent=kernels),
+        )
+        return Attempt((), (), checks).kernel_notes()
+
+    assert not notes(98.0, 99.0) and not notes(99.0, 60.0)
+    (note,) = notes(81.0, 99.5)
+    assert note.startswith("tflite int8: with XNNPACK it agrees with the Keras model to 81 %")

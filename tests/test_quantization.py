@@ -17,7 +17,8 @@ from edgewright.compress._mixed_precision import disagreement_percent
 from edgewright.compress._points import find_points, run_at_points
 from edgewright.compress._weight_quantizer import WeightQuantizer, quantized, summed_axes
 from edgewright.errors import InputError
-from edgewright.export import freeze
+from edgewright.export import convert, freeze
+from edgewright.runtimes import for_format, run_artifact
 from edgewright.train import ACCURACY, Dataset, Deployment, Schedule, Task
 from edgewright.train._checkpoints import load, shipped
 from edgewright.train._training import fit, outputs_of
@@ -314,8 +315,6 @@ def bundle(tmp_path_factory):
 
 def test_the_int8_artifacts_of_all_formats_compute_the_same(bundle):
     """One graph with its ranges, in each format and runtime, is the fake-quantized Keras model to three steps."""
-    from edgewright.runtimes import for_format, run_artifact
-
     made, written = bundle
     assert not written.manifest["failures"]
     data = _images(32)
@@ -375,7 +374,7 @@ def test_what_the_host_computes_stays_in_float_while_training():
 
 
 def test_a_sequential_model_with_a_rolled_layer_trains_and_is_frozen_with_its_loop(tmp_path):
-    """A Sequential LSTM is trained with rounding and frozen; the frozen graph computes what the rounded model does."""
+    """A Sequential LSTM is trained with rounding and frozen; its graph, and its ONNX file, compute what it does."""
     keras.utils.set_random_seed(0)
     layers = [keras.Input((6, 4), name="steps"), keras.layers.LSTM(5), keras.layers.Dense(2, activation="softmax")]
     random = np.random.default_rng(0)
@@ -395,6 +394,12 @@ def test_a_sequential_model_with_a_rolled_layer_trains_and_is_frozen_with_its_lo
         return run_at_points(made.model, inputs, fake_quantizer(ranges), frozenset(ranges))
 
     np.testing.assert_allclose(received, rounded(tf.constant(steps[:1])), atol=1e-5)
+
+    converted = convert(frozen, "onnx", "int8", tmp_path / "onnx")
+    run = run_artifact(converted.artifact.path, "onnxruntime", {"steps": steps})
+    assert run.ok, run.reason
+    (outputs,) = run.outputs.values()
+    assert np.abs(outputs - np.asarray(rounded(tf.constant(steps)))).max() < 0.03
 
 
 @pytest.mark.slow

@@ -510,3 +510,13 @@ def test_the_interval_of_the_median_is_the_same_every_time():
     assert first == second and first.low < first.value < first.high
     assert first.value == np.median(samples) and "200 runs" in first.basis and "1 thread," in first.basis
     assert measurement.coefficient_of_variation == pytest.approx(np.std(samples) / np.mean(samples))
+
+
+def test_the_runner_finds_packages_through_a_link_to_its_folder(artifacts, inputs, tmp_path):
+    """Reached by another path than its own, it still does not take the adapters beside it for the packages."""
+    (tmp_path / "linked").symlink_to(client.RUNNER.parent, target_is_directory=True)
+    np.savez(tmp_path / "inputs.npz", **inputs)
+    options = ("--runtime", "onnxruntime", "--artifact", artifacts["onnx", "float32"])
+    files = ("--inputs", tmp_path / "inputs.npz", "--outputs", tmp_path / "outputs.npz")
+    child = run_child(python(tmp_path / "linked" / client.RUNNER.name, *options, *files), time_limit_s=60)
+    assert child.ok, child.reason()
