@@ -17,7 +17,7 @@ class Value:
     """A tensor of a graph.
 
     Attributes:
-        name: as the file has it.
+        name: as the file has it; a TFLite file's inputs and outputs go by the names of its signature.
         shape: -1 for each size that is decided as the model runs; None where not even the rank is known.
         dtype: such as "float32", "int8" or "int4".
         bytes: of a constant, what it takes in the file (0 where another one stores the same bytes); of any other, what

@@ -147,7 +147,9 @@ class _Reader:
         self.offsets.add(offset)
         value = replace(value, dtype=dtype, bytes=0 if shared else stored, constant=True)
         width = _bits(dtype) // 8
-        if dtype in _NARROW or dtype.startswith(("bfloat", "unknown")) or not width or stored > FEW * width:
+        # An empty constant takes a byte all the same.
+        counted = elements(value.shape) == stored // max(width, 1) and stored % max(width, 1) == 0
+        if dtype in _NARROW or dtype.startswith(("bfloat", "unknown")) or not counted or stored > FEW * width:
             return value
         with open(self.weights, "rb") as file:
             file.seek(offset)

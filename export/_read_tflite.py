@@ -55,11 +55,16 @@ class _Reader:
         self.subgraphs = model.subgraphs or []
         self.starts = np.cumsum([0, *(len(subgraph.tensors or []) for subgraph in self.subgraphs)]).tolist()
         self.stored: set[int] = set()
+        self.named = self._names_by_signature()
 
     def graph(self) -> Graph:
         if not self.subgraphs:
             raise InputError("Expected a TFLite file with at least one subgraph. Got: none.")
-        values = tuple(self._value(tensor) for subgraph in self.subgraphs for tensor in _each(subgraph.tensors))
+        values = tuple(
+            self._value(tensor, self.named.get((place, index), ""))
+            for place, subgraph in enumerate(self.subgraphs)
+            for index, tensor in enumerate(_each(subgraph.tensors))
+        )
         parents = self._parents()
         nodes = [
             node
@@ -79,7 +84,15 @@ class _Reader:
             notes=tuple(self._notes(parents)),
         )
 
-    def _value(self, tensor: Any) -> Value:
+    def _names_by_signature(self) -> dict[tuple[int, int], str]:
+        """Return by subgraph and tensor the name that a signature gives an input or output."""
+        found: dict[tuple[int, int], str] = {}
+        for signature in _each(self.model.signatureDefs):
+            for entry in (*_each(signature.inputs), *_each(signature.outputs)):
+                found.setdefault((signature.subgraphIndex, entry.tensorIndex), _text(entry.name))
+        return found
+
+    def _value(self, tensor: Any, name: str) -> Value:
         dtype = self.types.get(tensor.type, f"type {tensor.type}").lower()
         shape = self._shape(tensor)
         data = self._data(tensor)
@@ -91,7 +104,7 @@ class _Reader:
             if tensor.quantization.details is not None and not scales:
                 scales = [math.nan]  # blocks: their scales stand in a tensor of their own
         return Value(
-            name=_text(tensor.name),
+            name=name or _text(tensor.name),
             shape=shape,
             dtype=dtype,
             bytes=self._bytes(tensor, data, dtype, shape),

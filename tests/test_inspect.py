@@ -85,10 +85,9 @@ def test_a_graph_comes_back_from_json(format, precision, graphs):
 
 def test_inputs_outputs_types_and_bytes_are_the_files(graphs):
     """Shapes and types are those of the file; its constants take the bytes that narrow types save."""
-    for format, _ in FILES:
-        graph = graphs[format, "float32"]
-        assert [graph.values[place].shape for place in graph.inputs] == [(1, 8, 8, 16)]
-        assert [graph.values[place].shape for place in graph.outputs] == [(1, 3)]
+    for graph in graphs.values():
+        ends = [graph.values[place] for place in (*graph.inputs, *graph.outputs)]
+        assert [(value.name, value.shape) for value in ends] == [("picture", (1, 8, 8, 16)), ("classes", (1, 3))]
     whole = graphs["tflite", "int8"]
     assert {whole.values[place].dtype for place in (*whole.inputs, *whole.outputs)} == {"int8"}
     kernel = 3 * 3 * 16 * 32
@@ -286,6 +285,22 @@ def test_weights_that_are_missing_or_too_short_are_refused(files, tmp_path):
     (tmp_path / "m.bin").write_bytes(b"short")
     with pytest.raises(InputError, match="Got: 5 bytes"):
         get("openvino").read(tmp_path / "m.xml")
+
+
+def test_an_empty_constant_of_openvino_is_read(tmp_path):
+    """OpenVINO stores a constant of no elements in one byte; it is read, and has no numbers."""
+    import openvino
+    from openvino import opset8
+
+    x = opset8.parameter([1, 4], np.float32, name="x")
+    joined = opset8.concat(
+        [openvino.op.Constant(openvino.Type.i32, openvino.Shape([0]), []), opset8.constant(np.array([1, 4], np.int32))], 0
+    )
+    model = openvino.Model([opset8.reshape(x, joined, False)], [x], "m")
+    openvino.save_model(model, tmp_path / "m.xml")
+    graph = get("openvino").read(tmp_path / "m.xml")
+    assert [node.kind for node in graph.nodes] == ["Concat", "Reshape"]
+    assert [value.numbers for value in graph.values if value.constant] == [None, (1, 4)]
 
 
 @pytest.mark.parametrize(
