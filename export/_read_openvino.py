@@ -1,7 +1,7 @@
 """Reads an OpenVINO IR into a graph: the .xml, bodies of loops included, and constants from the .bin beside it."""
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ._graph import FEW, NO_FORMULA, UNKNOWN_SHAPE, Graph, Node, Value, elements, with_summed_products
+from ._openvino_loops import trips
 from ._openvino_macs import macs_of
 
 _TYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "boolean": "bool"}
@@ -166,10 +167,26 @@ class _Reader:
             shape = self.values[place].shape if place >= 0 else None
             if axis >= 0 and shape is not None and axis < len(shape) and shape[axis] >= 0:
                 return shape[axis] // max(int(entry.get("part_size", 1)), 1)
-        if layer.get("type") == "Loop" and inputs and inputs[0] >= 0:
-            numbers = self.values[inputs[0]].numbers
-            return int(numbers[0]) if numbers and numbers[0] >= 0 else None
-        return None
+        if layer.get("type") != "Loop":
+            return None
+        limit = self._whole(places.get("0", -1))
+        return limit if limit is not None and limit >= 0 else trips(layer, self._start_in(places), self._number_of)
+
+    def _start_in(self, places: Mapping[str | None, int]) -> Callable[[str | None], int | None]:
+        return lambda port: self._whole(places.get(port, -1))
+
+    def _whole(self, place: int) -> int | None:
+        """Return the one whole number that a constant is."""
+        numbers = self.values[place].numbers if place >= 0 else None
+        return int(numbers[0]) if numbers is not None and len(numbers) == 1 else None
+
+    def _number_of(self, layer: Any) -> int | None:
+        """Return the one whole number that a constant layer is, in a body that is not read yet."""
+        settings, (port,) = _settings(layer), _ports(layer, "output")
+        offsets = set(self.offsets)
+        numbers = self._constant(self._value(layer, port), settings).numbers if layer.get("type") == "Const" else None
+        self.offsets = offsets
+        return int(numbers[0]) if numbers is not None and len(numbers) == 1 else None
 
 
 def _ordered(layers: Mapping[str | None, Any], sources: Mapping[Any, Any]) -> Iterator[str | None]:
