@@ -20,6 +20,8 @@ from ._placement import PREDICTED, Placed, Placement, counted, grouped, macs_sha
 UNIT, OTHER = "TensorRT", "ONNX Runtime's other providers"
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _MULTIPLY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+# Operations that quantization moves through.
+_MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Slice", "MaxPool")
 # Of the table that lists an operation of which the earlier one says nothing.
 _LATER = "10.15"
 
@@ -40,16 +42,21 @@ def place_on_tensorrt(graph: Graph, runtime: str) -> Placement:
     taken = [entry for entry in placed if entry.unit == UNIT]
     share = macs_share(graph, placed, UNIT)
     parts = _parts(placed)
+    whole_numbers, _ = _in_integers(graph, placed)
+    quantized = any(node.kind in _QUANTIZERS for node in graph.nodes)
+    in_int8 = macs_share(graph, [Placed(place, UNIT) for place in whole_numbers], UNIT) if quantized else None
     facts: dict[str, Any] = {
         "operations": len(placed),
         "operations_on_tensorrt": len(taken),
         "macs_share": share,
+        "macs_share_in_int8": in_int8,
         "parts": parts,
         "runtime": runtime,
     }
     sentences = [
         f"Predicted: {UNIT} takes {len(taken)} of {len(placed)} operations"
         + ("" if share is None else f" and {share:.1%} of the multiply-accumulates")
+        + ("" if in_int8 is None else f" ({in_int8:.1%} in int8)")
         + (f", in {parts} parts" if parts > 1 else "")
         + f"; the rest runs in {OTHER}. Only building the engine decides."
     ]
@@ -158,24 +165,38 @@ def _doubts(graph: Graph, placed: Sequence[Placed], table: dict[str, Any], runti
     opset = graph.versions.get("ai.onnx", 0)
     if table["opset_8_5"] < opset <= table["opset_10_15"] and not _at_least(runtime, _LATER):
         found.append(f"Whether {runtime} reads operation set {opset} is not known: 8.5 reads 17 and {_LATER} reads 24.")
-    if half := _half_quantized(graph, placed):
-        found.append(f"Have int8 weights and an input that is not in int8 there, and so run in float: {counted(half)}.")
+    _, half = _in_integers(graph, placed)
+    if half:
+        kinds = counted([graph.nodes[place].kind for place in half])
+        found.append(f"Have int8 weights and an input that is not in int8 there, and so run in float: {kinds}.")
     return found
 
 
-def _half_quantized(graph: Graph, placed: Sequence[Placed]) -> list[str]:
-    """Return the kinds of products with int8 weights whose input comes from no DequantizeLinear that TensorRT takes."""
-    taken = [graph.nodes[entry.node] for entry in placed if entry.unit == UNIT]
-    undone = {node.outputs[0]: node.inputs[0] for node in taken if node.kind == "DequantizeLinear"}
-    return [
-        node.kind
-        for node in taken
-        if node.kind in _MULTIPLY
-        and len(node.inputs) > 1
-        and node.inputs[1] in undone
-        and graph.values[undone[node.inputs[1]]].constant
-        and node.inputs[0] not in undone
-    ]
+def _undone(graph: Graph, placed: Sequence[Placed]) -> dict[int, Value]:
+    """Return by tensor the integers that a DequantizeLinear of TensorRT's makes it of, moved about or not."""
+    undone: dict[int, Value] = {}
+    for entry in placed:
+        node = graph.nodes[entry.node]
+        if entry.unit == UNIT and node.kind == "DequantizeLinear":
+            undone[node.outputs[0]] = graph.values[node.inputs[0]]
+        elif entry.unit == UNIT and node.kind in _MOVES and node.inputs[0] in undone:
+            undone[node.outputs[0]] = undone[node.inputs[0]]
+    return undone
+
+
+def _in_integers(graph: Graph, placed: Sequence[Placed]) -> tuple[list[int], list[int]]:
+    """Return the products that TensorRT computes in int8, and those with int8 weights that it computes in float."""
+    undone = _undone(graph, placed)
+    whole, half = [], []
+    for entry in placed:
+        node = graph.nodes[entry.node]
+        if entry.unit == UNIT and node.kind in _MULTIPLY and len(node.inputs) > 1:
+            data, weights = (undone.get(place) for place in node.inputs[:2])
+            if data is not None and weights is not None and data.dtype == weights.dtype == "int8":
+                whole.append(entry.node)
+            elif weights is not None and weights.constant:
+                half.append(entry.node)
+    return whole, half
 
 
 def _parts(placed: Sequence[Placed]) -> int:

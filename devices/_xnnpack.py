@@ -38,6 +38,11 @@ def place_on_xnnpack(graph: Graph) -> Placement:
         + ("" if share is None else f" and {share:.1%} of the multiply-accumulates")
         + f", {OTHER} the rest."
     ]
+    if any(node.kind == "DENSIFY" and graph.values[node.outputs[0]].dtype == "int8" for node in graph.nodes):
+        sentences.append(
+            "LiteRT 2.3 was seen to refuse files with int8 weights stored without their zeros (DENSIFY) as long as "
+            "XNNPACK is on."
+        )
     source = operator_table()["source"]
     return Placement(UNIT, PREDICTED, source, grouped(graph, placed), tuple(sentences), facts, tuple(placed))
 
@@ -53,7 +58,7 @@ def _stored(graph: Graph) -> dict[int, Value]:
     """Return by tensor the constant that it is, or that an operation of its own makes it of."""
     stored = {place: value for place, value in enumerate(graph.values) if value.constant}
     for node in graph.nodes:
-        if node.kind == "DEQUANTIZE" and node.inputs[0] in stored:
+        if node.kind in ("DEQUANTIZE", "DENSIFY") and node.inputs[0] in stored:
             stored[node.outputs[0]] = stored[node.inputs[0]]
     return stored
 
@@ -100,8 +105,13 @@ def _form_reason(
         weights = stored.get(node.inputs[1])
         if weights is None:
             return "has weights that are computed as the model runs"
-        if weights.dtype in _NARROW:
+        if weights.sparse:
+            return "has weights without their zeros"
+        # Dense layers take them where they quantize their input as the model runs.
+        if weights.dtype in _NARROW and not (node.kind == "FULLY_CONNECTED" and operands[1] == weights):
             return "has weights of less than 8 bits"
+        if weights.dtype in _NARROW and weights.shape and weights.shape[-1] % 2:
+            return "has 4-bit weights in rows of odd length"
         if node.kind == "DEPTHWISE_CONV_2D" and dtype == "float32" and operands[1] == weights and weights.scales:
             return "quantizes its input as the model runs"
     place = _SETTINGS.get(node.kind)

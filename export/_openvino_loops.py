@@ -33,7 +33,8 @@ def trips(
     }
     carried = {(edge.get("from-layer"), edge.get("to-layer")) for edge in loop.iterfind("back_edges/edge")}
     returned = {(sources.get(result, [None])[0], parameter) for result, parameter in carried}
-    bounds, waiting = [], list(sources.get(ends[0], []))
+    bounds: list[int] = []
+    waiting = list(sources.get(ends[0], []))
     while waiting and len(bounds) < len(layers):
         key = waiting.pop()
         layer = layers.get(key)

@@ -569,6 +569,7 @@ def test_tensorrt_takes_symmetric_int8_with_one_scale(form, reason, tmp_path):
     )
     assert all(reason in text for text in found) and bool(found) == bool(reason)
     assert any("run in float: MatMul" in sentence for sentence in placement.sentences) == bool(reason)
+    assert placement.facts["macs_share_in_int8"] == (0.0 if reason else 1.0)
 
 
 def test_tensorrt_says_what_it_cannot_take(graphs, tmp_path):
