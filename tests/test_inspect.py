@@ -563,24 +563,27 @@ def test_tensorrt_takes_symmetric_int8_with_one_scale(form, reason, tmp_path):
     """QuantizeLinear and DequantizeLinear of another type, zero point or granularity are left to other providers."""
     graph = _read_onnx(_quantized(**{"dtype": "INT8", **form}), tmp_path)
     placement = place_on_tensorrt(graph, "TensorRT 10.3")
-    found = {entry.reason for entry in placement.placed if entry.reason}
-    assert all(
-        "quantizeLinear" in graph.nodes[entry.node].kind.replace("Q", "q") for entry in placement.placed if entry.reason
-    )
-    assert all(reason in text for text in found) and bool(found) == bool(reason)
+    refused = {graph.nodes[entry.node].kind: entry.reason for entry in placement.placed if entry.reason}
+    assert set(refused) == ({"QuantizeLinear", "DequantizeLinear"} if reason else set())
+    assert all(reason in text for text in refused.values())
     assert any("run in float: MatMul" in sentence for sentence in placement.sentences) == bool(reason)
     assert placement.facts["macs_share_in_int8"] == (0.0 if reason else 1.0)
 
 
 def test_tensorrt_says_what_it_cannot_take(graphs, tmp_path):
     """Open sizes and an unread operation set refuse a whole file; with weights alone in int8 it runs in float."""
-    from onnx.helper import make_node
+    from onnx import TensorProto
+    from onnx.helper import make_node, make_tensor
 
     relu = [make_node("Relu", ["x"], ["y"])]
     open_batch = _read_onnx(_onnx(relu, [_floats("x", "n", 4)], [_floats("y", "n", 4)]), tmp_path)
     assert "fixed ones: x" in place_on_tensorrt(open_batch, "TensorRT 10.3").placed[0].reason
     new = _read_onnx(_onnx(relu, [_floats("x", 1)], [_floats("y", 1)], opset=26), tmp_path)
     assert "operation set 26" in place_on_tensorrt(new, "TensorRT 10.3").placed[0].reason
+    bias = [make_node("DequantizeLinear", ["b32", "scale"], ["b"]), make_node("Add", ["x", "b"], ["y"])]
+    stored = [make_tensor("b32", TensorProto.INT32, (4,), [1] * 4), make_tensor("scale", TensorProto.FLOAT, (), [0.1])]
+    graph = _read_onnx(_onnx(bias, [_floats("x", 1, 4)], [_floats("y", 1, 4)], stored), tmp_path)
+    assert "a bias in int32" in place_on_tensorrt(graph, "TensorRT 10.3").placed[0].reason
     weights = place_on_tensorrt(_read_onnx(_quantized("INT8", moving=False), tmp_path), "TensorRT 10.3")
     assert all(entry.unit == "TensorRT" for entry in weights.placed)
     assert any("run in float: MatMul" in sentence for sentence in weights.sentences)
@@ -637,6 +640,31 @@ def test_xnnpack_leaves_what_it_lacks_to_the_built_in_kernels(tmp_path):
     assert [entry.unit == "XNNPACK" for entry in placement.placed] == _delegated(path)
     outside = {graph.nodes[entry.node].kind for entry in placement.placed if entry.unit != "XNNPACK"}
     assert outside == {"CONCATENATION", "STRIDED_SLICE", "POW", "CUMSUM"}
+
+
+FLOATS = Value("t", (1, 8), "float32", None)
+
+
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (_one("FULLY_CONNECTED", [FLOATS, _constant((4, 8), "int4")], FLOATS), ""),
+        (_one("FULLY_CONNECTED", [FLOATS, _constant((4, 9), "int4")], FLOATS), "rows of odd length"),
+        (_one("FULLY_CONNECTED", [FLOATS, _constant((4, 8), "float32", sparse=True)], FLOATS), "without their zeros"),
+        (_one("FULLY_CONNECTED", [FLOATS, FLOATS], FLOATS), "computed as the model runs"),
+        (_one("DEPTHWISE_CONV_2D", [FLOATS, _constant((1, 3, 3, 8))], FLOATS), "quantizes its input"),
+        (_one("CONV_2D", [FLOATS, _constant((4, 3, 3, 8), "int4")], FLOATS), "less than 8 bits"),
+        (_one("ADD", [FLOATS, FLOATS], FLOATS, fusedActivationFunction="TANH"), "TANH fused"),
+        (_one("ADD", [_value((1, 8)), _value((1, 8))], Value("t", (1, 8), "int8", 8, scale=1e-4)), "1e+03 times"),
+        (_one("SPLIT", [FLOATS], FLOATS), ""),
+        (_one("ADD", [_value((1, 8), "int16")], _value((1, 8), "int16")), "works on int16"),
+    ],
+)
+def test_xnnpacks_limits_hold(graph, reason):
+    """Each limit that was seen in LiteRT keeps an operation out of XNNPACK, and the reason names it."""
+    (placed,) = place_on_xnnpack(graph).placed
+    assert (placed.unit == "XNNPACK") == (not reason)
+    assert reason in placed.reason
 
 
 @pytest.fixture
