@@ -127,9 +127,9 @@ def _split(graph: Graph, runs: Sequence[range], placed: Sequence[Placed]) -> tup
     cut_in, cut_out = _crossing(graph, best)
     share = macs(best) / graph.macs if graph.macs else 0.0
     text = (
-        f"Cut into three, operations {best.start} to {best.stop - 1} ({len(best)} operations, {share:.1%} of the "
-        "multiply-accumulates) would run on the Edge TPU as a file of their own: "
-        f"from {', '.join(cut_in) or 'the input'} to {', '.join(cut_out) or 'the output'}."
+        f"As a file of their own, operations {best.start} to {best.stop - 1} ({len(best)} operations, {share:.1%} of "
+        "the multiply-accumulates) are predicted to run on the Edge TPU: cut the model at "
+        f"{', '.join(cut_in) or 'the input'} and at {', '.join(cut_out) or 'the output'}."
     )
     for name, part in (("head", head), ("tail", tail)):
         if part:
@@ -151,7 +151,14 @@ def _crossing(graph: Graph, run: range) -> tuple[list[str], list[str]]:
     later = {place for index in range(run.stop, len(graph.nodes)) for place in graph.nodes[index].inputs}
     going_in = sorted(place for place in read if not graph.values[place].constant)
     coming_out = sorted(inside & (later | set(graph.outputs)))
-    return [graph.values[place].name for place in going_in], [graph.values[place].name for place in coming_out]
+    return [_short(graph.values[place].name) for place in going_in], [
+        _short(graph.values[place].name) for place in coming_out
+    ]
+
+
+def _short(name: str) -> str:
+    """Return a tensor's name without those of the operations that were fused with the one that made it."""
+    return name.split(";")[0]
 
 
 def _parameter_bytes(graph: Graph, nodes: Sequence[Node]) -> int:

@@ -130,7 +130,7 @@ def inspect(
     every: Annotated[bool, typer.Option("--all", help="Each operation, with its shapes.")] = False,
     json_: Json = False,
 ) -> None:
-    """Tell what ARTIFACT is made of, what loads it, and what a device runs where; nothing is run."""
+    """Tell what ARTIFACT is made of, what loads it, and what a device runs where; the model is not run."""
 
     def work() -> tuple[dict[str, Any], int, Any]:
         from .inspecting import inspect as inspect_files
