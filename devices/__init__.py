@@ -1,14 +1,20 @@
 """Device profiles, predicted latency, and the verdict on an artifact."""
 
 from ._edgetpu import EdgeTpuMapping, map_operations
+from ._placement import Placed, Placement
+from ._placing import place
 from ._profile import Budget, Profile, Target, Unsupported, get, load_profile, names
 from ._roofline import predict_deployable, predict_latency
 from ._verdict import Evidence, Status, Verdict, judge
+from ._versions import Needed, loads_on, needed_runtime
 
 __all__ = [
     "Budget",
     "EdgeTpuMapping",
     "Evidence",
+    "Needed",
+    "Placed",
+    "Placement",
     "Profile",
     "Status",
     "Target",
@@ -17,8 +23,11 @@ __all__ = [
     "get",
     "judge",
     "load_profile",
+    "loads_on",
     "map_operations",
     "names",
+    "needed_runtime",
+    "place",
     "predict_deployable",
     "predict_latency",
 ]

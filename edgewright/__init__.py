@@ -1,7 +1,7 @@
 """edgewright gets a trained Keras model onto an edge device and proves that it fits there.
 
-The public functions are ``compress``, ``export`` and ``validate``; the folders of the same names are imported with
-``from``: ``from edgewright.compress import load_recipe``.
+The public functions are ``compress``, ``export``, ``validate`` and ``inspect``; the folders of the same names are
+imported with ``from``: ``from edgewright.compress import load_recipe``.
 """
 
 import sys
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .api import compress, export, validate
     from .figures import Figure, How
+    from .inspecting import inspect
     from .report import Report
     from .train import Dataset, Task
 
 __version__ = "0.1.0"
-__all__ = ["Dataset", "Figure", "How", "Report", "Task", "compress", "export", "validate"]
+__all__ = ["Dataset", "Figure", "How", "Report", "Task", "compress", "export", "inspect", "validate"]
 
 _HOMES = {
     "Dataset": "train",
@@ -26,6 +27,7 @@ _HOMES = {
     "Task": "train",
     "compress": "api",
     "export": "api",
+    "inspect": "inspecting",
     "validate": "api",
 }
 

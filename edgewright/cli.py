@@ -124,6 +124,26 @@ def validate(
 
 
 @app.command()
+def inspect(
+    artifact: Annotated[Path, typer.Argument(help="A .tflite, .onnx or OpenVINO .xml file, or a bundle's folder.")],
+    device: Annotated[str | None, typer.Option(help="A device profile: what runs where on it, and why.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Each operation, with its shapes.")] = False,
+    json_: Json = False,
+) -> None:
+    """Tell what ARTIFACT is made of, what loads it, and what a device runs where; the model is not run."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from .inspecting import inspect as inspect_files
+        from .inspection_text import inspection_text
+
+        found = inspect_files(artifact, device)
+        text = "\n\n".join(inspection_text(inspection, every) for inspection in found)
+        return {"files": [inspection.plain() for inspection in found]}, 0, text
+
+    _end("inspect", json_, work)
+
+
+@app.command()
 def run(
     out: Out = Path("build/run"),
     architecture: Annotated[list[str] | None, typer.Option(help="Only this one; repeat. All by default.")] = None,

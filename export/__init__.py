@@ -7,6 +7,8 @@ from ._convert import Conversion, convert
 from ._deployable import Deployable, HostCode, deployables
 from ._exporter import Exporter, Job
 from ._freeze import Frozen, freeze
+from ._graph import Graph, Node, Value
+from ._reading import read_graph
 
 _PLUGINS: Plugins[Exporter] = Plugins(__name__, __path__, "EXPORTER", "format")
 names = _PLUGINS.names
@@ -19,14 +21,18 @@ __all__ = [
     "Deployable",
     "Exporter",
     "Frozen",
+    "Graph",
     "HostCode",
     "Job",
+    "Node",
     "Operation",
     "Tensor",
+    "Value",
     "convert",
     "deployables",
     "freeze",
     "get",
     "load_bundle",
     "names",
+    "read_graph",
 ]

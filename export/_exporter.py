@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ._artifact import Operation, Tensor
+from ._graph import Graph
 
 # The precisions whose activations have fixed scales, which are taken from a representative dataset.
 CALIBRATED = ("int8", "int16x8")
@@ -79,6 +80,8 @@ class Exporter:
         precisions: those that it can write.
         export: does it; called in a child process, where it may crash, hang or exhaust memory.
         unsupported: by precision that it cannot write, why not, as a sentence.
+        read: returns what a file of the format is made of, edgewright's own or not; called in a child process too. None
+            where its files cannot be inspected.
     """
 
     name: str
@@ -87,6 +90,7 @@ class Exporter:
     precisions: tuple[str, ...]
     export: Callable[[Job], Exported]
     unsupported: Mapping[str, str] = field(default_factory=dict)
+    read: Callable[[Path], Graph] | None = None
 
     def refusal(self, precision: str) -> str:
         """Return why it does not write a precision, as a sentence; empty where it does."""

@@ -8,6 +8,7 @@ from ._artifact import Operation
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._freeze import SIGNATURE
 from ._onnx_int8 import quantize_as_written
+from ._read_onnx import read
 
 # Opset 17 is what TensorRT 8.6 (JetPack 5) and every runtime of the shipped profiles read; 13 or later has the
 # per-channel QuantizeLinear that int8 needs. Integers of 4 and 16 bits came with opset 21: files with them have it.
@@ -169,4 +170,5 @@ EXPORTER = Exporter(
     suffix=".onnx",
     precisions=("float32", "float16", "dynamic_int8", "int8", "int16x8", "int8_weights", "int4_weights"),
     export=export,
+    read=read,
 )

@@ -5,6 +5,7 @@ from typing import Any
 from ._artifact import Operation
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._openvino_int8 import quantize_weights
+from ._read_openvino import read
 
 # Where the CPU has VNNI, OpenVINO quantizes the activations of a matrix product with integer weights as it runs, in
 # groups of this size; with 0 it does not. Its default is 32, so weights alone have to be asked for.
@@ -110,4 +111,5 @@ EXPORTER = Exporter(
         "int16x8": "OpenVINO's CPU plug-in has no kernels for 16-bit integers: it drops such quantizers and computes "
         "in float, as it does for int8_weights."
     },
+    read=read,
 )

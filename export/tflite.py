@@ -5,6 +5,7 @@ from typing import Any
 from ._artifact import Operation, Tensor
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._freeze import SIGNATURE
+from ._read_tflite import read
 
 # 4-bit weights have a scale for each output channel: AI Edge Quantizer 0.10 has no groups without quantized
 # activations, and where it is forced to write them the runtimes compute nonsense (tests/test_precisions.py).
@@ -117,4 +118,5 @@ EXPORTER = Exporter(
     suffix=".tflite",
     precisions=("float32", "float16", "dynamic_int8", "int8", "int16x8", "int8_weights", "int4_weights"),
     export=export,
+    read=read,
 )

@@ -1,0 +1,192 @@
+"""Where each operation of a TFLite file runs on an Edge TPU, predicted by the published table and its limits.
+
+The compiler makes one part for the Edge TPU: the first operation that it cannot take and all that depend on it run on
+the CPU, whatever they are (coral.ai/docs/edgetpu/models-intro).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..export._graph import Graph, Node
+from ._edgetpu import operator_table
+from ._edgetpu_limits import UNDECIDED, limit
+from ._placement import PREDICTED, Placed, Placement, counted, grouped, macs_share, mebibytes
+
+UNIT, CPU = "Edge TPU", "CPU"
+COMPILED = "edgetpu-custom-op"
+SOURCE = "the Edge TPU's operator table, and its requirements on models"
+# What a compiler that allows one part of a model alone says of operations that it could take.
+_AFTER = "comes after an operation that stays on the CPU"
+_BOUNDARY = {"QUANTIZE": "converts a float input", "DEQUANTIZE": "converts a float output"}
+_MIB = 2**20
+
+
+def place_on_edgetpu(graph: Graph, cache_mib: float | None) -> Placement:
+    """Return where the operations of a TFLite file are predicted to run.
+
+    Args:
+        graph: the file.
+        cache_mib: what the Edge TPU holds of parameters; None where that is not known.
+    """
+    if any(node.kind == COMPILED for node in graph.nodes):
+        return _compiled(graph)
+    reasons = [_reason(graph, node) for node in graph.nodes]
+    placed = _one_part(graph, reasons)
+    mapped = [entry for entry in placed if entry.unit == UNIT]
+    share = macs_share(graph, placed, UNIT)
+    runs = _runs(graph, reasons)
+    parameters = _parameter_bytes(graph, [graph.nodes[entry.node] for entry in mapped])
+    cache = None if cache_mib is None else cache_mib * _MIB
+    facts: dict[str, Any] = {
+        "operations": len(placed),
+        "operations_on_edgetpu": len(mapped),
+        "macs_share": share,
+        "parts_if_several_were_allowed": len(runs),
+        "parameter_bytes": parameters,
+        "cache_bytes": None if cache is None else int(cache),
+        "streamed_bytes": None if cache is None else max(0, int(parameters - cache)),
+    }
+    sentences = [
+        f"Predicted: {len(mapped)} of {len(placed)} operations"
+        + ("" if share is None else f" and {share:.1%} of the multiply-accumulates")
+        + " run on the Edge TPU, the rest on the CPU. Only edgetpu_compiler decides."
+    ]
+    if mapped:
+        sentences.append(_cache_sentence(parameters, cache))
+    if undecided := [graph.nodes[entry.node].kind for entry in mapped if graph.nodes[entry.node].kind in UNDECIDED]:
+        sentences.append(f"May not be mapped where tensors are large: {counted(undecided)}.")
+    if len(runs) > 1:
+        sentences.append(
+            f"With several parts allowed (edgetpu_compiler --enable_multiple_subgraphs) there would be {len(runs)}; "
+            "each one costs a transfer to the Edge TPU and back."
+        )
+    split = _split(graph, runs, placed)
+    if split:
+        sentences.append(split[0])
+        facts["split"] = split[1]
+    return Placement(UNIT, PREDICTED, SOURCE, grouped(graph, placed), tuple(sentences), facts, tuple(placed))
+
+
+def _reason(graph: Graph, node: Node) -> str:
+    """Return why the Edge TPU cannot take an operation by itself; empty where it can."""
+    if node.body:
+        return f"stands in {node.body}"
+    if _converts_boundary(graph, node):
+        return _BOUNDARY[node.kind]
+    if node.custom:
+        return "is a custom operation"
+    if node.kind not in operator_table():
+        return "is not in the table"
+    return limit(graph, node)
+
+
+def _converts_boundary(graph: Graph, node: Node) -> bool:
+    """Tell whether an operation only converts a float input or output of the file."""
+    if node.kind == "QUANTIZE":
+        return node.inputs[0] in graph.inputs and graph.values[node.inputs[0]].dtype == "float32"
+    return node.kind == "DEQUANTIZE" and node.outputs[0] in graph.outputs
+
+
+def _one_part(graph: Graph, reasons: Sequence[str]) -> list[Placed]:
+    on_cpu: set[int] = set()
+    placed = []
+    for place, (node, reason) in enumerate(zip(graph.nodes, reasons, strict=True)):
+        if not reason and not on_cpu.isdisjoint(node.inputs):
+            reason = _AFTER
+        # A conversion of the input comes before the part that the Edge TPU runs, and cuts nothing off from it.
+        if reason and reason != _BOUNDARY["QUANTIZE"]:
+            on_cpu.update(node.outputs)
+        placed.append(Placed(place, CPU if reason else UNIT, reason))
+    return placed
+
+
+def _runs(graph: Graph, reasons: Sequence[str]) -> list[range]:
+    """Return the stretches of operations, in the file's order, that the Edge TPU could take."""
+    runs, start = [], 0
+    for place, reason in enumerate([*reasons, "end"]):
+        if reason:
+            if place > start:
+                runs.append(range(start, place))
+            start = place + 1
+    return runs
+
+
+def _split(graph: Graph, runs: Sequence[range], placed: Sequence[Placed]) -> tuple[str, dict[str, object]] | None:
+    """Return where to cut the model for its heaviest stretch to run on the Edge TPU, if that is more than does now."""
+
+    def macs(places: Sequence[int]) -> int:
+        return sum(graph.nodes[place].macs or 0 for place in places)
+
+    if not runs:
+        return None
+    best = max(runs, key=lambda run: (macs(run), len(run)))
+    now = [entry.node for entry in placed if entry.unit == UNIT]
+    if (macs(best), len(best)) <= (macs(now), len(now)):
+        return None
+    head, tail = range(best.start), range(best.stop, len(graph.nodes))
+    cut_in, cut_out = _crossing(graph, best)
+    share = macs(best) / graph.macs if graph.macs else 0.0
+    text = (
+        f"As a file of their own, operations {best.start} to {best.stop - 1} ({len(best)} operations, {share:.1%} of "
+        "the multiply-accumulates) are predicted to run on the Edge TPU: cut the model at "
+        f"{', '.join(cut_in) or 'the input'} and at {', '.join(cut_out) or 'the output'}."
+    )
+    for name, part in (("head", head), ("tail", tail)):
+        if part:
+            text += f" The {name} stays on the CPU: {counted([graph.nodes[place].kind for place in part])}."
+    facts: dict[str, object] = {
+        "first": best.start,
+        "last": best.stop - 1,
+        "macs_share": share,
+        "inputs": cut_in,
+        "outputs": cut_out,
+    }
+    return text, facts
+
+
+def _crossing(graph: Graph, run: range) -> tuple[list[str], list[str]]:
+    """Return the names of the tensors that go into a stretch and that come out of it."""
+    inside = {place for index in run for place in graph.nodes[index].outputs}
+    read = {place for index in run for place in graph.nodes[index].inputs if place >= 0} - inside
+    later = {place for index in range(run.stop, len(graph.nodes)) for place in graph.nodes[index].inputs}
+    going_in = sorted(place for place in read if not graph.values[place].constant)
+    coming_out = sorted(inside & (later | set(graph.outputs)))
+    return [_short(graph.values[place].name) for place in going_in], [
+        _short(graph.values[place].name) for place in coming_out
+    ]
+
+
+def _short(name: str) -> str:
+    """Return a tensor's name without those of the operations that were fused with the one that made it."""
+    return name.split(";")[0]
+
+
+def _parameter_bytes(graph: Graph, nodes: Sequence[Node]) -> int:
+    """Return the bytes of the weights and biases that operations read; axes and shapes are compiled away."""
+    places = {place for node in nodes for place in node.inputs if place >= 0}
+    values = (graph.values[place] for place in places)
+    return sum(value.bytes or 0 for value in values if value.constant and value.scales)
+
+
+def _cache_sentence(parameters: int, cache: float | None) -> str:
+    if cache is None:
+        return f"Predicted: they read {mebibytes(parameters)} of parameters."
+    if parameters <= cache:
+        return f"Predicted: their {mebibytes(parameters)} of parameters fit the {mebibytes(cache)} kept on the chip."
+    return (
+        f"Predicted: of their {mebibytes(parameters)} of parameters {mebibytes(cache)} are kept on the chip; "
+        f"{mebibytes(parameters - cache)} are sent to it at every inference."
+    )
+
+
+def _compiled(graph: Graph) -> Placement:
+    """Return the placement of a file that edgetpu_compiler wrote."""
+    placed = [
+        Placed(place, UNIT) if node.kind == COMPILED else Placed(place, CPU, "edgetpu_compiler left it there")
+        for place, node in enumerate(graph.nodes)
+    ]
+    parts = sum(entry.unit == UNIT for entry in placed)
+    text = f"edgetpu_compiler wrote this file: {parts} compiled part{'s' if parts > 1 else ''}, and "
+    text += f"{len(placed) - parts} operations for the CPU."
+    facts = {"parts": parts, "operations_on_cpu": len(placed) - parts}
+    return Placement(UNIT, "edgetpu_compiler", "the file", grouped(graph, placed), (text,), facts, tuple(placed))

@@ -1,0 +1,116 @@
+"""What a file is made of, what it needs to load, and where a device runs each part of it."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from . import devices
+from .devices import Needed, Placement, Profile, loads_on, needed_runtime
+from .devices._versions import Loads
+from .errors import InputError
+from .export import Graph, load_bundle, read_graph
+from .files import gzip_bytes, is_ours
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """A file on a device.
+
+    Attributes:
+        device, title: of the profile.
+        loads: whether the device's runtime is new enough, as far as versions go.
+        placement: where each operation runs; None where the device has but one place for it.
+    """
+
+    device: str
+    title: str
+    loads: Loads
+    placement: Placement | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One inspected file.
+
+    Attributes:
+        path: the file.
+        graph: what it is made of.
+        size_bytes, gzip_bytes: of the file and of the one that lies beside it (OpenVINO's weights).
+        needed: the lowest runtime version that loads it.
+        on_device: what a device makes of it; None where none was asked for.
+    """
+
+    path: Path
+    graph: Graph
+    size_bytes: int
+    gzip_bytes: int
+    needed: Needed
+    on_device: OnDevice | None
+
+    def plain(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        return {
+            **asdict(self),
+            "path": str(self.path),
+            "macs": self.graph.macs,
+            "constant_bytes": self.graph.constant_bytes,
+        }
+
+
+def inspect(
+    artifact: str | Path, device: str | None = None, *, on_file: Callable[[Path], None] | None = None
+) -> tuple[Inspection, ...]:
+    """Read what a file, or each file of a bundle, is made of.
+
+    The model is not run: operations, types, shapes and multiply-accumulates stand in the file. Each file is read in a
+    child process. Where ``edgetpu_compiler`` is installed and the device has an Edge TPU, it is run, and decides.
+
+    Args:
+        artifact: a .tflite, .onnx or OpenVINO .xml file, edgewright's own or not, or the folder of a bundle.
+        device: the name or file of a device profile, to see what runs where on it.
+        on_file: told which file is read.
+
+    Returns:
+        One inspection a file.
+
+    Raises:
+        InputError: no such file or device; a file that is broken, truncated or of another format.
+    """
+    path = Path(artifact)
+    profile = devices.get(device) if device is not None else None
+    inspections = []
+    for file in _files(path):
+        if on_file:
+            on_file(file)
+        inspections.append(_inspected(file, profile))
+    return tuple(inspections)
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    if not path.is_dir():
+        return (path,)
+    if not is_ours(path):
+        raise InputError(
+            f"Expected a .tflite, .onnx or .xml file, or a bundle that edgewright wrote. Got: {path}, another folder."
+        )
+    return tuple(entry.path for entry in load_bundle(path).artifacts)
+
+
+def _inspected(path: Path, profile: Profile | None) -> Inspection:
+    graph = read_graph(path)
+    beside = path.with_suffix(".bin")
+    files = (path, beside) if graph.format == "openvino" and beside.is_file() else (path,)
+    needed = needed_runtime(graph)
+    on_device = None
+    if profile is not None:
+        loads = loads_on(profile, graph, needed)
+        on_device = OnDevice(profile.name, profile.title, loads, devices.place(profile, graph, path))
+    return Inspection(
+        path=path,
+        graph=graph,
+        size_bytes=sum(file.stat().st_size for file in files),
+        gzip_bytes=sum(gzip_bytes(file) for file in files),
+        needed=needed,
+        on_device=on_device,
+    )

@@ -1,0 +1,63 @@
+"""Multiply-accumulates of ONNX's operations, by the layouts that ONNX stores kernels in."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ._graph import Value, einsum_macs, elements, product
+
+# Where the kernel stands among the inputs.
+_CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "DeformConv": 1}
+_PRODUCTS = ("MatMul", "MatMulInteger", "QLinearMatMul")
+_RECURRENT = ("LSTM", "GRU", "RNN")
+# Operations of ONNX Runtime's own that are products all the same, by the operation that they fuse or quantize.
+_FUSED = {
+    "FusedConv": "Conv",
+    "FusedGemm": "Gemm",
+    "FusedMatMul": "MatMul",
+    "MatMulIntegerToFloat": "MatMul",
+    "DynamicQuantizeMatMul": "MatMul",
+    "DynamicQuantizeLSTM": "LSTM",
+}
+# Operations of the standard that multiply in a way that is not counted here.
+_NOT_COUNTED = ("Attention", "DFT", "STFT", "TfIdfVectorizer", "SVMRegressor", "SVMClassifier")
+
+
+def macs_of(
+    kind: str, custom: bool, inputs: Sequence[Value | None], outputs: Sequence[Value], settings: Mapping[str, Any]
+) -> tuple[int | None, bool]:
+    """Return the multiply-accumulates of one run of an operation, or None, and whether there is a formula for it.
+
+    The formulas are those of TFLite's operations: one for each output element and each weight that it multiplies; of a
+    transposed convolution, for each input element and each weight that it is multiplied by; of a recurrent layer, each
+    weight of its matrices, at each step, for each sample; of an Einsum, each combination of all its labels.
+    """
+    shapes = [value.shape if value is not None else None for value in inputs]
+    if custom and kind == "MatMulNBits":
+        return product(_size(outputs[0].shape if outputs else None), settings.get("K")), True
+    kind = _FUSED.get(kind, "") if custom else kind
+    if not kind or kind in _NOT_COUNTED:
+        return None, False
+    result = elements(outputs[0].shape) if outputs else None
+    if kind in _CONVOLUTIONS:
+        return product(result, _size(_shape(shapes, _CONVOLUTIONS[kind]), slice(1, None))), True
+    if kind == "ConvTranspose":
+        return product(_size(_shape(shapes, 0)), _size(_shape(shapes, 1), slice(1, None))), True
+    if kind in _PRODUCTS:
+        return product(result, _size(_shape(shapes, 0), slice(-1, None))), True
+    if kind == "Gemm":
+        return product(result, _size(_shape(shapes, 0), slice(0, 1) if settings.get("transA") else slice(1, 2))), True
+    if kind == "Einsum":
+        return einsum_macs(str(settings.get("equation", "")), shapes), True
+    if kind in _RECURRENT:
+        weights = [_size(_shape(shapes, place)) for place in (1, 2)]
+        steps = _size(_shape(shapes, 0), slice(0, -1))
+        return (None if None in weights else product(steps, sum(size or 0 for size in weights))), True
+    return 0, True
+
+
+def _shape(shapes: Sequence[Any], place: int) -> Any:
+    return shapes[place] if place < len(shapes) else None
+
+
+def _size(shape: Any, part: slice = slice(None)) -> int | None:
+    return None if shape is None else elements(shape[part])

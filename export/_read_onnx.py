@@ -1,0 +1,232 @@
+"""Reads an ONNX file into a graph, with the shapes that can be inferred; data in files beside it is not opened."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ._graph import FEW, NO_FORMULA, UNKNOWN_SHAPE, Graph, Node, Value, elements, with_summed_products
+from ._onnx_macs import macs_of
+from ._onnx_shapes import with_shapes
+
+_STANDARD = ("", "ai.onnx", "ai.onnx.ml")
+# Names of element types where lower case is not enough.
+_TYPES = {"float": "float32", "double": "float64"}
+_BITS = {"int4": 4, "uint4": 4, "float4e2m1": 4, "int2": 2, "uint2": 2, "bool": 8, "bfloat16": 16, "complex64": 64}
+# Beyond this many numbers it is not looked at whether a constant is all zeros.
+_LOOKED_AT = 65536
+_UNBOUNDED = 2**31 - 1
+_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
+
+
+def read(path: Path) -> Graph:
+    """Return what an .onnx file is made of.
+
+    Raises:
+        InputError: it holds no graph. What is broken raises whatever protobuf or onnx raises.
+    """
+    import onnx
+    import onnx.reference
+
+    model = onnx.load_model(str(path), load_external_data=False)
+    if not model.graph.node and not model.graph.output:
+        raise InputError(f"Expected an ONNX file with a graph. Got: {path}, which has none.")
+    notes = []
+    try:
+        model = with_shapes(onnx, model)
+    except Exception as error:  # the file is read without inferred shapes
+        notes.append(f"ONNX could infer no shapes: {str(error).splitlines()[0][:200]}.")
+    return _Reader(onnx, model, notes).graph()
+
+
+class _Reader:
+    """One file: values and nodes of its graph and of all bodies are numbered through."""
+
+    def __init__(self, onnx: Any, model: Any, notes: list[str]) -> None:
+        self.onnx = onnx
+        self.model = model
+        self.notes = notes
+        self.values: list[Value] = []
+        self.opsets = {opset.domain or "ai.onnx": int(opset.version) for opset in model.opset_import}
+        self.functions = {(function.domain, function.name) for function in model.functions}
+
+    def graph(self) -> Graph:
+        graph = self.model.graph
+        scope: dict[str, int] = {}
+        nodes = list(self._nodes(graph, scope, "", 1))
+        initializers = {tensor.name for tensor in graph.initializer}
+        self._quantize(nodes)
+        if self.functions:
+            names = ", ".join(sorted(name for _, name in self.functions))
+            self.notes.append(f"Functions of the model, not looked into: {names}.")
+        return Graph(
+            format="onnx",
+            inputs=tuple(scope[value.name] for value in graph.input if value.name not in initializers),
+            outputs=tuple(scope[value.name] for value in graph.output if value.name in scope),
+            values=tuple(self.values),
+            nodes=with_summed_products(nodes, self.values, "Mul", frozenset({"ReduceSum"})),
+            versions={"ir": int(self.model.ir_version), **self.opsets},
+            producer=" ".join(part for part in (self.model.producer_name, self.model.producer_version) if part),
+            notes=tuple(self.notes),
+        )
+
+    def _nodes(self, graph: Any, scope: dict[str, int], body: str, times: int | None) -> Iterator[Node]:
+        """Yield the operations of a graph and of the bodies in it; ``scope`` gets the graph's own names."""
+        types = {value.name: value.type for value in (*graph.value_info, *graph.output, *graph.input)}
+        for tensor in graph.initializer:
+            scope[tensor.name] = self._add(self._constant(tensor))
+        for sparse in graph.sparse_initializer:
+            value = self._constant(sparse.values)
+            scope[value.name] = self._add(replace(value, shape=tuple(sparse.dims), sparse=True, numbers=None))
+        for entry in graph.input:
+            if entry.name not in scope or body:
+                scope[entry.name] = self._add(self._typed(entry.name, types))
+        for place, node in enumerate(graph.node):
+            if node.op_type == "Constant" and node.domain in _STANDARD:
+                scope[node.output[0]] = self._add(self._constant_node(node))
+                continue
+            for name in node.output:
+                if name:
+                    scope[name] = self._add(self._typed(name, types))
+            yield self._node(node, scope, body, times)
+            label = node.name or f"{node.op_type} {place}"
+            for attribute in node.attribute:
+                for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                    count = None if times is None else self._count(node, scope)
+                    inner_times = None if count is None or times is None else times * count
+                    yield from self._nodes(inner, dict(scope), f"{label}, {attribute.name}", inner_times)
+
+    def _node(self, node: Any, scope: dict[str, int], body: str, times: int | None) -> Node:
+        inputs = tuple(scope.get(name, -1) if name else -1 for name in node.input)
+        outputs = tuple(scope[name] if name else -1 for name in node.output)
+        read = [self.values[place] if place >= 0 else None for place in inputs]
+        written = [self.values[place] for place in outputs if place >= 0]
+        settings = self._settings(node)
+        version = self._version(node)
+        custom = version is None
+        known = (node.domain, node.op_type) not in self.functions
+        macs, formula = macs_of(node.op_type, custom, read, written, settings) if known else (None, False)
+        return Node(
+            kind=node.op_type if node.domain in _STANDARD else f"{node.domain}.{node.op_type}",
+            version=self.opsets.get(node.domain or "ai.onnx", 0) if version is None else version,
+            name=node.name,
+            inputs=inputs,
+            outputs=outputs,
+            macs=macs,
+            weight_bytes=sum(value.bytes or 0 for value in read if value is not None and value.constant),
+            settings=settings,
+            body=body,
+            times=times,
+            custom=custom,
+            note="" if macs is not None else UNKNOWN_SHAPE if formula else NO_FORMULA,
+        )
+
+    def _version(self, node: Any) -> int | None:
+        """Return the operation set that brought this form of an operation; None where ONNX knows none."""
+        opset = self.opsets.get(node.domain or "ai.onnx", 0)
+        try:
+            return int(self.onnx.defs.get_schema(node.op_type, opset, node.domain).since_version)
+        except Exception:  # of another domain, or of none at all
+            return None
+
+    def _count(self, node: Any, scope: Mapping[str, int]) -> int | None:
+        """Return how often the body of a Loop or Scan runs at most, where the file tells; None for a branch."""
+        if node.op_type == "Loop" and node.input[0]:
+            numbers = self.values[scope[node.input[0]]].numbers if node.input[0] in scope else None
+            # Converters write the largest integer where only the condition ends a loop.
+            return int(numbers[0]) if numbers and 0 <= numbers[0] < _UNBOUNDED else None
+        if node.op_type == "Scan" and len(node.input):
+            shape = self.values[scope[node.input[-1]]].shape if node.input[-1] in scope else None
+            axes = next((list(made.ints) for made in node.attribute if made.name == "scan_input_axes"), [0])
+            return shape[axes[-1]] if shape and -len(shape) <= axes[-1] < len(shape) and shape[axes[-1]] >= 0 else None
+        return None
+
+    def _settings(self, node: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for attribute in node.attribute:
+            value = self.onnx.helper.get_attribute_value(attribute)
+            if isinstance(value, bytes):
+                value = value.decode("utf-8", "replace")
+            numbers = value if isinstance(value, list) else [] if isinstance(value, str) else [value]
+            if len(numbers) <= FEW and all(isinstance(item, int | float) and np.isfinite(item) for item in numbers):
+                found[attribute.name] = value
+        return found
+
+    def _add(self, value: Value) -> int:
+        self.values.append(value)
+        return len(self.values) - 1
+
+    def _typed(self, name: str, types: Mapping[str, Any]) -> Value:
+        made = types.get(name)
+        if made is None or not made.HasField("tensor_type"):
+            return Value(name, None, "unknown" if made is None else str(made.WhichOneof("value")), None)
+        dtype = self._dtype(made.tensor_type.elem_type)
+        shape = None
+        if made.tensor_type.HasField("shape"):
+            dims = made.tensor_type.shape.dim
+            shape = tuple(int(dim.dim_value) if dim.HasField("dim_value") else -1 for dim in dims)
+        count = elements(shape)
+        return Value(name, shape, dtype, None if count is None else (count * _bits(dtype) + 7) // 8)
+
+    def _dtype(self, number: int) -> str:
+        try:
+            name = self.onnx.TensorProto.DataType.Name(number).lower()
+        except ValueError:
+            return f"type {number}"
+        return _TYPES.get(name, name)
+
+    def _constant_node(self, node: Any) -> Value:
+        for attribute in node.attribute:
+            if attribute.name == "value":
+                return replace(self._constant(attribute.t), name=node.output[0])
+            if attribute.name in ("value_float", "value_int", "value_floats", "value_ints"):
+                number = np.asarray(self.onnx.helper.get_attribute_value(attribute))
+                tensor = self.onnx.numpy_helper.from_array(
+                    number.astype(np.float32 if "float" in attribute.name else np.int64), node.output[0]
+                )
+                return self._constant(tensor)
+        return Value(node.output[0], None, "unknown", None, constant=True)
+
+    def _constant(self, tensor: Any) -> Value:
+        dtype = self._dtype(tensor.data_type)
+        shape = tuple(int(size) for size in tensor.dims)
+        count = elements(shape) or 0
+        external = {entry.key: entry.value for entry in tensor.external_data}
+        numbers, zero = None, False
+        if not external and count <= _LOOKED_AT:
+            array = self.onnx.numpy_helper.to_array(tensor)
+            if array.dtype.kind in "biuf" or dtype in _BITS:
+                flat = array.astype(np.float64 if array.dtype.kind not in "biu" else np.int64).ravel()
+                zero = not flat.any()
+                numbers = tuple(flat.tolist()) if count <= FEW and np.isfinite(flat).all() else None
+        stored = len(tensor.raw_data) or (count * _bits(dtype) + 7) // 8
+        stored = int(external["length"]) if external.get("length", "").isdigit() else stored
+        return Value(tensor.name, shape, dtype, stored, constant=True, numbers=numbers, zero=zero)
+
+    def _quantize(self, nodes: list[Node]) -> None:
+        """Give each quantized tensor the scale that stands in the operation that makes it or undoes it."""
+        for node in nodes:
+            if node.kind not in _QUANTIZERS or len(node.inputs) < 2 or node.inputs[1] < 0:
+                continue
+            place = node.outputs[0] if node.kind == "QuantizeLinear" else node.inputs[0]
+            scales = self.values[node.inputs[1]]
+            zeros = self.values[node.inputs[2]] if len(node.inputs) > 2 and node.inputs[2] >= 0 else None
+            if place < 0 or self.values[place].scales:
+                continue
+            first = 0 if zeros is None or zeros.zero else int(zeros.numbers[0]) if zeros.numbers else None
+            self.values[place] = replace(
+                self.values[place],
+                scale=float(scales.numbers[0]) if scales.numbers else None,
+                zero_point=first,
+                scales=elements(scales.shape) or 0,
+            )
+
+
+def _bits(dtype: str) -> int:
+    try:
+        return _BITS.get(dtype) or 8 * np.dtype(dtype).itemsize
+    except TypeError:
+        return 8 if dtype.startswith("float8") else 0

@@ -1,0 +1,290 @@
+"""Reads a TFLite file into a graph: its flatbuffer, by the schema that LiteRT ships; no interpreter is started."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ._graph import FEW, NO_FORMULA, UNKNOWN_SHAPE, Graph, Node, Value, with_summed_products
+from ._tflite_loops import trips
+from ._tflite_macs import macs_of
+
+_IDENTIFIER = b"TFL3"
+# Attributes that name other subgraphs.
+_SUBGRAPHS = (
+    "condSubgraphIndex",
+    "bodySubgraphIndex",
+    "thenSubgraphIndex",
+    "elseSubgraphIndex",
+    "initSubgraphIndex",
+    "decompositionSubgraphIndex",
+)
+_STATED_RUNTIME = "min_runtime_version"
+# Bits of an element where it is not whole bytes, and of types that NumPy has no name for.
+_BITS = {"int4": 4, "uint4": 4, "int2": 2, "bool": 8, "bfloat16": 16, "float8_e4m3fn": 8, "float8_e5m2": 8}
+_NUMPY = {"float32", "float16", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"}
+
+
+def read(path: Path) -> Graph:
+    """Return what a .tflite file is made of.
+
+    Raises:
+        InputError: it is not TFLite. What is broken further in raises whatever the flatbuffer's reader raises.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = path.read_bytes()
+    if content[4:8] != _IDENTIFIER:
+        raise InputError(f"Expected a TFLite file, with {_IDENTIFIER.decode()} at byte 4. Got: {path}, which has none.")
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    return _Reader(schema, model, content).graph()
+
+
+class _Reader:
+    """One file: values and nodes of all of its subgraphs are numbered through."""
+
+    def __init__(self, schema: Any, model: Any, content: bytes) -> None:
+        self.model = model
+        self.content = content
+        self.types = _names(schema.TensorType)
+        self.kinds = _names(schema.BuiltinOperator)
+        self.activations = _names(schema.ActivationFunctionType)
+        self.subgraphs = model.subgraphs or []
+        self.starts = np.cumsum([0, *(len(subgraph.tensors or []) for subgraph in self.subgraphs)]).tolist()
+        self.stored: set[int] = set()
+        self.named = self._names_by_signature()
+
+    def graph(self) -> Graph:
+        if not self.subgraphs:
+            raise InputError("Expected a TFLite file with at least one subgraph. Got: none.")
+        values = tuple(
+            self._value(tensor, self.named.get((place, index), ""))
+            for place, subgraph in enumerate(self.subgraphs)
+            for index, tensor in enumerate(_each(subgraph.tensors))
+        )
+        parents = self._parents()
+        nodes = [
+            node
+            for place, subgraph in enumerate(self.subgraphs)
+            for node in self._nodes(place, subgraph, values, *self._standing(place, parents, values))
+        ]
+        first = self.subgraphs[0]
+        return Graph(
+            format="tflite",
+            inputs=self._places(0, first.inputs),
+            outputs=self._places(0, first.outputs),
+            values=values,
+            nodes=with_summed_products(nodes, values, "MUL", frozenset({"SUM"})),
+            versions={"schema": int(self.model.version)},
+            producer=_text(self.model.description),
+            stated_runtime=self._stated_runtime(),
+            notes=tuple(self._notes(parents)),
+        )
+
+    def _names_by_signature(self) -> dict[tuple[int, int], str]:
+        """Return by subgraph and tensor the name that a signature gives an input or output."""
+        found: dict[tuple[int, int], str] = {}
+        for signature in _each(self.model.signatureDefs):
+            for entry in (*_each(signature.inputs), *_each(signature.outputs)):
+                found.setdefault((signature.subgraphIndex, entry.tensorIndex), _text(entry.name))
+        return found
+
+    def _value(self, tensor: Any, name: str) -> Value:
+        dtype = self.types.get(tensor.type, f"type {tensor.type}").lower()
+        shape = self._shape(tensor)
+        data = self._data(tensor)
+        constant = data is not None
+        numbers = self._numbers(data, dtype) if data is not None and tensor.sparsity is None else None
+        scales, zeros = [], []
+        if tensor.quantization is not None:
+            scales, zeros = list(_each(tensor.quantization.scale)), list(_each(tensor.quantization.zeroPoint))
+            if tensor.quantization.details is not None and not scales:
+                scales = [math.nan]  # blocks: their scales stand in a tensor of their own
+        return Value(
+            name=name or _text(tensor.name),
+            shape=shape,
+            dtype=dtype,
+            bytes=self._bytes(tensor, data, dtype, shape),
+            constant=constant,
+            scale=float(scales[0]) if scales and math.isfinite(scales[0]) else None,
+            zero_point=int(zeros[0]) if zeros else None,
+            scales=len(scales),
+            sparse=tensor.sparsity is not None,
+            numbers=numbers,
+            zero=constant and bool(np.all(np.frombuffer(data or b"", np.uint8) == _zero_byte(zeros, dtype))),
+        )
+
+    def _shape(self, tensor: Any) -> tuple[int, ...] | None:
+        if tensor.shapeSignature is not None and len(tensor.shapeSignature):
+            return tuple(int(size) for size in tensor.shapeSignature)
+        if tensor.shape is None or not len(tensor.shape):
+            # A scalar, or a tensor whose rank is not known: the file's flag for that is often left unset.
+            return ()
+        return tuple(int(size) for size in tensor.shape)
+
+    def _data(self, tensor: Any) -> bytes | None:
+        """Return the bytes that the file holds for a tensor, or None."""
+        buffer = self.model.buffers[tensor.buffer]
+        if buffer.offset > 1:
+            if buffer.offset + buffer.size > len(self.content):
+                raise InputError(
+                    f"Expected {buffer.size} bytes at {buffer.offset} for {_text(tensor.name)}. Got: the file's end."
+                )
+            return self.content[buffer.offset : buffer.offset + buffer.size]
+        if buffer.data is None or not len(buffer.data):
+            return None
+        return np.asarray(buffer.data, np.uint8).tobytes()
+
+    def _bytes(self, tensor: Any, data: bytes | None, dtype: str, shape: tuple[int, ...] | None) -> int | None:
+        if data is not None:
+            if tensor.buffer in self.stored:
+                return 0
+            self.stored.add(tensor.buffer)
+            return len(data)
+        if shape is None or any(size < 0 for size in shape):
+            return None
+        return (math.prod(shape) * _bits(dtype) + 7) // 8
+
+    def _numbers(self, data: bytes, dtype: str) -> tuple[float, ...] | None:
+        if dtype not in _NUMPY or len(data) % np.dtype(dtype).itemsize or len(data) // np.dtype(dtype).itemsize > FEW:
+            return None
+        numbers = np.frombuffer(data, dtype)
+        return tuple(numbers.tolist()) if np.isfinite(numbers).all() else None
+
+    def _nodes(
+        self, place: int, subgraph: Any, values: tuple[Value, ...], body: str, times: int | None
+    ) -> Iterator[Node]:
+        for operator in _each(subgraph.operators):
+            code = self.model.operatorCodes[operator.opcodeIndex]
+            # Files before 2.4 have the code in the narrow field alone, where 127 stands for "in the wide one".
+            number = max(code.builtinCode, code.deprecatedBuiltinCode)
+            custom = self.kinds.get(number) == "CUSTOM"
+            kind = _text(code.customCode) if custom else self.kinds.get(number, f"operator {number}")
+            inputs, outputs = self._places(place, operator.inputs), self._places(place, operator.outputs)
+            settings = self._settings(operator)
+            read = [values[index] if index >= 0 else None for index in inputs]
+            written = [values[index] for index in outputs if index >= 0]
+            known = not custom and not kind.startswith(("STABLEHLO", "operator"))
+            macs = macs_of(kind, read, written, settings) if known else None
+            yield Node(
+                kind=kind,
+                version=int(code.version),
+                name="",
+                inputs=inputs,
+                outputs=outputs,
+                macs=macs,
+                weight_bytes=sum(value.bytes or 0 for value in read if value is not None and value.constant),
+                settings=settings,
+                body=body,
+                times=times,
+                custom=custom,
+                note="" if macs is not None else UNKNOWN_SHAPE if known else NO_FORMULA,
+            )
+
+    def _places(self, subgraph: int, tensors: Any) -> tuple[int, ...]:
+        start, end = self.starts[subgraph], self.starts[subgraph + 1]
+        places = tuple(start + int(index) if index >= 0 else -1 for index in _each(tensors))
+        if any(index >= end for index in places):
+            raise InputError(f"Expected tensors below {end - start} in subgraph {subgraph}. Got: {list(tensors)}.")
+        return places
+
+    def _settings(self, operator: Any) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for options in (operator.builtinOptions, operator.builtinOptions2):
+            for name, value in vars(options).items() if options is not None else ():
+                if name == "fusedActivationFunction":
+                    found[name] = self.activations.get(value, str(value))
+                elif isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+                    found[name] = value
+                elif isinstance(value, bytes):
+                    found[name] = _text(value)
+                elif isinstance(value, list | np.ndarray) and len(value) <= FEW:
+                    found[name] = [int(item) for item in value if isinstance(item, int | np.integer)]
+        return found
+
+    def _parents(self) -> dict[int, tuple[int, Any, str]]:
+        """Return for each subgraph that an operation runs: the subgraph and the operation, and as what."""
+        found: dict[int, tuple[int, Any, str]] = {}
+        for place, subgraph in enumerate(self.subgraphs):
+            for operator in _each(subgraph.operators):
+                options = {**_fields(operator.builtinOptions), **_fields(operator.builtinOptions2)}
+                for name in _SUBGRAPHS:
+                    if name in options and 0 < options[name] < len(self.subgraphs):
+                        found.setdefault(options[name], (place, operator, name.removesuffix("SubgraphIndex")))
+        return found
+
+    def _standing(
+        self, place: int, parents: dict[int, tuple[int, Any, str]], values: tuple[Value, ...], depth: int = 0
+    ) -> tuple[str, int | None]:
+        """Return the name of a subgraph, empty for the first, and how often it runs in one inference."""
+        if place == 0:
+            return "", 1
+        name = _text(self.subgraphs[place].name) or f"subgraph {place}"
+        if place not in parents or depth > len(self.subgraphs):
+            return name, 0
+        outer, operator, role = parents[place]
+        _, outer_times = self._standing(outer, parents, values, depth + 1)
+        if role in ("cond", "body"):
+            options = operator.builtinOptions
+            count = trips(
+                [
+                    (self.subgraphs[index], values[self.starts[index] : self.starts[index + 1]])
+                    for index in (outer, options.condSubgraphIndex, options.bodySubgraphIndex)
+                ],
+                operator,
+                lambda made: self.kinds.get(
+                    max(
+                        self.model.operatorCodes[made.opcodeIndex].builtinCode,
+                        self.model.operatorCodes[made.opcodeIndex].deprecatedBuiltinCode,
+                    ),
+                    "",
+                ),
+            )
+            times = None if count is None else count + (role == "cond")
+        else:
+            times = 1 if role in ("init", "decomposition") else None
+        return f"{name}, {role} of an operation", None if times is None or outer_times is None else times * outer_times
+
+    def _stated_runtime(self) -> str:
+        for entry in _each(self.model.metadata):
+            if _text(entry.name) == _STATED_RUNTIME:
+                data = self.model.buffers[entry.buffer].data
+                return "" if data is None else bytes(bytearray(data)).rstrip(b"\0").decode("ascii", "replace")
+        return ""
+
+    def _notes(self, parents: dict[int, tuple[int, Any, str]]) -> Iterator[str]:
+        others = [
+            _text(subgraph.name) or f"subgraph {place}"
+            for place, subgraph in enumerate(self.subgraphs)
+            if place and place not in parents
+        ]
+        if others:
+            yield f"Further entry points, which one inference does not run: {', '.join(others)}."
+
+
+def _names(enumeration: Any) -> dict[int, str]:
+    return {number: name for name, number in vars(enumeration).items() if isinstance(number, int)}
+
+
+def _each(items: Any) -> Any:
+    return () if items is None else items
+
+
+def _fields(options: Any) -> dict[str, Any]:
+    return {} if options is None else vars(options)
+
+
+def _text(text: bytes | str | None) -> str:
+    return (text.decode("utf-8", "replace") if isinstance(text, bytes) else text) or ""
+
+
+def _bits(dtype: str) -> int:
+    return 8 * np.dtype(dtype).itemsize if dtype in _NUMPY else _BITS.get(dtype, 0)
+
+
+def _zero_byte(zeros: list[Any], dtype: str) -> int:
+    """Return the byte that each number of a constant of zeros is stored as: its zero point where it has one byte."""
+    return int(zeros[0]) % 256 if len(zeros) == 1 and dtype in ("int8", "uint8") else 0
