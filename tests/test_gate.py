@@ -57,7 +57,7 @@ def test_an_artifact_that_computes_something_else_is_left_out_with_the_layer(tmp
 
 
 def test_what_failed_is_replaced_by_what_is_right_in_another_attempt():
-    """Right artifacts stay as they were first made; of those that failed the second attempt is taken where it is right."""
+    """What is right stays as it was first made; what failed is taken from the second attempt where that is right."""
 
     def attempt(tflite, onnx, sha):
         artifacts = [Artifact(Path(f"{format}"), format, "int8", (), (), sha, 1, 1) for format in ("tflite", "onnx")]
