@@ -5,11 +5,17 @@ Writes ``exported.json`` beside the job when it is done; whatever goes wrong end
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 
 from ._artifact import read_tensors
 from ._exporter import Job
+from ._legalise import SAMPLES, legalise
+from ._pass import Target
+
+# Beside the job: what came of each pass, written before the converter runs.
+LEGALISED = "legalised.json"
 
 
 def main(job_file: str) -> None:
@@ -29,8 +35,18 @@ def main(job_file: str) -> None:
         quantized=document["quantized"],
         sparse=document["sparse"],
     )
-    exported = get(document["format"]).export(job)
+    exported = get(document["format"]).export(_legalised(job, document["format"], document.get("device", "")))
     (job.folder / "exported.json").write_text(json.dumps(asdict(exported), default=str), encoding="utf-8")
+
+
+def _legalised(job: Job, format: str, device: str) -> Job:
+    """Return the job with a graph that its converter takes, and write down what came of each pass."""
+    target = Target(format, job.precision, device)
+    recorded = list(islice(job.samples(), SAMPLES)) if job.calibration else []
+    place = job.folder / ".legalised"
+    saved_model, made = legalise(job.saved_model, target, job.inputs, job.outputs, recorded, place)
+    (job.folder / LEGALISED).write_text(json.dumps([asdict(each) for each in made]), encoding="utf-8")
+    return replace(job, saved_model=saved_model)
 
 
 if __name__ == "__main__":

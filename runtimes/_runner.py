@@ -23,9 +23,9 @@ import time
 import zipfile
 
 # In its folder lie adapters named onnxruntime and openvino, which would hide the packages of those names.
-_HERE = os.path.dirname(os.path.abspath(__file__))
+_HERE = os.path.dirname(os.path.realpath(__file__))  # as Python itself writes it where the folder is a link
 if __name__ == "__main__":
-    sys.path[:] = [path for path in sys.path if os.path.abspath(path or os.curdir) != _HERE]
+    sys.path[:] = [path for path in sys.path if os.path.realpath(path or os.curdir) != _HERE]
 
 import numpy as np  # noqa: E402
 
