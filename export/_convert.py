@@ -10,9 +10,8 @@ from ..files import gzip_bytes, sha256
 from ._artifact import Artifact, read_operations, read_tensors
 from ._exporter import CALIBRATED, GROUP_SIZE
 from ._freeze import Frozen
-from ._legalise import Legalised
+from ._legalise import RECORD, Legalised
 from ._pass import EDGE_TPU
-from ._worker import LEGALISED
 
 TIME_LIMIT_S = 600.0
 MEMORY_LIMIT_BYTES = 12 * GIB
@@ -121,7 +120,7 @@ def convert(
 
 def _read_legalised(folder: Path) -> tuple[Legalised, ...]:
     try:
-        documents = json.loads((folder / LEGALISED).read_text(encoding="utf-8"))
+        documents = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # the child died before it was written
         return ()
     return tuple(Legalised(**document) for document in documents)

@@ -11,11 +11,8 @@ from pathlib import Path
 
 from ._artifact import read_tensors
 from ._exporter import Job
-from ._legalise import SAMPLES, legalise
+from ._legalise import RECORD, SAMPLES, legalise
 from ._pass import Target
-
-# Beside the job: what came of each pass, written before the converter runs.
-LEGALISED = "legalised.json"
 
 
 def main(job_file: str) -> None:
@@ -45,7 +42,7 @@ def _legalised(job: Job, format: str, device: str) -> Job:
     recorded = list(islice(job.samples(), SAMPLES)) if job.calibration else []
     place = job.folder / ".legalised"
     saved_model, made = legalise(job.saved_model, target, job.inputs, job.outputs, recorded, place)
-    (job.folder / LEGALISED).write_text(json.dumps([asdict(each) for each in made]), encoding="utf-8")
+    (job.folder / RECORD).write_text(json.dumps([asdict(each) for each in made]), encoding="utf-8")
     return replace(job, saved_model=saved_model)
 
 
