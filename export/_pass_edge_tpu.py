@@ -7,6 +7,8 @@ there: an embedding's one-hot encoding still runs on the CPU, and its product wi
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ._graph import Replace, Value
 from ._pass import EDGE_TPU, Pass, Work
 
@@ -79,6 +81,24 @@ def squared_differences(work: Work) -> Replace:
     return replace
 
 
+def constant_choices(work: Work) -> Replace:
+    """Write where(c, x, y) with a constant c as x c + y (1 - c)."""
+
+    def replace(operation: Any, value: Value) -> Sequence[Any] | None:
+        import tensorflow as tf
+
+        if operation.type not in ("Select", "SelectV2") or operation.outputs[0].dtype.name != "float32":
+            return None
+        chosen = work.graph.constant(operation.inputs[0])
+        if chosen is None:
+            return None
+        ones = chosen.astype(np.float32)
+        _, x, y = (value(tensor) for tensor in operation.inputs)
+        return [x * tf.constant(ones) + y * tf.constant(1 - ones)]
+
+    return replace
+
+
 def _is_in_gelu(operation: Any) -> bool:
     """Tell whether it is in the argument of an error function: TFLite's converter fuses the exact GELU as it is."""
     after = operation.outputs[0].consumers()
@@ -128,6 +148,21 @@ PASSES = (
         precisions=frozenset({"int8", "int16x8"}),
     ),
     Pass(
+        "multiplied-choices",
+        "The Edge TPU has no SELECT_V2.",
+        frozenset({"Select", "SelectV2"}),
+        constant_choices,
+        devices=_HERE,
+    ),
+    Pass(
+        "multiplied-choices",
+        "TFLite has no SELECT_V2 of 16-bit integers: it stays in float between two conversions.",
+        frozenset({"Select", "SelectV2"}),
+        constant_choices,
+        formats=frozenset({"tflite"}),
+        precisions=frozenset({"int16x8"}),
+    ),
+    Pass(
         "multiplied-differences",
         "Edge TPU runtimes before 14 have no SQUARED_DIFFERENCE.",
         frozenset({"SquaredDifference"}),
@@ -136,7 +171,7 @@ PASSES = (
     ),
     Pass(
         "multiplied-differences",
-        "TFLite's converter writes a SQUARED_DIFFERENCE of 16-bit integers, which has no kernel: nothing runs the file.",
+        "TFLite's converter writes a SQUARED_DIFFERENCE of 16-bit integers, which no runtime has.",
         frozenset({"SquaredDifference"}),
         squared_differences,
         formats=frozenset({"tflite"}),

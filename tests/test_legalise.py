@@ -189,6 +189,30 @@ def test_masks_leave_a_quantized_softmax_its_resolution(prepared):
     assert wrong > 0.2 and right < 0.1
 
 
+@pytest.mark.parametrize("prepared", ["normalized", "sum"], indirect=True)
+def test_sixteen_bits_run_where_a_kernel_was_missing(prepared):
+    """A graph that cannot be converted to 16-bit activations, or to a file that nothing runs, comes out right."""
+    try:
+        exported = get("tflite").export(prepared.job("int16x8"))
+    except RuntimeError as error:
+        assert "Unsupported input type" in str(error)
+    else:
+        assert "SquaredDifference" in run_artifact(exported.path, "litert", prepared.samples).reason
+    exported = get("tflite").export(_worker._legalised(prepared.job("int16x8"), "tflite", ""))
+    assert prepared.error("tflite", exported) < 0.01
+
+
+def test_a_constant_choice_is_a_product_in_sixteen_bits(tmp_path):
+    """A causal mask needs no operation in float between two conversions."""
+    keras.utils.set_random_seed(0)
+    prepared = _Prepared(MODELS["causal"](), tmp_path)
+    legal = _worker._legalised(prepared.job("int16x8"), "tflite", "")
+    assert _names(_made(legal)) == {"bounded-masks", "multiplied-choices"}
+    exported = get("tflite").export(legal)
+    assert {dtype for operation in exported.operations for dtype in operation.dtypes} <= {"int16", "int32"}
+    assert prepared.error("tflite", exported) < 0.02
+
+
 def test_a_mask_of_padding_survives_half_precision(tmp_path):
     """A product with minus a billion is bounded in half precision, where it would be an infinity times zero."""
     x, keep = keras.Input((6, 8), name="x"), keras.Input((6,), name="keep")
@@ -302,7 +326,7 @@ def test_what_needs_no_rewriting_is_converted_as_it_is(tmp_path):
 
 @pytest.mark.parametrize(
     ("prepared", "lacking"),
-    [("one query", "BATCH_MATMUL"), ("normalized", "SQUARED_DIFFERENCE")],
+    [("one query", "BATCH_MATMUL"), ("normalized", "SQUARED_DIFFERENCE"), ("causal", "SELECT_V2")],
     indirect=["prepared"],
 )
 def test_the_edge_tpu_gets_operations_of_its_table(prepared, lacking):
