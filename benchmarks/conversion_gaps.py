@@ -89,7 +89,11 @@ def _freeze(case, folder: Path) -> None:
 
     model, samples = case.model(), case.samples(SAMPLES)
     frozen = freeze(model, folder / "graph")
-    document = {"inputs": [asdict(tensor) for tensor in frozen.inputs], "outputs": [asdict(t) for t in frozen.outputs]}
+    document = {
+        "inputs": [asdict(tensor) for tensor in frozen.inputs],
+        "outputs": [asdict(tensor) for tensor in frozen.outputs],
+        "types": sorted(frozen.types),
+    }
     (folder / "frozen.json").write_text(json.dumps(document))
     np.savez(folder / "samples.npz", **samples)
     np.savez(folder / "expected.npz", **{frozen.outputs[0].name: np.asarray(model(samples))})
@@ -108,6 +112,7 @@ def _convert(folder: Path, place: Path, format: str, precision: str) -> None:
         "group_size": 32,
         "quantized": False,
         "sparse": False,
+        "device": "",
     }
     (place / "job.json").write_text(json.dumps(document))
     _worker.main(str(place / "job.json"))

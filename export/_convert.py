@@ -100,6 +100,7 @@ def convert(
         "quantized": frozen.quantized,
         "sparse": sparse,
         "device": device,
+        "types": sorted(frozen.types),
     }
     job.write_text(json.dumps(document), encoding="utf-8")
     child = run_child(

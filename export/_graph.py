@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._artifact import Tensor
-from ._freeze import SIGNATURE
+from ._freeze import SIGNATURE, types_in
 
 # Called with an operation of the graph and with what maps the graph's tensors to those of the new one; returns what
 # takes the place of the operation's outputs, or None where it stays.
@@ -38,9 +38,7 @@ class Graph:
     @cached_property
     def types(self) -> frozenset[str]:
         """Of its operations, those of functions that its loops call included."""
-        definition = self.function.graph.as_graph_def()
-        nodes = [*definition.node, *(node for body in definition.library.function for node in body.node_def)]
-        return frozenset(node.op for node in nodes)
+        return types_in(self.function.graph.as_graph_def())
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the outputs ``[1, ...]`` by name for inputs ``[1, ...]`` by name."""
@@ -138,16 +136,6 @@ def functions_of(operation: Any, *attributes: str) -> list[Any]:
 
     shapes = [tensor.shape for tensor in operation.inputs]
     return [get_func_graph(operation, shapes, operation.get_attr(name).name) for name in attributes]
-
-
-def types_in(saved_model: Path) -> frozenset[str]:
-    """Return the types of the operations in a SavedModel, without loading it."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    document = saved_model_pb2.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes())
-    definition = document.meta_graphs[0].graph_def
-    nodes = [*definition.node, *(node for body in definition.library.function for node in body.node_def)]
-    return frozenset(node.op for node in nodes)
 
 
 def emit(graph: Any, given: Sequence[Any], known: Sequence[Any], wanted: Sequence[Any], replace: Replace) -> list[Any]:

@@ -6,7 +6,7 @@ representative dataset, where there is one, and on random ones.
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ._artifact import Tensor
-from ._graph import Graph, Value, read_graph, types_in
+from ._graph import Graph, Value, read_graph
 from ._pass import Inapplicable, Pass, Target, Work
 
 # In this order: loops hide what is in them, and what passes write, later ones may rewrite.
@@ -62,8 +62,9 @@ def legalise(
     target: Target,
     inputs: tuple[Tensor, ...],
     outputs: tuple[Tensor, ...],
-    recorded: Sequence[Mapping[str, np.ndarray]],
+    recorded: Iterable[Mapping[str, np.ndarray]],
     folder: Path,
+    types: frozenset[str],
 ) -> tuple[Path, tuple[Legalised, ...]]:
     """Rewrite a frozen graph for a target.
 
@@ -73,17 +74,17 @@ def legalise(
         inputs, outputs: its tensors.
         recorded: samples of its inputs, each ``[1, ...]`` by name; may be none.
         folder: a new folder.
+        types: of the operations in it.
 
     Returns:
         The SavedModel to convert, which is the same where no pass had anything to do, and what came of each pass.
     """
-    types = types_in(saved_model)
     # A pass may write operations that a later one is for, so nothing more is left out here.
     if not any(each.requires(target, types) for each in passes()):
         return saved_model, ()
     try:
         graph = read_graph(saved_model, inputs, outputs)
-        samples = proving_samples(graph, recorded)
+        samples = proving_samples(graph, tuple(recorded))
     except Exception as error:  # as below
         return saved_model, (Legalised("any", 0, None, f"The graph cannot be rewritten: {_said(error)}"),)
     done = []

@@ -32,16 +32,17 @@ def main(job_file: str) -> None:
         quantized=document["quantized"],
         sparse=document["sparse"],
     )
-    exported = get(document["format"]).export(_legalised(job, document["format"], document.get("device", "")))
+    target = Target(document["format"], job.precision, document["device"])
+    exported = get(document["format"]).export(_legalised(job, target, frozenset(document["types"])))
     (job.folder / "exported.json").write_text(json.dumps(asdict(exported), default=str), encoding="utf-8")
 
 
-def _legalised(job: Job, format: str, device: str) -> Job:
+def _legalised(job: Job, target: Target, types: frozenset[str]) -> Job:
     """Return the job with a graph that its converter takes, and write down what came of each pass."""
-    target = Target(format, job.precision, device)
-    recorded = list(islice(job.samples(), SAMPLES)) if job.calibration else []
+    # Read only where a pass has something to do.
+    recorded = islice(job.samples(), SAMPLES) if job.calibration else ()
     place = job.folder / ".legalised"
-    saved_model, made = legalise(job.saved_model, target, job.inputs, job.outputs, recorded, place)
+    saved_model, made = legalise(job.saved_model, target, job.inputs, job.outputs, recorded, place, types)
     (job.folder / RECORD).write_text(json.dumps([asdict(each) for each in made]), encoding="utf-8")
     return replace(job, saved_model=saved_model)
 

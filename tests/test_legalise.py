@@ -95,6 +95,10 @@ class _Prepared:
         frozen = self.frozen
         return Job(frozen.folder, precision, frozen.inputs, frozen.outputs, self.calibration, place, "model")
 
+    def legalised(self, job, format, device=""):
+        """Return a job with the graph that its converter is given."""
+        return _worker._legalised(job, Target(format, job.precision, device), self.frozen.types)
+
     def types(self, job):
         """Return the types of the operations of the graph that a job converts."""
         return read_graph(job.saved_model, job.inputs, job.outputs).types
@@ -142,7 +146,7 @@ def test_what_converters_do_not_take_is_rewritten(prepared, format, precision, n
     assert gone & prepared.types(job)
     with pytest.raises(Exception, match=r"(?i)op|shape|domain|translate"):
         get(format).export(job)
-    legal = _worker._legalised(job, format, "")
+    legal = prepared.legalised(job, format)
     assert _names(_made(legal)) == {name}
     assert not gone & prepared.types(legal)
     assert prepared.error(format, get(format).export(legal)) < 2e-5
@@ -169,7 +173,7 @@ def test_integers_compute_what_was_rewritten(prepared, format, name, gone):
     """An int8 file of a graph that a quantizer dies of, or leaves in float, computes nearly what Keras computes."""
     job = prepared.job("int8")
     assert gone & prepared.types(job)
-    legal = _worker._legalised(job, format, "")
+    legal = prepared.legalised(job, format)
     assert name in _names(_made(legal))
     assert not gone & prepared.types(legal)
     exported = get(format).export(legal)
@@ -183,7 +187,7 @@ def test_masks_leave_a_quantized_softmax_its_resolution(prepared):
     """Attention with a mask is nonsense in int8 as it is, and right with a bounded mask."""
     job = prepared.job("int8")
     wrong = prepared.error("tflite", get("tflite").export(job))
-    legal = _worker._legalised(prepared.job("int8"), "tflite", "")
+    legal = prepared.legalised(prepared.job("int8"), "tflite")
     assert _names(_made(legal)) == {"bounded-masks"}
     right = prepared.error("tflite", get("tflite").export(legal))
     assert wrong > 0.2 and right < 0.1
@@ -198,7 +202,7 @@ def test_sixteen_bits_run_where_a_kernel_was_missing(prepared):
         assert "Unsupported input type" in str(error)
     else:
         assert "SquaredDifference" in run_artifact(exported.path, "litert", prepared.samples).reason
-    exported = get("tflite").export(_worker._legalised(prepared.job("int16x8"), "tflite", ""))
+    exported = get("tflite").export(prepared.legalised(prepared.job("int16x8"), "tflite"))
     assert prepared.error("tflite", exported) < 0.01
 
 
@@ -206,7 +210,7 @@ def test_a_constant_choice_is_a_product_in_sixteen_bits(tmp_path):
     """A causal mask needs no operation in float between two conversions."""
     keras.utils.set_random_seed(0)
     prepared = _Prepared(MODELS["causal"](), tmp_path)
-    legal = _worker._legalised(prepared.job("int16x8"), "tflite", "")
+    legal = prepared.legalised(prepared.job("int16x8"), "tflite")
     assert _names(_made(legal)) == {"bounded-masks", "multiplied-choices"}
     exported = get("tflite").export(legal)
     assert {dtype for operation in exported.operations for dtype in operation.dtypes} <= {"int16", "int32"}
@@ -224,7 +228,7 @@ def test_a_mask_of_padding_survives_half_precision(tmp_path):
     mask[:, 0] = 1
     samples = {"x": random.normal(size=(SAMPLES, 6, 8)).astype("float32"), "keep": mask}
     prepared = _Prepared(model, tmp_path, samples)
-    legal = _worker._legalised(prepared.job("float16"), "tflite", "")
+    legal = prepared.legalised(prepared.job("float16"), "tflite")
     assert _names(_made(legal)) == {"bounded-masks"}
     assert prepared.error("tflite", get("tflite").export(legal)) < 2e-3
 
@@ -320,7 +324,7 @@ def test_what_needs_no_rewriting_is_converted_as_it_is(tmp_path):
     x = keras.Input((8,), name="x")
     prepared = _Prepared(keras.Model(x, layers.Dense(4, activation="relu")(x)), tmp_path)
     job = prepared.job("int8")
-    assert _worker._legalised(job, "tflite", "").saved_model == job.saved_model
+    assert prepared.legalised(job, "tflite").saved_model == job.saved_model
     assert _made(job) == []
 
 
@@ -333,7 +337,7 @@ def test_the_edge_tpu_gets_operations_of_its_table(prepared, lacking):
     """A graph that is converted for the Edge TPU has none of the operations that it or its older runtimes lack."""
     made = []
     for device in ("", "edgetpu"):
-        legal = _worker._legalised(prepared.job("int8"), "tflite", device)
+        legal = prepared.legalised(prepared.job("int8"), "tflite", device)
         made.append(get("tflite").export(legal))
     before, after = ({operation.name for operation in each.operations} for each in made)
     assert lacking in before and lacking not in after
@@ -349,7 +353,7 @@ def test_an_embedding_is_a_product_on_the_edge_tpu(tmp_path):
     model = keras.Model(x, layers.Dense(2, name="y")(layers.Embedding(10, 8)(x)))
     samples = {"x": np.random.default_rng(0).integers(0, 10, (SAMPLES, 6)).astype("int32")}
     prepared = _Prepared(model, tmp_path, samples)
-    legal = _worker._legalised(prepared.job("float32"), "tflite", "edgetpu")
+    legal = prepared.legalised(prepared.job("float32"), "tflite", "edgetpu")
     assert _names(_made(legal)) == {"one-hot-embeddings"}
     exported = get("tflite").export(legal)
     assert "GATHER" not in {operation.name for operation in exported.operations}
