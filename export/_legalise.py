@@ -19,7 +19,7 @@ from ._graph import Graph, Value, read_graph
 from ._pass import Inapplicable, Pass, Target, Work
 
 # In this order: loops hide what is in them, and what passes write, later ones may rewrite.
-_MODULES = ("loops", "cumulative", "argmax", "error_functions", "masks", "edge_tpu")
+_MODULES = ("loops", "cumulative", "argmax", "error_functions", "exponential", "masks", "edge_tpu")
 # Beside the job of a conversion: what came of each pass, written before the converter runs.
 RECORD = "legalised.json"
 # Of the largest value of an output.

@@ -50,6 +50,7 @@ def _argmax():
 MODELS = {
     "gelu": lambda: _vector(lambda x: ops.gelu(layers.Dense(8)(x), approximate=False)),
     "erf": lambda: _vector(ops.erf),
+    "celu": lambda: _vector(layers.Dense(8, activation="celu")),
     "argmax": _argmax,
     "product": lambda: _sequence(lambda x: ops.cumprod(x, axis=1)),
     "sum": lambda: _sequence(lambda x: ops.cumsum(x, axis=1)),
@@ -131,6 +132,7 @@ def _names(made):
     [
         ("gelu", "onnx", "float32", "erf-for-erfc", {"Erfc"}),
         ("erf", "tflite", "float32", "erf-by-formula", {"Erf"}),
+        ("celu", "onnx", "float32", "exponential-less-one", {"Expm1"}),
         ("argmax", "tflite", "float32", "plain-argmax", {"Bitcast", "BitwiseAnd", "SelectV2"}),
         ("argmax", "onnx", "float32", "plain-argmax", {"Bitcast", "BitwiseAnd", "SelectV2"}),
         ("argmax", "openvino", "float32", "plain-argmax", {"Bitcast", "BitwiseAnd", "SelectV2"}),
