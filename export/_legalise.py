@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ._artifact import Tensor
-from ._graph import Graph, Value, read_graph
+from ._frozen_graph import FrozenGraph, Value, read_frozen_graph
 from ._pass import Inapplicable, Pass, Target, Work
 
 # In this order: loops hide what is in them, and what passes write, later ones may rewrite.
@@ -83,7 +83,7 @@ def legalise(
     if not any(each.requires(target, types) for each in passes()):
         return saved_model, ()
     try:
-        graph = read_graph(saved_model, inputs, outputs)
+        graph = read_frozen_graph(saved_model, inputs, outputs)
         samples = proving_samples(graph, tuple(recorded))
     except Exception as error:  # as below
         return saved_model, (Legalised("any", 0, None, f"The graph cannot be rewritten: {_said(error)}"),)
@@ -97,7 +97,7 @@ def legalise(
     return folder, tuple(done)
 
 
-def attempt(each: Pass, work: Work) -> tuple[Graph, Legalised | None]:
+def attempt(each: Pass, work: Work) -> tuple[FrozenGraph, Legalised | None]:
     """Return the graph after a pass, and what came of it; the graph itself and None where it had nothing to do."""
     graph = work.graph
     if not each.requires(work.target, graph.types):
@@ -133,7 +133,9 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:300]
 
 
-def proving_samples(graph: Graph, recorded: Sequence[Mapping[str, np.ndarray]]) -> tuple[Mapping[str, np.ndarray], ...]:
+def proving_samples(
+    graph: FrozenGraph, recorded: Sequence[Mapping[str, np.ndarray]]
+) -> tuple[Mapping[str, np.ndarray], ...]:
     """Return samples to compare graphs on: some that were recorded and some random ones, in which the graph runs.
 
     Integers may be indices of tables, so they are drawn from [0, n) for the largest n that the graph takes.
@@ -155,7 +157,7 @@ def proving_samples(graph: Graph, recorded: Sequence[Mapping[str, np.ndarray]]) 
 
 
 def _drawn(
-    graph: Graph, random: np.random.Generator, draw: Callable[..., np.ndarray], most: int
+    graph: FrozenGraph, random: np.random.Generator, draw: Callable[..., np.ndarray], most: int
 ) -> dict[str, np.ndarray]:
     arrays = {}
     for tensor in graph.inputs:
@@ -165,7 +167,7 @@ def _drawn(
     return arrays
 
 
-def largest_difference(before: Graph, after: Graph, samples: Sequence[Mapping[str, np.ndarray]]) -> float:
+def largest_difference(before: FrozenGraph, after: FrozenGraph, samples: Sequence[Mapping[str, np.ndarray]]) -> float:
     """Return by how much the outputs of two graphs differ, over each output's largest value.
 
     Values that are not finite have to be the same, and so have integers: else the difference is infinite. Fake
@@ -193,7 +195,7 @@ def _apart(expected: np.ndarray, received: np.ndarray) -> float:
     return float(np.nan_to_num(difference, nan=math.inf).max(initial=0.0))
 
 
-def _without_rounding(graph: Graph) -> Graph:
+def _without_rounding(graph: FrozenGraph) -> FrozenGraph:
     if not any(kind.startswith(_FAKE_QUANTIZATION) for kind in graph.types):
         return graph
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ._graph import Graph, Replace
+from ._frozen_graph import FrozenGraph, Replace
 
 # The precisions whose activations are integers of fixed scales.
 INTEGER = frozenset({"int8", "int16x8"})
@@ -30,7 +30,7 @@ class Target:
 class Work:
     """A graph that is to be rewritten, what for, and samples of its inputs, each ``[1, ...]`` by name."""
 
-    graph: Graph
+    graph: FrozenGraph
     target: Target
     samples: tuple[Mapping[str, np.ndarray], ...]
 

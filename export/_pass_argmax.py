@@ -6,7 +6,7 @@ No converter takes these bits. Both zeros are one number in every runtime's comp
 from collections.abc import Sequence
 from typing import Any
 
-from ._graph import Replace, Value
+from ._frozen_graph import Replace, Value
 from ._pass import Pass, Work
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._graph import Replace, Value
+from ._frozen_graph import Replace, Value
 from ._pass import EDGE_TPU, INTEGER, Inapplicable, Pass, Work
 
 # Of a triangular matrix.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._graph import Replace, Value
+from ._frozen_graph import Replace, Value
 from ._pass import EDGE_TPU, Pass, Work
 
 # Rows of a table: beyond, the product costs more than the transfer that it saves.

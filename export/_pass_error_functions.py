@@ -6,7 +6,7 @@ TFLite's converter takes the error function within the exact GELU only, which it
 from collections.abc import Sequence
 from typing import Any
 
-from ._graph import Replace, Value
+from ._frozen_graph import Replace, Value
 from ._pass import Pass, Work
 
 # Abramowitz and Stegun, Handbook of Mathematical Functions, 7.1.26: the error is at most 1.5e-7.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ._graph import Replace, Value
+from ._frozen_graph import Replace, Value
 from ._pass import Pass, Work
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._graph import Replace, Value, emit, functions_of
+from ._frozen_graph import Replace, Value, emit, functions_of
 from ._pass import INTEGER, Inapplicable, Pass, Work
 
 _LOOPS = frozenset({"While", "StatelessWhile"})

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._graph import Replace, Value
+from ._frozen_graph import Replace, Value
 from ._pass import INTEGER, Pass, Work
 
 # What no score is but a mask may be.

@@ -16,7 +16,7 @@ from edgewright.errors import InputError
 from edgewright.export import _legalise, _worker, convert, freeze, get
 from edgewright.export._artifact import Tensor
 from edgewright.export._exporter import Job
-from edgewright.export._graph import Graph, read_graph
+from edgewright.export._frozen_graph import FrozenGraph, read_frozen_graph
 from edgewright.export._pass import Pass, Target, Work
 from edgewright.runtimes import run_artifact
 from edgewright.train import Dataset
@@ -102,7 +102,7 @@ class _Prepared:
 
     def types(self, job):
         """Return the types of the operations of the graph that a job converts."""
-        return read_graph(job.saved_model, job.inputs, job.outputs).types
+        return read_frozen_graph(job.saved_model, job.inputs, job.outputs).types
 
     def error(self, format, exported):
         """Run a file; return the largest difference from Keras, as a share of the spread of the outputs."""
@@ -278,7 +278,7 @@ def _graph(function, tensor):
     spec = tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name)
     concrete = tf.function(lambda x: [function(x)], input_signature=[spec], autograph=False).get_concrete_function()
     (output,) = concrete.outputs
-    return Graph(concrete, (tensor,), (Tensor("y", tuple(output.shape), output.dtype.name),))
+    return FrozenGraph(concrete, (tensor,), (Tensor("y", tuple(output.shape), output.dtype.name),))
 
 
 def test_a_pass_that_changes_the_outputs_is_refused():

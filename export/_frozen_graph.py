@@ -18,7 +18,7 @@ Replace = Callable[[Any, Value], Sequence[Any] | None]
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 
 
-class Graph:
+class FrozenGraph:
     """A graph without variables whose calls of functions are inlined; loops stay loops.
 
     Args:
@@ -76,7 +76,7 @@ class Graph:
                 waiting += [source.op for source in operation.inputs]
         return True
 
-    def rewritten(self, replace: Replace) -> "Graph":
+    def rewritten(self, replace: Replace) -> "FrozenGraph":
         """Return the graph in which ``replace`` was asked about every operation; what nothing uses is left out."""
         import tensorflow as tf
 
@@ -89,7 +89,7 @@ class Graph:
             return emit(graph, self.function.inputs, arrays, self.function.outputs, replace)
 
         built = tf.function(build, input_signature=specs, autograph=False)
-        return Graph(_flat(built.get_concrete_function()), self.inputs, self.outputs)
+        return FrozenGraph(_flat(built.get_concrete_function()), self.inputs, self.outputs)
 
     def save(self, folder: Path) -> None:
         """Write it as a SavedModel as ``freeze`` does."""
@@ -106,7 +106,7 @@ class Graph:
         tf.saved_model.save(tf.Module(), str(folder), signatures={SIGNATURE: serve}, options=options)
 
 
-def read_graph(saved_model: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> Graph:
+def read_frozen_graph(saved_model: Path, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> FrozenGraph:
     """Return the graph of a SavedModel that ``freeze`` wrote."""
     import tensorflow as tf
 
@@ -118,7 +118,7 @@ def read_graph(saved_model: Path, inputs: tuple[Tensor, ...], outputs: tuple[Ten
         results = signature(**{spec.name: array for spec, array in zip(specs, arrays, strict=True)})
         return [results[tensor.name] for tensor in outputs]
 
-    graph = Graph(_flat(call.get_concrete_function()), inputs, outputs)
+    graph = FrozenGraph(_flat(call.get_concrete_function()), inputs, outputs)
     # TensorFlow inlines calls of functions that hold no loops.
     return graph.rewritten(_inlined) if _CALLS & graph.types else graph
 
