@@ -34,6 +34,8 @@ from .export import (
 from .export import get as exporter
 from .export._bundle import HOST, SETTINGS, artifact_at, bundle_manifest, files_of, plain_artifact, save_golden
 from .export._exporter import CALIBRATED, GROUP_SIZE
+from .export._legalise import Legalised
+from .export._legalise import version as passes_version
 from .files import MANIFEST, new_folder, sha256, write_json
 from .hosting import Calls, answers_of, batches_of, calibration_of
 from .localising import first_wrong_layer
@@ -244,12 +246,13 @@ def _convert_all(
     graph_keys = {name: digest_of(graph) for name, graph in deployment.graphs.items()}
     calibration_keys = {name: sha256(path) for name, path in calibration.items()}
     group_size, sparse = _group_size(compressed), compressed.zero_blocks
+    passes = passes_version()
 
     def one(graph: str, format: str, precision: str) -> Conversion:
         calibrated = calibration_keys.get(graph, "") if precision in CALIBRATED else ""
         grouped = group_size if precision == "int4_weights" else 0
         source, ranges = quantized.get(graph, (frozen[graph], "")) if precision == "int8" else (frozen[graph], "")
-        key = [graph_keys[graph], graph, format, precision, calibrated, ranges, grouped, sparse, versions()]
+        key = [graph_keys[graph], graph, format, precision, calibrated, ranges, grouped, sparse, versions(), passes]
 
         def make(folder: Path) -> None:
             made = convert(source, format, precision, folder, calibration.get(graph), graph, group_size, sparse)
@@ -262,7 +265,8 @@ def _convert_all(
         except _Failed as failed:
             return failed.conversion
         document = json.loads((place / "conversion.json").read_text(encoding="utf-8"))
-        return Conversion(**{**document, "artifact": artifact_at(document["artifact"], place)})
+        legalised = tuple(Legalised(**each) for each in document["legalised"])
+        return Conversion(**{**document, "artifact": artifact_at(document["artifact"], place), "legalised": legalised})
 
     def tell(place: int, made: Conversion, done: int) -> None:
         graph, *rest = jobs[place]
@@ -408,6 +412,11 @@ def _facts(
             }
             for each in made.conversions
         ],
+        "legalised": {
+            conversion_name(each): [asdict(one) for one in each.legalised]
+            for each in made.conversions
+            if each.legalised
+        },
         "evidence": {
             "task": deployment.task.name,
             "samples": len(reference.data),

@@ -10,9 +10,13 @@ from ..files import gzip_bytes, sha256
 from ._artifact import Artifact, read_operations, read_tensors
 from ._exporter import CALIBRATED, GROUP_SIZE
 from ._freeze import Frozen
+from ._legalise import RECORD, Legalised
+from ._pass import EDGE_TPU
 
 TIME_LIMIT_S = 600.0
 MEMORY_LIMIT_BYTES = 12 * GIB
+# Kinds of devices that graphs are rewritten for; most need nothing beyond their format.
+DEVICES = ("", EDGE_TPU)
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class Conversion:
         reason: why it failed; empty when it did not.
         wall_s: seconds that it took, the child's start included.
         peak_memory_bytes: of the child.
+        legalised: what came of each pass that rewrote the graph before it was converted, or was refused.
     """
 
     format: str
@@ -35,6 +40,7 @@ class Conversion:
     wall_s: float
     peak_memory_bytes: int
     graph: str = "model"
+    legalised: tuple[Legalised, ...] = ()
 
 
 def convert(
@@ -48,6 +54,7 @@ def convert(
     sparse: bool = False,
     time_limit_s: float = TIME_LIMIT_S,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    device: str = "",
 ) -> Conversion:
     """Convert a frozen graph to one format and precision, in a child process.
 
@@ -62,13 +69,16 @@ def convert(
         group_size: how many 4-bit weights share a scale, where the format has groups.
         sparse: store weights that have zeros in blocks without them, where the format can and a runtime gains by it.
         time_limit_s, memory_limit_bytes: of the child.
+        device: a kind of device that the graph is rewritten for besides the format: "edgetpu", or empty for none.
 
     Raises:
-        InputError: no such format; the format lacks the precision; no representative dataset.
+        InputError: no such format or kind of device; the format lacks the precision; no representative dataset.
     """
     from . import get
 
     exporter = get(format)
+    if device not in DEVICES:
+        raise InputError(f"Expected a kind of device: {', '.join(map(repr, DEVICES))}. Got: {device!r}.")
     if refusal := exporter.refusal(precision):
         raise InputError(
             f"Expected a precision of {format}: {', '.join(exporter.precisions)}. Got: {precision!r}. {refusal}"
@@ -89,6 +99,8 @@ def convert(
         "group_size": group_size,
         "quantized": frozen.quantized,
         "sparse": sparse,
+        "device": device,
+        "types": sorted(frozen.types),
     }
     job.write_text(json.dumps(document), encoding="utf-8")
     child = run_child(
@@ -103,7 +115,16 @@ def convert(
             artifact = _read_artifact(folder, format, precision, frozen, graph)
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = f"the converter ended without an error but left no usable file: {error}"
-    return Conversion(format, precision, artifact, reason, child.wall_s, child.peak_memory_bytes, graph)
+    legalised = _read_legalised(folder)
+    return Conversion(format, precision, artifact, reason, child.wall_s, child.peak_memory_bytes, graph, legalised)
+
+
+def _read_legalised(folder: Path) -> tuple[Legalised, ...]:
+    try:
+        documents = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # the child died before it was written
+        return ()
+    return tuple(Legalised(**document) for document in documents)
 
 
 def _read_artifact(folder: Path, format: str, precision: str, frozen: Frozen, graph: str) -> Artifact:

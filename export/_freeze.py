@@ -31,6 +31,7 @@ class Frozen:
         macs: multiply-accumulates of one inference.
         parameters: weights and biases of the model.
         quantized: whether the ranges of its activations are written into it, as fake quantization.
+        types: of its operations, those in loops included.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class Frozen:
     macs: int
     parameters: int
     quantized: bool = False
+    types: frozenset[str] = frozenset()
 
 
 def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | None = None) -> Frozen:
@@ -93,7 +95,14 @@ def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | Non
         macs=_macs(frozen.graph),
         parameters=int(model.count_params()),
         quantized=ranges is not None,
+        types=types_in(frozen.graph.as_graph_def()),
     )
+
+
+def types_in(definition: Any) -> frozenset[str]:
+    """Return the types of the operations in a GraphDef, those of its functions included."""
+    nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
+    return frozenset(node.op for node in nodes)
 
 
 def _static_shape(tensor: Any) -> tuple[int, ...]:

@@ -5,11 +5,14 @@ Writes ``exported.json`` beside the job when it is done; whatever goes wrong end
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 
 from ._artifact import read_tensors
 from ._exporter import Job
+from ._legalise import RECORD, SAMPLES, legalise
+from ._pass import Target
 
 
 def main(job_file: str) -> None:
@@ -29,8 +32,19 @@ def main(job_file: str) -> None:
         quantized=document["quantized"],
         sparse=document["sparse"],
     )
-    exported = get(document["format"]).export(job)
+    target = Target(document["format"], job.precision, document["device"])
+    exported = get(document["format"]).export(_legalised(job, target, frozenset(document["types"])))
     (job.folder / "exported.json").write_text(json.dumps(asdict(exported), default=str), encoding="utf-8")
+
+
+def _legalised(job: Job, target: Target, types: frozenset[str]) -> Job:
+    """Return the job with a graph that its converter takes, and write down what came of each pass."""
+    # Read only where a pass has something to do.
+    recorded = islice(job.samples(), SAMPLES) if job.calibration else ()
+    place = job.folder / ".legalised"
+    saved_model, made = legalise(job.saved_model, target, job.inputs, job.outputs, recorded, place, types)
+    (job.folder / RECORD).write_text(json.dumps([asdict(each) for each in made]), encoding="utf-8")
+    return replace(job, saved_model=saved_model)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,390 @@
+"""export/: rewrites of the frozen graph before conversion, each on a model that needs it, in the real runtimes."""
+
+import json
+from dataclasses import asdict
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+from edgewright import compress, export
+from edgewright.compress._activations import Activations
+from edgewright.devices import map_operations
+from edgewright.errors import InputError
+from edgewright.export import _legalise, _worker, convert, freeze, get
+from edgewright.export._artifact import Tensor
+from edgewright.export._exporter import Job
+from edgewright.export._frozen_graph import FrozenGraph, read_frozen_graph
+from edgewright.export._pass import Pass, Target, Work
+from edgewright.runtimes import run_artifact
+from edgewright.train import Dataset
+from edgewright.train._training import outputs_of
+
+RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime", "openvino": "openvino"}
+SAMPLES = 24
+
+
+def _vector(function):
+    x = keras.Input((8,), name="x")
+    return keras.Model(x, layers.Dense(4, name="y")(function(x)))
+
+
+def _sequence(function):
+    x = keras.Input((6, 8), name="x")
+    return keras.Model(x, layers.Dense(2, name="y")(function(x)))
+
+
+def _added_mask(x):
+    """Attention as many write it: -1e9 is added where a token may not look."""
+    scores = ops.matmul(x, ops.transpose(x, (0, 2, 1))) / 4 + np.triu(np.full((6, 6), -1e9, "float32"), 1)
+    return ops.matmul(ops.softmax(scores), x)
+
+
+def _argmax():
+    x = keras.Input((8,), name="x")
+    return keras.Model(x, ops.argmax(layers.Dense(5)(x), -1))
+
+
+MODELS = {
+    "gelu": lambda: _vector(lambda x: ops.gelu(layers.Dense(8)(x), approximate=False)),
+    "erf": lambda: _vector(ops.erf),
+    "celu": lambda: _vector(layers.Dense(8, activation="celu")),
+    "argmax": _argmax,
+    "product": lambda: _sequence(lambda x: ops.cumprod(x, axis=1)),
+    "sum": lambda: _sequence(lambda x: ops.cumsum(x, axis=1)),
+    "negative": lambda: _vector(lambda x: -layers.Dense(8, activation="tanh")(x)),
+    "lstm": lambda: _sequence(lambda x: layers.LSTM(4)(x)),
+    "gru": lambda: _sequence(lambda x: layers.GRU(4, return_sequences=True)(x)),
+    "convolving loop": lambda: _image_sequence(),
+    "causal": lambda: _sequence(lambda x: layers.MultiHeadAttention(2, 4)(x, x, use_causal_mask=True)),
+    "added mask": lambda: _sequence(_added_mask),
+    "one query": lambda: _sequence(_one_query),
+    "normalized": lambda: _sequence(layers.LayerNormalization()),
+}
+
+
+def _image_sequence():
+    x = keras.Input((3, 6, 6, 2), name="x")
+    return keras.Model(x, layers.ConvLSTM2D(2, 3, name="y")(x))
+
+
+def _one_query(x):
+    scores = ops.matmul(layers.Dense(8)(x[:, -1:]), ops.transpose(layers.Dense(8)(x), (0, 2, 1)))
+    return ops.matmul(ops.softmax(scores), layers.Dense(8)(x))
+
+
+class _Prepared:
+    """A model with its samples, its frozen graph, and jobs to convert it."""
+
+    def __init__(self, model, folder, samples=None):
+        self.model, self.folder = model, folder
+        random = np.random.default_rng(0)
+        self.samples = samples or {
+            tensor.name: random.normal(size=(SAMPLES, *tensor.shape[1:])).astype(tensor.dtype)
+            for tensor in model.inputs
+        }
+        self.calibration = folder / "samples.npz"
+        np.savez(self.calibration, **self.samples)
+        self.frozen = freeze(model, folder / "graph")
+
+    def job(self, precision):
+        """Return the job that an exporter is given when nothing is legalised."""
+        place = self.folder / f"out-{len(list(self.folder.iterdir()))}"
+        place.mkdir()
+        frozen = self.frozen
+        return Job(frozen.folder, precision, frozen.inputs, frozen.outputs, self.calibration, place, "model")
+
+    def legalised(self, job, format, device=""):
+        """Return a job with the graph that its converter is given."""
+        return _worker._legalised(job, Target(format, job.precision, device), self.frozen.types)
+
+    def types(self, job):
+        """Return the types of the operations of the graph that a job converts."""
+        return read_frozen_graph(job.saved_model, job.inputs, job.outputs).types
+
+    def error(self, format, exported):
+        """Run a file; return the largest difference from Keras, as a share of the spread of the outputs."""
+        run = run_artifact(exported.path, RUNTIMES[format], self.samples)
+        assert run.ok, run.reason
+        worst = 0.0
+        for name, expected in outputs_of(self.model, Dataset(self.samples)).items():
+            assert run.outputs[name].shape == expected.shape
+            worst = max(worst, float(np.abs(run.outputs[name] - expected).max() / np.ptp(expected)))
+        return worst
+
+
+@pytest.fixture
+def prepared(request, tmp_path):
+    """The model that a test names, frozen."""
+    keras.utils.set_random_seed(0)
+    return _Prepared(MODELS[request.param](), tmp_path)
+
+
+def _names(made):
+    assert not [each for each in made if each.refused]
+    return {each.name for each in made}
+
+
+@pytest.mark.parametrize(
+    ("prepared", "format", "precision", "name", "gone"),
+    [
+        ("gelu", "onnx", "float32", "erf-for-erfc", {"Erfc"}),
+        ("erf", "tflite", "float32", "erf-by-formula", {"Erf"}),
+        ("celu", "onnx", "float32", "exponential-less-one", {"Expm1"}),
+        ("argmax", "tflite", "float32", "plain-argmax", {"Bitcast", "BitwiseAnd", "SelectV2"}),
+        ("argmax", "onnx", "float32", "plain-argmax", {"Bitcast", "BitwiseAnd", "SelectV2"}),
+        ("argmax", "openvino", "float32", "plain-argmax", {"Bitcast", "BitwiseAnd", "SelectV2"}),
+        ("product", "tflite", "float32", "shifted-products", {"Cumprod"}),
+        ("product", "openvino", "float32", "shifted-products", {"Cumprod"}),
+        ("convolving loop", "onnx", "float32", "unrolled-loops", {"While", "TensorListStack"}),
+    ],
+    indirect=["prepared"],
+)
+def test_what_converters_do_not_take_is_rewritten(prepared, format, precision, name, gone):
+    """A model whose conversion fails as it is comes out right, without the operations that it failed of."""
+    job = prepared.job(precision)
+    assert gone & prepared.types(job)
+    with pytest.raises(Exception, match=r"(?i)op|shape|domain|translate"):
+        get(format).export(job)
+    legal = prepared.legalised(job, format)
+    assert _names(_made(legal)) == {name}
+    assert not gone & prepared.types(legal)
+    assert prepared.error(format, get(format).export(legal)) < 2e-5
+
+
+def _made(job):
+    documents = json.loads((job.folder / _legalise.RECORD).read_text())
+    return [_legalise.Legalised(**document) for document in documents]
+
+
+@pytest.mark.parametrize(
+    ("prepared", "format", "name", "gone"),
+    [
+        ("lstm", "tflite", "unrolled-loops", {"While"}),
+        ("lstm", "onnx", "unrolled-loops", {"While"}),
+        ("gru", "tflite", "unrolled-loops", {"While"}),
+        ("product", "tflite", "shifted-products", {"Cumprod"}),
+        ("sum", "tflite", "triangular-sums", {"Cumsum"}),
+        ("negative", "tflite", "multiplied-negations", {"Neg"}),
+    ],
+    indirect=["prepared"],
+)
+def test_integers_compute_what_was_rewritten(prepared, format, name, gone):
+    """An int8 file of a graph that a quantizer dies of, or leaves in float, computes nearly what Keras computes."""
+    job = prepared.job("int8")
+    assert gone & prepared.types(job)
+    legal = prepared.legalised(job, format)
+    assert name in _names(_made(legal))
+    assert not gone & prepared.types(legal)
+    exported = get(format).export(legal)
+    assert prepared.error(format, exported) < 0.08
+    if format == "tflite":
+        assert {dtype for operation in exported.operations for dtype in operation.dtypes} <= {"int8", "int32"}
+
+
+@pytest.mark.parametrize("prepared", ["causal", "added mask"], indirect=True)
+def test_masks_leave_a_quantized_softmax_its_resolution(prepared):
+    """Attention with a mask is nonsense in int8 as it is, and right with a bounded mask."""
+    job = prepared.job("int8")
+    wrong = prepared.error("tflite", get("tflite").export(job))
+    legal = prepared.legalised(prepared.job("int8"), "tflite")
+    assert _names(_made(legal)) == {"bounded-masks"}
+    right = prepared.error("tflite", get("tflite").export(legal))
+    assert wrong > 0.2 and right < 0.1
+
+
+@pytest.mark.parametrize("prepared", ["normalized", "sum"], indirect=True)
+def test_sixteen_bits_run_where_a_kernel_was_missing(prepared):
+    """A graph that cannot be converted to 16-bit activations, or to a file that nothing runs, comes out right."""
+    try:
+        exported = get("tflite").export(prepared.job("int16x8"))
+    except RuntimeError as error:
+        assert "Unsupported input type" in str(error)
+    else:
+        assert "SquaredDifference" in run_artifact(exported.path, "litert", prepared.samples).reason
+    exported = get("tflite").export(prepared.legalised(prepared.job("int16x8"), "tflite"))
+    assert prepared.error("tflite", exported) < 0.01
+
+
+def test_a_constant_choice_is_a_product_in_sixteen_bits(tmp_path):
+    """A causal mask needs no operation in float between two conversions."""
+    keras.utils.set_random_seed(0)
+    prepared = _Prepared(MODELS["causal"](), tmp_path)
+    legal = prepared.legalised(prepared.job("int16x8"), "tflite")
+    assert _names(_made(legal)) == {"bounded-masks", "multiplied-choices"}
+    exported = get("tflite").export(legal)
+    assert {dtype for operation in exported.operations for dtype in operation.dtypes} <= {"int16", "int32"}
+    assert prepared.error("tflite", exported) < 0.02
+
+
+def test_a_mask_of_padding_survives_half_precision(tmp_path):
+    """A product with minus a billion is bounded in half precision, where it would be an infinity times zero."""
+    x, keep = keras.Input((6, 8), name="x"), keras.Input((6,), name="keep")
+    scores = ops.matmul(x, ops.transpose(x, (0, 2, 1))) / 4 + ops.expand_dims((1.0 - keep) * -1e9, 1)
+    keras.utils.set_random_seed(0)
+    model = keras.Model([x, keep], layers.Dense(2, name="y")(ops.matmul(ops.softmax(scores), x)))
+    random = np.random.default_rng(0)
+    mask = (random.uniform(size=(SAMPLES, 6)) < 0.7).astype("float32")
+    mask[:, 0] = 1
+    samples = {"x": random.normal(size=(SAMPLES, 6, 8)).astype("float32"), "keep": mask}
+    prepared = _Prepared(model, tmp_path, samples)
+    legal = prepared.legalised(prepared.job("float16"), "tflite")
+    assert _names(_made(legal)) == {"bounded-masks"}
+    assert prepared.error("tflite", get("tflite").export(legal)) < 2e-3
+
+
+def test_a_graph_with_ranges_is_rewritten_and_keeps_them(tmp_path):
+    """Fake quantization stays in a rewritten graph, and the range of a masked score is bounded with the mask."""
+    keras.utils.set_random_seed(0)
+    model = MODELS["added mask"]()
+    samples = {"x": np.random.default_rng(0).normal(size=(SAMPLES, 6, 8)).astype("float32")}
+    ranges = Activations().ranges_of(model, lambda *size: iter([samples]))
+    assert min(low for low, _ in ranges.values()) < -1e8
+    frozen = freeze(model, tmp_path / "graph", ranges)
+    made = convert(frozen, "tflite", "int8", tmp_path / "out")
+    assert made.artifact, made.reason
+    assert _names(made.legalised) == {"bounded-masks"}
+    run = run_artifact(made.artifact.path, "litert", samples)
+    expected = outputs_of(model, Dataset(samples))["y"]
+    assert np.abs(run.outputs["y"] - expected).max() < 0.1 * np.ptp(expected)
+
+
+@pytest.mark.parametrize("kind", ["Cumprod", "Cumsum"])
+@pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_cumulative_operations_of_any_numbers(kind, exclusive, reverse, axis):
+    """Cumulative products and sums are right in both directions, and for negative numbers and zeros."""
+    tensor = Tensor("x", (1, 5, 4), "float32")
+    function = {"Cumprod": tf.math.cumprod, "Cumsum": tf.math.cumsum}[kind]
+    graph = _graph(lambda x: function(x, axis, exclusive, reverse), tensor)
+    x = np.random.default_rng(0).normal(size=tensor.shape).astype("float32")
+    x[0, 2, 1] = 0
+    work = Work(graph, Target("tflite", "int8"), ({"x": x},))
+    name = {"Cumprod": "shifted-products", "Cumsum": "triangular-sums"}[kind]
+    rewritten, made = _legalise.attempt(_pass(name), work)
+    assert made is not None and made.operations == 1 and not made.refused
+    assert kind not in rewritten.types
+    np.testing.assert_allclose(rewritten.run({"x": x})["y"], graph.run({"x": x})["y"], atol=1e-6)
+
+
+def _pass(name):
+    return next(each for each in _legalise.passes() if each.name == name)
+
+
+def _graph(function, tensor):
+    spec = tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name)
+    concrete = tf.function(lambda x: [function(x)], input_signature=[spec], autograph=False).get_concrete_function()
+    (output,) = concrete.outputs
+    return FrozenGraph(concrete, (tensor,), (Tensor("y", tuple(output.shape), output.dtype.name),))
+
+
+def test_a_pass_that_changes_the_outputs_is_refused():
+    """What computes something else is not used, and the record says by how much it was off."""
+    tensor = Tensor("x", (1, 4), "float32")
+    graph = _graph(lambda x: tf.sin(x) + 1.0, tensor)
+
+    def slightly_wrong(work):
+        return lambda operation, value: [value(operation.inputs[0])] if operation.type == "Sin" else None
+
+    wrong = Pass("sine-by-itself", "None.", frozenset({"Sin"}), slightly_wrong)
+    samples = _legalise.proving_samples(graph, ())
+    kept, made = _legalise.attempt(wrong, Work(graph, Target("tflite", "float32"), samples))
+    assert kept is graph
+    assert made is not None and "differ by" in made.refused and made.difference > _legalise.TOLERANCE
+
+
+def test_a_pass_that_dies_leaves_the_graph_alone():
+    """An exception in a pass is the reason why it was not used."""
+    graph = _graph(tf.sin, Tensor("x", (1, 4), "float32"))
+
+    def dying(work):
+        raise RuntimeError("no such thing")
+
+    dead = Pass("dying", "None.", frozenset({"Sin"}), dying)
+    kept, made = _legalise.attempt(dead, Work(graph, Target("tflite", "float32"), ()))
+    assert kept is graph
+    assert made is not None and "no such thing" in made.refused
+
+
+def test_a_loop_whose_length_depends_on_the_input_is_left_alone():
+    """It stays a loop, and the record says why."""
+
+    def until_large(x):
+        return tf.while_loop(lambda y: tf.reduce_max(y) < 100, lambda y: [y * 2 + 1], [x])[0]
+
+    graph = _graph(until_large, Tensor("x", (1, 4), "float32"))
+    kept, made = _legalise.attempt(_pass("unrolled-loops"), Work(graph, Target("tflite", "int8"), ()))
+    assert kept is graph
+    assert made is not None and "depends on the input" in made.refused
+
+
+def test_what_needs_no_rewriting_is_converted_as_it_is(tmp_path):
+    """A graph that every converter takes is the very same SavedModel afterwards."""
+    x = keras.Input((8,), name="x")
+    prepared = _Prepared(keras.Model(x, layers.Dense(4, activation="relu")(x)), tmp_path)
+    job = prepared.job("int8")
+    assert prepared.legalised(job, "tflite").saved_model == job.saved_model
+    assert _made(job) == []
+
+
+@pytest.mark.parametrize(
+    ("prepared", "lacking"),
+    [("one query", "BATCH_MATMUL"), ("normalized", "SQUARED_DIFFERENCE"), ("causal", "SELECT_V2")],
+    indirect=["prepared"],
+)
+def test_the_edge_tpu_gets_operations_of_its_table(prepared, lacking):
+    """A graph that is converted for the Edge TPU has none of the operations that it or its older runtimes lack."""
+    made = []
+    for device in ("", "edgetpu"):
+        legal = prepared.legalised(prepared.job("int8"), "tflite", device)
+        made.append(get("tflite").export(legal))
+    before, after = ({operation.name for operation in each.operations} for each in made)
+    assert lacking in before and lacking not in after
+    assert prepared.error("tflite", made[1]) < 0.1
+    missing = [len(map_operations(each).unmapped) for each in made]
+    assert missing[1] <= missing[0]
+
+
+def test_an_embedding_is_a_product_on_the_edge_tpu(tmp_path):
+    """Rows of a table are chosen by a one-hot product, and the file computes what Keras computes."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((6,), name="x", dtype="int32")
+    model = keras.Model(x, layers.Dense(2, name="y")(layers.Embedding(10, 8)(x)))
+    samples = {"x": np.random.default_rng(0).integers(0, 10, (SAMPLES, 6)).astype("int32")}
+    prepared = _Prepared(model, tmp_path, samples)
+    legal = prepared.legalised(prepared.job("float32"), "tflite", "edgetpu")
+    assert _names(_made(legal)) == {"one-hot-embeddings"}
+    exported = get("tflite").export(legal)
+    assert "GATHER" not in {operation.name for operation in exported.operations}
+    assert prepared.error("tflite", exported) < 1e-5
+
+
+def test_an_unknown_kind_of_device_is_refused(tmp_path):
+    """A device that no pass knows is a usage error."""
+    prepared = _Prepared(MODELS["erf"](), tmp_path)
+    with pytest.raises(InputError, match="'edgetpu'. Got: 'abacus'"):
+        convert(prepared.frozen, "tflite", "float32", tmp_path / "out", device="abacus")
+
+
+def test_a_bundle_tells_what_was_rewritten(tmp_path, monkeypatch):
+    """The manifest lists the passes of each artifact; a change of a pass converts again what was converted before."""
+    from edgewright import bundling
+
+    keras.utils.set_random_seed(0)
+    compressed = compress(MODELS["gelu"](), recipe="float32")
+    bundle = export(compressed, tmp_path / "bundle", ["onnx"], work=tmp_path / "work")
+    (made,) = bundle.manifest["legalised"]["onnx float32"]
+    assert made["name"] == "erf-for-erfc" and made["operations"] == 1 and made["difference"] < 1e-5
+    assert len(list((tmp_path / "work").iterdir())) == 1
+    monkeypatch.setattr(bundling, "passes_version", lambda: "changed")
+    export(compressed, tmp_path / "changed", ["onnx"], work=tmp_path / "work")
+    assert len(list((tmp_path / "work").iterdir())) == 2
+
+
+def test_a_record_is_plain_data():
+    """What came of a pass reads back from JSON."""
+    made = _legalise.Legalised("bounded-masks", 2, 1e-7)
+    assert _legalise.Legalised(**json.loads(json.dumps(asdict(made)))) == made
