@@ -53,7 +53,9 @@ def passes() -> tuple[Pass, ...]:
 
 def version() -> str:
     """Return a digest of the passes' code, for what depends on what they do."""
-    files = sorted([*Path(__file__).parent.glob("_pass*.py"), Path(__file__), Path(__file__).with_name("_graph.py")])
+    files = sorted(
+        [*Path(__file__).parent.glob("_pass*.py"), Path(__file__), Path(__file__).with_name("_frozen_graph.py")]
+    )
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
