@@ -12,9 +12,11 @@ from ._exporter import CALIBRATED, GROUP_SIZE
 from ._freeze import Frozen
 from ._legalise import RECORD, Legalised
 from ._pass import EDGE_TPU
+from ._reading import read_graph
 
 TIME_LIMIT_S = 600.0
 MEMORY_LIMIT_BYTES = 12 * GIB
+_LOOPS = {"While", "StatelessWhile"}
 # Kinds of devices that graphs are rewritten for; most need nothing beyond their format.
 DEVICES = ("", EDGE_TPU)
 
@@ -142,8 +144,18 @@ def _read_artifact(folder: Path, format: str, precision: str, frozen: Frozen, gr
         size_bytes=sum(file.stat().st_size for file in files),
         gzip_bytes=sum(gzip_bytes(file) for file in files),
         companions=tuple((companion, sha256(companion)) for companion in companions),
-        macs=frozen.macs,
+        macs=_macs(frozen, path),
         parameters=frozen.parameters,
         operations=read_operations(document["operations"]),
         graph=graph,
     )
+
+
+def _macs(frozen: Frozen, path: Path) -> int:
+    """Return what the graph computes; of one with loops what the file says, which knows how often they run."""
+    if not frozen.types & _LOOPS:
+        return frozen.macs
+    try:
+        return read_graph(path).macs
+    except InputError:
+        return frozen.macs

@@ -84,6 +84,14 @@ def test_macs_of_products_that_are_summed_up_are_counted(tmp_path):
     assert freeze(keras.Model([filters, features], messages), tmp_path / "graph").macs == 5 * 5 * 3
 
 
+def test_macs_in_loops_are_counted_as_often_as_they_run(tmp_path):
+    """A rolled LSTM's products are those of all of its steps, those with the state included."""
+    x = keras.Input((6, 4), name="x")
+    frozen = freeze(keras.Model(x, keras.layers.LSTM(5, name="y")(x)), tmp_path / "graph")
+    made = convert(frozen, "tflite", "float32", tmp_path / "made")
+    assert made.artifact.macs == 6 * (4 + 5) * 4 * 5
+
+
 @pytest.mark.parametrize("activation", ["silu", "gelu", "softplus", "mish", "hard_swish", "elu"])
 def test_activations_with_gradients_of_their_own_are_frozen(activation, tmp_path):
     """An activation whose operation defines its own gradient is frozen and converted like any other."""
