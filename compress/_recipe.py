@@ -14,6 +14,9 @@ import pydantic
 from ..errors import InputError, nearest
 from . import _technique
 
+# Kinds of processing units whose operations are fewer than their format's.
+UNITS = ("edgetpu",)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -29,29 +32,38 @@ class Step:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Ordered steps, with a name and a sentence about what they are for."""
+    """Ordered steps, with a name and a sentence about what they are for.
+
+    Attributes:
+        name, description: for people.
+        steps: in the order in which they are applied.
+        unit: a kind of processing unit, such as "edgetpu", that int8 TFLite graphs are rewritten for; none when empty.
+    """
 
     name: str
     description: str
     steps: tuple[Step, ...]
+    unit: str = ""
 
     def resolved(self) -> dict[str, Any]:
         """Return the recipe as plain data with every default written out."""
         return {
             "name": self.name,
             "description": self.description,
+            "unit": self.unit,
             "steps": [step.resolved() for step in self.steps],
         }
 
     @property
     def sha256(self) -> str:
-        """Digest of the resolved steps; name and description do not enter."""
+        """Digest of the resolved steps, and of the unit where there is one; name and description do not enter."""
         steps = json.dumps([step.resolved() for step in self.steps], sort_keys=True)
-        return hashlib.sha256(steps.encode()).hexdigest()
+        return hashlib.sha256(f"{steps}{self.unit}".encode()).hexdigest()
 
     def to_toml(self) -> str:
         """Return the resolved recipe as TOML that ``load_recipe`` reads back to an equal recipe."""
         lines = [f"name = {json.dumps(self.name)}", f"description = {json.dumps(self.description)}"]
+        lines += [f"unit = {json.dumps(self.unit)}"] if self.unit else []
         for step in self.steps:
             lines += ["", "[[steps]]"]
             lines += [f"{key} = {json.dumps(value)}" for key, value in step.resolved().items() if value is not None]
@@ -94,7 +106,10 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"Expected TOML in {where}. Got: {error}.") from error
-    _check_keys(document, ("name", "description", "steps"), where)
+    _check_keys(document, ("name", "description", "unit", "steps"), where)
+    unit = document.get("unit", "")
+    if unit and unit not in UNITS:
+        raise InputError(f"Expected unit = one of {', '.join(UNITS)} in {where}. Got: {unit!r}.")
     steps = document.get("steps", [])
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise InputError(f"Expected steps as [[steps]] tables in {where}. Got: {steps!r}.")
@@ -102,6 +117,7 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
         name=str(document.get("name", Path(where).stem)),
         description=str(document.get("description", "")),
         steps=tuple(_parse_step(step, f"{where}, step {number}") for number, step in enumerate(steps, start=1)),
+        unit=unit,
     )
     precisions = [step.technique for step in recipe.steps if _technique.get(step.technique).precision]
     if len(precisions) > 1:

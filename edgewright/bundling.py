@@ -252,10 +252,14 @@ def _convert_all(
         calibrated = calibration_keys.get(graph, "") if precision in CALIBRATED else ""
         grouped = group_size if precision == "int4_weights" else 0
         source, ranges = quantized.get(graph, (frozen[graph], "")) if precision == "int8" else (frozen[graph], "")
-        key = [graph_keys[graph], graph, format, precision, calibrated, ranges, grouped, sparse, versions(), passes]
+        unit = compressed.recipe.unit if (format, precision) == ("tflite", "int8") else ""
+        settings = [graph, format, precision, unit, calibrated, ranges, grouped, sparse]
+        key = [graph_keys[graph], *settings, versions(), passes]
 
         def make(folder: Path) -> None:
-            made = convert(source, format, precision, folder, calibration.get(graph), graph, group_size, sparse)
+            made = convert(
+                source, format, precision, folder, calibration.get(graph), graph, group_size, sparse, device=unit
+            )
             if made.artifact is None:
                 raise _Failed(made)
             write_json(folder / "conversion.json", {**asdict(made), "artifact": plain_artifact(made.artifact)})

@@ -5,20 +5,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..children import GIB, python, run_child
+from ..compress._recipe import UNITS
 from ..errors import InputError
 from ..files import gzip_bytes, sha256
 from ._artifact import Artifact, read_operations, read_tensors
 from ._exporter import CALIBRATED, GROUP_SIZE
 from ._freeze import Frozen
 from ._legalise import RECORD, Legalised
-from ._pass import EDGE_TPU
 from ._reading import read_graph
 
 TIME_LIMIT_S = 600.0
 MEMORY_LIMIT_BYTES = 12 * GIB
 _LOOPS = {"While", "StatelessWhile"}
 # Kinds of devices that graphs are rewritten for; most need nothing beyond their format.
-DEVICES = ("", EDGE_TPU)
+DEVICES = ("", *UNITS)
 
 
 @dataclass(frozen=True)

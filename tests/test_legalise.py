@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from edgewright import compress, export
+from edgewright.compress import parse_recipe
 from edgewright.compress._activations import Activations
 from edgewright.devices import map_operations
 from edgewright.errors import InputError
@@ -388,3 +389,21 @@ def test_a_record_is_plain_data():
     """What came of a pass reads back from JSON."""
     made = _legalise.Legalised("bounded-masks", 2, 1e-7)
     assert _legalise.Legalised(**json.loads(json.dumps(asdict(made)))) == made
+
+
+def test_a_recipe_for_the_edge_tpu_rewrites_int8_tflite_alone(tmp_path):
+    """With unit = "edgetpu" the int8 TFLite file has no GATHER, and the float one, for other devices, keeps it."""
+    keras.utils.set_random_seed(0)
+    tokens = keras.Input((5,), name="tokens", dtype="int32")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(11, 6)(tokens))
+    model = keras.Model(tokens, keras.layers.Dense(3, name="y")(x), name="words")
+    data = {"tokens": np.random.default_rng(0).integers(0, 11, (64, 5)).astype("int32")}
+    step = "[[steps]]\ntechnique = 'static_int8'\n"
+    recipe = parse_recipe(f"unit = 'edgetpu'\n{step}")
+    assert parse_recipe(recipe.to_toml()) == recipe and recipe.sha256 != parse_recipe(step).sha256
+    bundle = export(compress(model, data, recipe), tmp_path / "bundle", ["tflite"])
+    kinds = {artifact.name: {each.name for each in artifact.operations} for artifact in bundle.artifacts}
+    assert "GATHER" in kinds["tflite float32"] and "GATHER" not in kinds["tflite int8"]
+    assert "one-hot-embeddings" in {each["name"] for each in bundle.manifest["legalised"]["tflite int8"]}
+    with pytest.raises(InputError, match="Expected unit = one of edgetpu.*Got: 'tpu'"):
+        parse_recipe("unit = 'tpu'")
