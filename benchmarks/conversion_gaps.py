@@ -112,7 +112,7 @@ def _convert(folder: Path, place: Path, format: str, precision: str) -> None:
         "group_size": 32,
         "quantized": False,
         "sparse": False,
-        "device": "",
+        "unit": "",
     }
     (place / "job.json").write_text(json.dumps(document))
     _worker.main(str(place / "job.json"))

@@ -73,6 +73,16 @@ def with_zero(low: float, high: float) -> Range:
     return (low, high) if high - low > 1e-6 else (low, low + 1e-6)
 
 
+def symmetric(low: float, high: float) -> Range:
+    """Return the range around zero that holds another, for 256 levels of which the middle one is zero.
+
+    >>> symmetric(-0.5, 1.27)
+    (-1.28, 1.27)
+    """
+    reach = max(-low, high)
+    return (-reach * 128 / 127, reach)
+
+
 def by_percentile(counts: np.ndarray, low: float, high: float, percentile: float) -> Range:
     """Return the range that leaves out ``100 - percentile`` percent of the values, half of them at each end.
 

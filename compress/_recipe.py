@@ -14,8 +14,9 @@ import pydantic
 from ..errors import InputError, nearest
 from . import _technique
 
-# Kinds of processing units whose operations are fewer than their format's.
-UNITS = ("edgetpu",)
+# Processing units that ask for more than their format does.
+EDGE_TPU, TENSORRT = "edgetpu", "tensorrt"
+UNITS = (EDGE_TPU, TENSORRT)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Recipe:
     Attributes:
         name, description: for people.
         steps: in the order in which they are applied.
-        unit: a kind of processing unit, such as "edgetpu", that int8 TFLite graphs are rewritten for; none when empty.
+        unit: what int8 is exported for: "edgetpu" (TFLite graphs are rewritten to operations that it has), "tensorrt"
+            (ranges are symmetric, and ONNX has no unsigned integers); neither when empty.
     """
 
     name: str

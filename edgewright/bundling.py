@@ -18,6 +18,8 @@ from .attempts import Attempt, conversion_name
 from .checks import Reference, check_all
 from .children import run_together
 from .compress import Compressed
+from .compress._calibration import symmetric
+from .compress._recipe import TENSORRT
 from .errors import GateFailed, InputError
 from .export import (
     Artifact,
@@ -220,6 +222,8 @@ def _quantized(
         with np.load(calibration[name], allow_pickle=False) as arrays:
             samples = dict(arrays)
         ranges = activations.ranges_of(graph, partial(batches_of, samples))
+        if compressed.recipe.unit == TENSORRT:
+            ranges = {point: symmetric(*bounds) for point, bounds in ranges.items()}
         frozen = freeze(graph, folder / "quantized" / name, ranges)
         quantized[name] = (frozen, digest(sorted(ranges.items())))
     return quantized
@@ -252,13 +256,13 @@ def _convert_all(
         calibrated = calibration_keys.get(graph, "") if precision in CALIBRATED else ""
         grouped = group_size if precision == "int4_weights" else 0
         source, ranges = quantized.get(graph, (frozen[graph], "")) if precision == "int8" else (frozen[graph], "")
-        unit = compressed.recipe.unit if (format, precision) == ("tflite", "int8") else ""
+        unit = compressed.recipe.unit if precision == "int8" else ""
         settings = [graph, format, precision, unit, calibrated, ranges, grouped, sparse]
         key = [graph_keys[graph], *settings, versions(), passes]
 
         def make(folder: Path) -> None:
             made = convert(
-                source, format, precision, folder, calibration.get(graph), graph, group_size, sparse, device=unit
+                source, format, precision, folder, calibration.get(graph), graph, group_size, sparse, unit=unit
             )
             if made.artifact is None:
                 raise _Failed(made)

@@ -17,8 +17,6 @@ from ._reading import read_graph
 TIME_LIMIT_S = 600.0
 MEMORY_LIMIT_BYTES = 12 * GIB
 _LOOPS = {"While", "StatelessWhile"}
-# Kinds of devices that graphs are rewritten for; most need nothing beyond their format.
-DEVICES = ("", *UNITS)
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def convert(
     sparse: bool = False,
     time_limit_s: float = TIME_LIMIT_S,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
-    device: str = "",
+    unit: str = "",
 ) -> Conversion:
     """Convert a frozen graph to one format and precision, in a child process.
 
@@ -71,16 +69,16 @@ def convert(
         group_size: how many 4-bit weights share a scale, where the format has groups.
         sparse: store weights that have zeros in blocks without them, where the format can and a runtime gains by it.
         time_limit_s, memory_limit_bytes: of the child.
-        device: a kind of device that the graph is rewritten for besides the format: "edgetpu", or empty for none.
+        unit: a kind of processing unit that is exported for besides the format: "edgetpu", "tensorrt", or empty.
 
     Raises:
-        InputError: no such format or kind of device; the format lacks the precision; no representative dataset.
+        InputError: no such format or unit; the format lacks the precision; no representative dataset.
     """
     from . import get
 
     exporter = get(format)
-    if device not in DEVICES:
-        raise InputError(f"Expected a kind of device: {', '.join(map(repr, DEVICES))}. Got: {device!r}.")
+    if unit and unit not in UNITS:
+        raise InputError(f"Expected a processing unit: {', '.join(UNITS)}, or none. Got: {unit!r}.")
     if refusal := exporter.refusal(precision):
         raise InputError(
             f"Expected a precision of {format}: {', '.join(exporter.precisions)}. Got: {precision!r}. {refusal}"
@@ -101,7 +99,7 @@ def convert(
         "group_size": group_size,
         "quantized": frozen.quantized,
         "sparse": sparse,
-        "device": device,
+        "unit": unit,
         "types": sorted(frozen.types),
     }
     job.write_text(json.dumps(document), encoding="utf-8")

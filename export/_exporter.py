@@ -29,6 +29,7 @@ class Job:
         quantized: whether the graph holds the ranges of its activations, as fake quantization.
         sparse: whether weights that have zeros in blocks are stored without them.
         group_size: how many 4-bit weights share a scale, where the format has groups.
+        unit: a kind of processing unit that it is for, such as "edgetpu" or "tensorrt"; empty for none.
     """
 
     saved_model: Path
@@ -41,6 +42,7 @@ class Job:
     group_size: int = GROUP_SIZE
     quantized: bool = False
     sparse: bool = False
+    unit: str = ""
 
     def samples(self) -> Iterator[dict[str, np.ndarray]]:
         """Yield the representative samples one at a time, each array ``[1, ...]``, by input name."""

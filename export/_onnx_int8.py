@@ -18,11 +18,17 @@ _CHANNELS = {"Conv": 0, "MatMul": -1, "Gemm": 1}
 _MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "Flatten", "Identity")
 # ONNX Runtime's: the first would put a pair behind each reshape, the second quantizes weights by a rule of its own.
 _DISABLED = ["QDQPropagationTransformer", "WeightBiasQuantization"]
+_PAIR = ("QuantizeLinear", "DequantizeLinear")
 _LARGEST_BIAS = 2**31 - 1
 
 
-def quantize_as_written(source: Path, target: Path) -> None:
-    """Write the model at ``source`` to ``target`` with int8 weights, after ONNX Runtime has folded its constants."""
+def quantize_as_written(source: Path, target: Path, signed: bool = False) -> None:
+    """Write the model at ``source`` to ``target`` with int8 weights, after ONNX Runtime has folded its constants.
+
+    Args:
+        source, target: files.
+        signed: activations in int8 in the place of uint8, and biases in float, as TensorRT asks for.
+    """
     import onnx
     import onnxruntime
 
@@ -36,7 +42,10 @@ def quantize_as_written(source: Path, target: Path) -> None:
         ["CPUExecutionProvider"],
         disabled_optimizers=_DISABLED,
     )
-    model = quantize_weights(onnx.load(folded))
+    model = quantize_weights(onnx.load(folded), not signed)
+    if signed:
+        for graph in graphs_of(model.graph):
+            _make_signed(graph)
     if len(list(graphs_of(model.graph))) > 1:
         # What a loop multiplies by comes in from outside: it is stored narrow, and the loop computes in float.
         _without_pairs_in_loops(model.graph)
@@ -47,8 +56,8 @@ def quantize_as_written(source: Path, target: Path) -> None:
     folded.unlink()
 
 
-def quantize_weights(model: Any) -> Any:
-    """Return the model with the weights of each product of quantized activations as int8, and its bias as int32."""
+def quantize_weights(model: Any, biases: bool = True) -> Any:
+    """Return the model with int8 weights in each product of quantized activations, and an int32 bias if asked."""
     import onnx
 
     graph = model.graph
@@ -60,7 +69,7 @@ def quantize_weights(model: Any) -> Any:
         if weights is not None and weights.dtype == np.float32 and weights.ndim > 1:
             pair = _pair_of(node.input[0], constants, makers)
             if pair:
-                nodes += _adjacent(node, pair, makers) + _quantize(graph, node, constants, pair[1])
+                nodes += _adjacent(node, pair, makers) + _quantize(graph, node, constants, pair[1] if biases else None)
         nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
@@ -102,7 +111,10 @@ def _adjacent(node: Any, pair: tuple[Any, Any], makers: dict[str, Any]) -> list[
 
 
 def _quantize(graph: Any, node: Any, constants: dict[str, np.ndarray], activations: Any) -> list[Any]:
-    """Put integers in the place of a node's weights and bias; return the nodes that make floats of them."""
+    """Put integers in the place of a node's weights and bias; return the nodes that make floats of them.
+
+    The bias stays where no DequantizeLinear of the activations is given.
+    """
     import onnx
 
     weights = constants[node.input[1]]
@@ -115,7 +127,7 @@ def _quantize(graph: Any, node: Any, constants: dict[str, np.ndarray], activatio
     nodes = [_dequantized(graph, f"{node.name}/weights", integers, scale, axis)]
     node.input[1] = nodes[0].output[0]
     bias = constants.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-    input_scale = constants.get(activations.input[1])
+    input_scale = constants.get(activations.input[1]) if activations is not None else None
     if bias is not None and input_scale is not None and input_scale.size == 1 and bias.size == scale.size:
         scale = scale * np.float32(input_scale.reshape(()))
         whole = np.clip(np.round(bias.reshape(-1) / scale), -_LARGEST_BIAS, _LARGEST_BIAS).astype(np.int32)
@@ -123,6 +135,19 @@ def _quantize(graph: Any, node: Any, constants: dict[str, np.ndarray], activatio
         node.input[2] = nodes[1].output[0]
     assert isinstance(nodes[0], onnx.NodeProto)
     return nodes
+
+
+def _make_signed(graph: Any) -> None:
+    """Make int8 of the unsigned activations of a graph: all integers are 128 lower, zero points too."""
+    import onnx
+
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        zero = constants.get(node.input[2]) if node.op_type in _PAIR and len(node.input) > 2 else None
+        if zero is not None and zero.data_type == onnx.TensorProto.UINT8:
+            lower = onnx.numpy_helper.to_array(zero).astype(np.int16) - 128
+            zero.CopyFrom(onnx.numpy_helper.from_array(lower.astype(np.int8), zero.name))
+    del graph.value_info[:]
 
 
 def _dequantized(graph: Any, name: str, integers: np.ndarray, scale: np.ndarray, axis: int) -> Any:

@@ -9,7 +9,6 @@ from ._frozen_graph import FrozenGraph, Replace
 
 # The precisions whose activations are integers of fixed scales.
 INTEGER = frozenset({"int8", "int16x8"})
-EDGE_TPU = "edgetpu"
 
 
 @dataclass(frozen=True)
@@ -18,12 +17,12 @@ class Target:
 
     Attributes:
         format, precision: as for ``convert``.
-        device: a kind of device whose operations are fewer than the format's, such as "edgetpu"; empty for none.
+        unit: a kind of processing unit whose operations are fewer than the format's; empty for none.
     """
 
     format: str
     precision: str
-    device: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Pass:
         why: what goes wrong without it, as a sentence.
         types: it looks for operations of these types; a graph without any is left alone.
         replacing: returns, for a graph, what takes the place of each operation; see ``Replace``.
-        formats, precisions, devices: it is for these alone; for all where empty.
+        formats, precisions, units: it is for these alone; for all where empty.
         counted: the types of which it tells how many it replaced; ``types`` where empty.
     """
 
@@ -54,7 +53,7 @@ class Pass:
     replacing: Callable[[Work], Replace]
     formats: frozenset[str] = field(default=frozenset())
     precisions: frozenset[str] = field(default=frozenset())
-    devices: frozenset[str] = field(default=frozenset())
+    units: frozenset[str] = field(default=frozenset())
     counted: frozenset[str] = field(default=frozenset())
 
     def requires(self, target: Target, types: Iterable[str]) -> bool:
@@ -62,7 +61,7 @@ class Pass:
         wanted = (
             (self.formats, target.format),
             (self.precisions, target.precision),
-            (self.devices, target.device),
+            (self.units, target.unit),
         )
         return all(not only or value in only for only, value in wanted) and bool(self.types & set(types))
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..compress._recipe import EDGE_TPU
 from ._frozen_graph import Replace, Value
-from ._pass import EDGE_TPU, INTEGER, Inapplicable, Pass, Work
+from ._pass import INTEGER, Inapplicable, Pass, Work
 
 # Of a triangular matrix.
 _LONGEST_SUM = 2048
@@ -109,6 +110,6 @@ PASSES = (
         "The Edge TPU has no cumulative sum.",
         frozenset({"Cumsum"}),
         sums,
-        devices=frozenset({EDGE_TPU}),
+        units=frozenset({EDGE_TPU}),
     ),
 )

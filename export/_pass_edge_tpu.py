@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..compress._recipe import EDGE_TPU
 from ._frozen_graph import Replace, Value
-from ._pass import EDGE_TPU, Pass, Work
+from ._pass import Pass, Work
 
 # Rows of a table: beyond, the product costs more than the transfer that it saves.
 _LONGEST_TABLE = 1024
@@ -123,21 +124,21 @@ PASSES = (
         "The Edge TPU does not look up rows of a table (GATHER).",
         frozenset({"GatherV2"}),
         embeddings,
-        devices=_HERE,
+        units=_HERE,
     ),
     Pass(
         "single-query-products",
         "The Edge TPU has no BATCH_MATMUL.",
         frozenset({"BatchMatMul", "BatchMatMulV2"}),
         single_queries,
-        devices=_HERE,
+        units=_HERE,
     ),
     Pass(
         "multiplied-negations",
         "The Edge TPU has no NEG.",
         frozenset({"Neg"}),
         negations,
-        devices=_HERE,
+        units=_HERE,
     ),
     Pass(
         "multiplied-negations",
@@ -152,7 +153,7 @@ PASSES = (
         "The Edge TPU has no SELECT_V2.",
         frozenset({"Select", "SelectV2"}),
         constant_choices,
-        devices=_HERE,
+        units=_HERE,
     ),
     Pass(
         "multiplied-choices",
@@ -167,7 +168,7 @@ PASSES = (
         "Edge TPU runtimes before 14 have no SQUARED_DIFFERENCE.",
         frozenset({"SquaredDifference"}),
         squared_differences,
-        devices=_HERE,
+        units=_HERE,
     ),
     Pass(
         "multiplied-differences",

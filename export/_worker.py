@@ -31,8 +31,9 @@ def main(job_file: str) -> None:
         group_size=document["group_size"],
         quantized=document["quantized"],
         sparse=document["sparse"],
+        unit=document["unit"],
     )
-    target = Target(document["format"], job.precision, document["device"])
+    target = Target(document["format"], job.precision, job.unit)
     exported = get(document["format"]).export(_legalised(job, target, frozenset(document["types"])))
     (job.folder / "exported.json").write_text(json.dumps(asdict(exported), default=str), encoding="utf-8")
 

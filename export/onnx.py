@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from ..compress._recipe import TENSORRT
 from . import _onnx_weights
 from ._artifact import Operation
 from ._exporter import Exported, Exporter, Job, count_operations
@@ -27,7 +28,7 @@ def export(job: Job) -> Exported:
     unquantized = job.folder / f".{job.stem}.float32.onnx"
     _convert(job, unquantized)
     if job.quantized:
-        quantize_as_written(unquantized, path)
+        quantize_as_written(unquantized, path, signed=job.unit == TENSORRT)
     elif job.precision in ("int8", "int16x8"):
         _quantize(job, unquantized, path)
     elif job.precision == "dynamic_int8":
@@ -104,7 +105,7 @@ def _quantize(job: Job, source: Path, target: Path) -> None:
         def get_next(self) -> Any:
             return next(self.samples, None)
 
-    wide = job.precision == "int16x8"
+    wide, signed = job.precision == "int16x8", job.unit == TENSORRT
     prepared = _prepared(job, source)
     quantize_static(
         str(prepared),
@@ -114,7 +115,8 @@ def _quantize(job: Job, source: Path, target: Path) -> None:
         per_channel=True,
         activation_type=QuantType.QInt16 if wide else QuantType.QInt8,
         weight_type=QuantType.QInt8,
-        extra_options={"WeightSymmetric": True, "ActivationSymmetric": wide},
+        # TensorRT has no zero points, and no biases in integers.
+        extra_options={"WeightSymmetric": True, "ActivationSymmetric": wide or signed, "QuantizeBias": not signed},
     )
     prepared.unlink()
 

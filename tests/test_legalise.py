@@ -97,9 +97,9 @@ class _Prepared:
         frozen = self.frozen
         return Job(frozen.folder, precision, frozen.inputs, frozen.outputs, self.calibration, place, "model")
 
-    def legalised(self, job, format, device=""):
+    def legalised(self, job, format, unit=""):
         """Return a job with the graph that its converter is given."""
-        return _worker._legalised(job, Target(format, job.precision, device), self.frozen.types)
+        return _worker._legalised(job, Target(format, job.precision, unit), self.frozen.types)
 
     def types(self, job):
         """Return the types of the operations of the graph that a job converts."""
@@ -339,8 +339,8 @@ def test_what_needs_no_rewriting_is_converted_as_it_is(tmp_path):
 def test_the_edge_tpu_gets_operations_of_its_table(prepared, lacking):
     """A graph that is converted for the Edge TPU has none of the operations that it or its older runtimes lack."""
     made = []
-    for device in ("", "edgetpu"):
-        legal = prepared.legalised(prepared.job("int8"), "tflite", device)
+    for unit in ("", "edgetpu"):
+        legal = prepared.legalised(prepared.job("int8"), "tflite", unit)
         made.append(get("tflite").export(legal))
     before, after = ({operation.name for operation in each.operations} for each in made)
     assert lacking in before and lacking not in after
@@ -363,11 +363,11 @@ def test_an_embedding_is_a_product_on_the_edge_tpu(tmp_path):
     assert prepared.error("tflite", exported) < 1e-5
 
 
-def test_an_unknown_kind_of_device_is_refused(tmp_path):
-    """A device that no pass knows is a usage error."""
+def test_an_unknown_processing_unit_is_refused(tmp_path):
+    """A processing unit that nothing is exported for is a usage error."""
     prepared = _Prepared(MODELS["erf"](), tmp_path)
     with pytest.raises(InputError, match="'edgetpu'. Got: 'abacus'"):
-        convert(prepared.frozen, "tflite", "float32", tmp_path / "out", device="abacus")
+        convert(prepared.frozen, "tflite", "float32", tmp_path / "out", unit="abacus")
 
 
 def test_a_bundle_tells_what_was_rewritten(tmp_path, monkeypatch):
@@ -405,5 +405,5 @@ def test_a_recipe_for_the_edge_tpu_rewrites_int8_tflite_alone(tmp_path):
     kinds = {artifact.name: {each.name for each in artifact.operations} for artifact in bundle.artifacts}
     assert "GATHER" in kinds["tflite float32"] and "GATHER" not in kinds["tflite int8"]
     assert "one-hot-embeddings" in {each["name"] for each in bundle.manifest["legalised"]["tflite int8"]}
-    with pytest.raises(InputError, match="Expected unit = one of edgetpu.*Got: 'tpu'"):
+    with pytest.raises(InputError, match="Expected unit = one of edgetpu, tensorrt.*Got: 'tpu'"):
         parse_recipe("unit = 'tpu'")

@@ -16,8 +16,9 @@ from edgewright.compress._calibration import METHODS, by_entropy, by_mse, by_per
 from edgewright.compress._mixed_precision import disagreement_percent
 from edgewright.compress._points import find_points, run_at_points
 from edgewright.compress._weight_quantizer import WeightQuantizer, quantized, summed_axes
+from edgewright.devices._tensorrt import place_on_tensorrt
 from edgewright.errors import InputError
-from edgewright.export import convert, freeze
+from edgewright.export import convert, freeze, read_graph
 from edgewright.runtimes import for_format, run_artifact
 from edgewright.train import ACCURACY, Dataset, Deployment, Schedule, Task
 from edgewright.train._checkpoints import load, shipped
@@ -352,6 +353,23 @@ def test_the_int8_artifacts_are_integers_throughout(bundle):
             if artifact.format == "onnx":
                 weights = [tensor for tensor in onnx.load(artifact.path).graph.initializer if len(tensor.dims) > 1]
                 assert len(weights) >= 3 and all(tensor.data_type == onnx.TensorProto.INT8 for tensor in weights)
+
+
+@pytest.mark.parametrize("calibration", ["converter", "min_max"])
+def test_a_recipe_for_tensorrt_has_its_products_in_int8_there(calibration, tmp_path):
+    """With unit = "tensorrt" zero points are zero and biases float: TensorRT is predicted to compute in integers."""
+    step = f"[[steps]]\ntechnique='static_int8'\ncalibration='{calibration}'\n"
+    made = compress(_convolutional(strided=True), _task(), parse_recipe(f"unit='tensorrt'\n{step}"))
+    bundle = export_bundle(made, tmp_path / "bundle", ["onnx"])
+    (artifact,) = (each for each in bundle.artifacts if each.precision == "int8")
+    facts = place_on_tensorrt(read_graph(artifact.path), "TensorRT 10.3").facts
+    assert facts["macs_share"] == 1 and facts["macs_share_in_int8"] > 0.95
+    (agreed,) = {
+        check["agreement_keras_percent"]
+        for check in bundle.manifest["evidence"]["checks"]
+        if check["artifact"] == "onnx int8" and check["runtime"] == "onnxruntime"
+    }
+    assert agreed >= 95
 
 
 def test_what_the_host_computes_stays_in_float_while_training():
