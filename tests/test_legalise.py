@@ -366,7 +366,7 @@ def test_an_embedding_is_a_product_on_the_edge_tpu(tmp_path):
 def test_an_unknown_processing_unit_is_refused(tmp_path):
     """A processing unit that nothing is exported for is a usage error."""
     prepared = _Prepared(MODELS["erf"](), tmp_path)
-    with pytest.raises(InputError, match="'edgetpu'. Got: 'abacus'"):
+    with pytest.raises(InputError, match="edgetpu, tensorrt, or none. Got: 'abacus'"):
         convert(prepared.frozen, "tflite", "float32", tmp_path / "out", unit="abacus")
 
 
