@@ -4,7 +4,6 @@ The graph is frozen before conversion because the TFLite converter fails on READ
 a signature because TFLite's inputs and outputs come in any order and are matched by name.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from ..compress._calibration import Range
 from ..errors import InputError
 from ..train._training import input_of, output_names
 from ._artifact import Tensor
+from ._graph import einsum_macs
 
 if TYPE_CHECKING:
     import keras
@@ -126,20 +126,13 @@ def _macs(graph: Any) -> int:
     total = 0.0
     for operation in graph.get_operations():
         if operation.type == "Einsum":
-            total += _einsum_macs(operation)
+            shapes = [
+                tensor.shape.as_list() if tensor.shape.is_fully_defined() else None for tensor in operation.inputs
+            ]
+            total += einsum_macs(operation.get_attr("equation").decode(), shapes) or 0
         elif operation.type == "Sum" and operation.inputs[0].op.type == "Mul":
             total += operation.inputs[0].shape.num_elements() or 0
         elif operation.type in ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "MatMul", "BatchMatMul", "BatchMatMulV2"):
             flops = ops.get_stats_for_node_def(graph, operation.node_def, "flops").value
             total += (flops or 0) / 2
     return int(total)
-
-
-def _einsum_macs(operation: Any) -> int:
-    equation = operation.get_attr("equation").decode()
-    sizes: dict[str, int] = {}
-    for labels, tensor in zip(equation.split("->")[0].split(","), operation.inputs, strict=True):
-        if "." in labels or not tensor.shape.is_fully_defined():
-            return 0
-        sizes.update(zip(labels, tensor.shape, strict=True))
-    return math.prod(sizes.values())

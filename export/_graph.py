@@ -137,6 +137,21 @@ class Graph:
         return asdict(self)
 
 
+def weight_bytes(read: Iterable[Value | None]) -> int:
+    """Return the bytes of the constants among the tensors that an operation reads."""
+    return sum(value.bytes or 0 for value in read if value is not None and value.constant)
+
+
+def why_uncounted(macs: int | None, formula: bool) -> str:
+    """Return why multiply-accumulates are not counted; empty where they are.
+
+    Args:
+        macs: how many; None where they could not be counted.
+        formula: whether there is a formula for the operation.
+    """
+    return "" if macs is not None else UNKNOWN_SHAPE if formula else NO_FORMULA
+
+
 def graph_of(document: Mapping[str, Any]) -> Graph:
     """Return the graph that ``Graph.plain`` and JSON made plain data of."""
     return Graph(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ._graph import FEW, NO_FORMULA, UNKNOWN_SHAPE, Graph, Node, Value, elements, with_summed_products
+from ._graph import FEW, Graph, Node, Value, elements, weight_bytes, why_uncounted, with_summed_products
 from ._openvino_loops import trips
 from ._openvino_macs import macs_of
 
@@ -121,12 +121,12 @@ class _Reader:
             inputs=inputs,
             outputs=outputs,
             macs=macs,
-            weight_bytes=sum(value.bytes or 0 for value in read if value is not None and value.constant),
+            weight_bytes=weight_bytes(read),
             settings=settings,
             body=body,
             times=times,
             custom=custom,
-            note="" if macs is not None else UNKNOWN_SHAPE if formula else NO_FORMULA,
+            note=why_uncounted(macs, formula),
         )
 
     def _value(self, layer: Any, port: Any) -> Value:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ._graph import FEW, NO_FORMULA, UNKNOWN_SHAPE, Graph, Node, Value, with_summed_products
+from ._graph import FEW, Graph, Node, Value, weight_bytes, why_uncounted, with_summed_products
 from ._tflite_loops import trips
 from ._tflite_macs import macs_of
 
@@ -176,12 +176,12 @@ class _Reader:
                 inputs=inputs,
                 outputs=outputs,
                 macs=macs,
-                weight_bytes=sum(value.bytes or 0 for value in read if value is not None and value.constant),
+                weight_bytes=weight_bytes(read),
                 settings=settings,
                 body=body,
                 times=times,
                 custom=custom,
-                note="" if macs is not None else UNKNOWN_SHAPE if known else NO_FORMULA,
+                note=why_uncounted(macs, known),
             )
 
     def _places(self, subgraph: int, tensors: Any) -> tuple[int, ...]:
