@@ -12,7 +12,7 @@ from .bundling import Deploy, bundled_deployment, make_bundle
 from .checks import Check, Reference, check_all, read_check
 from .compress import Compressed, Recipe, load_recipe
 from .compress import compress as apply_recipe
-from .export import Bundle, load_bundle
+from .export import About, Bundle, load_bundle
 from .export import get as get_exporter
 from .export import names as format_names
 from .files import check_output_folder
@@ -95,6 +95,7 @@ def export(
     *,
     deploy: Deploy | None = None,
     name: str | None = None,
+    about: About | None = None,
     work: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> Bundle:
@@ -106,7 +107,8 @@ def export(
         formats: names of formats; all when None.
         deploy: maps a model to its deployment form: graphs, and the host code around them; None where the model itself
             is what is deployed.
-        name: what reports call the model; its Keras name when None.
+        name: what reports call the model; what ``about`` names it, or its Keras name, when None.
+        about: what the model is, in words: it goes into the files' own fields and the model card.
         work: a folder for finished conversions, so that a killed export goes on where it stopped.
         on_progress: told what is being done.
 
@@ -114,7 +116,8 @@ def export(
         The bundle. Conversions that failed are in its manifest under "failures", with their reasons.
 
     Raises:
-        InputError: an unknown format, or an output folder that holds something else.
+        InputError: an unknown format, an output folder that holds something else, or ``about`` tells of a tensor that
+            the model does not have.
         GateFailed: no artifact at all came out right; nothing was written.
     """
     out = Path(out)
@@ -122,7 +125,9 @@ def export(
     formats = tuple(formats) if formats else format_names()
     for format in formats:
         get_exporter(format)
-    return make_bundle(compressed, out, formats, deploy, name or compressed.model.name, work, part(on_progress, 0, 1))
+    about = about or About()
+    about = replace(about, name=name or about.name or compressed.model.name)
+    return make_bundle(compressed, out, formats, deploy, about, work, part(on_progress, 0, 1))
 
 
 def validate(

@@ -22,6 +22,7 @@ from .compress._calibration import symmetric
 from .compress._recipe import TENSORRT
 from .errors import GateFailed, InputError
 from .export import (
+    About,
     Artifact,
     Bundle,
     Conversion,
@@ -41,6 +42,7 @@ from .export._legalise import version as passes_version
 from .files import MANIFEST, new_folder, sha256, write_json
 from .hosting import Calls, answers_of, batches_of, calibration_of
 from .localising import first_wrong_layer
+from .model_card import CARD, about_model, model_card
 from .progress import Event, OnProgress, part
 from .stages import Stages, digest
 from .train import Dataset, Deployment, Task
@@ -87,11 +89,12 @@ def make_bundle(
     out: Path,
     formats: tuple[str, ...],
     deploy: Deploy | None,
-    name: str,
+    about: About,
     work: Path | None,
     report: OnProgress,
 ) -> Bundle:
     """Write the bundle of a compressed model; see ``edgewright.export``."""
+    name = about.name
     with tempfile.TemporaryDirectory(prefix="edgewright-") as temporary, new_folder(out) as folder:
         # Before its layers are called again in the deployment's graphs: afterwards Keras may fail to save it.
         unsaved = _write_model_of(compressed, folder)
@@ -102,6 +105,7 @@ def make_bundle(
         quantized = _quantized(compressed, deployment, calibration, Path(temporary))
         stages = Stages(work or Path(temporary) / "stages")
         reference, calls = reference_of(compressed, deployment, deploy)
+        about = about_model(about, compressed, deployment, frozen, reference, calibration)
         host = _write_host(deployment, folder)
         (folder / "artifacts").mkdir()
 
@@ -113,7 +117,7 @@ def make_bundle(
         ) -> Attempt:
             cells = [(format, precision) for format in formats for precision in precisions]
             conversions = _convert_all(
-                name, compressed, deployment, frozen, ranges, calibration, cells, stages, part(listener, 0, 0.6)
+                about, compressed, deployment, frozen, ranges, calibration, cells, stages, part(listener, 0, 0.6)
             )
             artifacts = _gather(conversions, folder / "artifacts")
             tried = deployables(_complete(artifacts, deployment), host, calls)
@@ -145,10 +149,13 @@ def make_bundle(
             "deployment": {"graphs": list(deployment.graphs), "host": host is not None, "per": deployment.per}
             | {"calls": dict(calls)},
             "model": name,
+            "about": asdict(about),
             **_facts(compressed, reference, deployment, made, failures, notes),
         }
         artifacts = tuple(artifact for deployable in made.right for artifact in deployable.artifacts)
-        write_json(folder / MANIFEST, {**bundle_manifest(artifacts, **facts), "files": files_of(folder)})
+        manifest = bundle_manifest(artifacts, **facts)
+        (folder / CARD).write_text(model_card(manifest), encoding="utf-8")
+        write_json(folder / MANIFEST, {**manifest, "files": files_of(folder)})
     return load_bundle(out)
 
 
@@ -230,7 +237,7 @@ def _quantized(
 
 
 def _convert_all(
-    model: str,
+    about: About,
     compressed: Compressed,
     deployment: Deployment,
     frozen: Mapping[str, Frozen],
@@ -257,12 +264,21 @@ def _convert_all(
         grouped = group_size if precision == "int4_weights" else 0
         source, ranges = quantized.get(graph, (frozen[graph], "")) if precision == "int8" else (frozen[graph], "")
         unit = compressed.recipe.unit if precision == "int8" else ""
-        settings = [graph, format, precision, unit, calibrated, ranges, grouped, sparse]
+        settings = [graph, format, precision, unit, calibrated, ranges, grouped, sparse, asdict(about)]
         key = [graph_keys[graph], *settings, versions(), passes]
 
         def make(folder: Path) -> None:
             made = convert(
-                source, format, precision, folder, calibration.get(graph), graph, group_size, sparse, unit=unit
+                source,
+                format,
+                precision,
+                folder,
+                calibration.get(graph),
+                graph,
+                group_size,
+                sparse,
+                unit=unit,
+                about=about,
             )
             if made.artifact is None:
                 raise _Failed(made)
@@ -278,9 +294,9 @@ def _convert_all(
 
     def tell(place: int, made: Conversion, done: int) -> None:
         graph, *rest = jobs[place]
-        report(Event("converted", (model, "" if graph == "model" else graph, *rest), done / len(jobs)))
+        report(Event("converted", (about.name, "" if graph == "model" else graph, *rest), done / len(jobs)))
 
-    report(Event("convert", (model, f"{len(jobs)} artifacts")))
+    report(Event("convert", (about.name, f"{len(jobs)} artifacts")))
     return (*run_together([partial(one, *job) for job in jobs], _CONVERTERS_AT_ONCE, tell), *refused)
 
 

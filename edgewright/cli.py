@@ -42,6 +42,9 @@ Devices = Annotated[list[str] | None, typer.Option("--device", help="A device pr
 Allow = Annotated[
     list[str] | None, typer.Option(help="A class that the model file may hold although it runs code; repeat.")
 ]
+About = Annotated[
+    Path | None, typer.Option(help="A TOML file that tells of the model: its version, licence, inputs and outputs.")
+]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 
 
@@ -52,6 +55,7 @@ def compress(
     data: Data = None,
     recipe: Recipe = "int8",
     format: Formats = None,
+    about: About = None,
     allow: Allow = None,
     seed: Seed = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
@@ -66,9 +70,11 @@ def compress(
         resolved = load_recipe(recipe)
         if dry_run:
             return {"recipe": resolved.resolved(), "sha256": resolved.sha256}, 0, resolved.to_toml()
+        from .export import load_about
         from .files import check_output_folder
 
         check_output_folder(out)
+        told = load_about(about) if about else None
         _import_tensorflow()
         from . import api
         from .progress import part
@@ -77,7 +83,9 @@ def compress(
             compressed = api.compress(
                 model, data, resolved, seed=seed, allow=tuple(allow or ()), on_progress=part(on_progress, 0, 0.3)
             )
-            bundle = api.export(compressed, out, format, work=_work_folder(out), on_progress=part(on_progress, 0.3, 1))
+            bundle = api.export(
+                compressed, out, format, about=told, work=_work_folder(out), on_progress=part(on_progress, 0.3, 1)
+            )
         _remove(_work_folder(out))
         return {"bundle": str(bundle.path), "manifest": bundle.manifest}, 0, _bundle_text(bundle)
 

@@ -40,6 +40,8 @@ def _head(inspection: Inspection) -> Iterator[str]:
         yield f"             the file itself states {graph.stated_runtime}"
     if needed.unknown:
         yield f"             not in the table: {', '.join(needed.unknown)}"
+    for key, text in graph.metadata.items():
+        yield f"  metadata   {key}: {text}"
     for note in graph.notes:
         yield f"  note       {note}"
 

@@ -10,10 +10,12 @@ from . import train as _train
 from .api import compress, export, validate
 from .bundling import versions
 from .errors import InputError
+from .export import About
 from .files import MANIFEST, check_output_folder, new_manifest, write_json
 from .progress import Event, OnProgress, part
 from .report import Report, joined
 from .stages import Stages
+from .train import Experiment
 from .train._checkpoints import load, shipped
 from .train._training import train
 
@@ -119,10 +121,17 @@ def _one(
         out / architecture.name,
         deploy=experiment.deploy,
         name=architecture.name,
+        about=_about(experiment),
         work=work / architecture.name,
         on_progress=part(report, 0.3, 0.85),
     )
     return validate(bundle, devices=devices, max_drop=default.max_drop, on_progress=part(report, 0.85, 1))
+
+
+def _about(experiment: Experiment) -> About:
+    """Return what is told of a model that comes with edgewright."""
+    description = f"{experiment.title}, trained on {experiment.task().name}."
+    return About(version=versions()["edgewright"], description=description, author="edgewright", licence="Apache-2.0")
 
 
 def _trained(default: Default, stages: Stages, seed: int, report: OnProgress) -> Path:

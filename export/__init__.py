@@ -1,6 +1,7 @@
 """Exporters, one a format, and the bundle that goes to a device."""
 
 from ..plugins import Plugins
+from ._about import About, load_about
 from ._artifact import Artifact, Operation, Tensor
 from ._bundle import Bundle, load_bundle
 from ._convert import Conversion, convert
@@ -15,6 +16,7 @@ names = _PLUGINS.names
 get = _PLUGINS.get
 
 __all__ = [
+    "About",
     "Artifact",
     "Bundle",
     "Conversion",
@@ -32,6 +34,7 @@ __all__ = [
     "deployables",
     "freeze",
     "get",
+    "load_about",
     "load_bundle",
     "names",
     "read_graph",

@@ -8,6 +8,7 @@ from ..children import GIB, python, run_child
 from ..compress._recipe import UNITS
 from ..errors import InputError
 from ..files import gzip_bytes, sha256
+from ._about import About
 from ._artifact import Artifact, read_operations, read_tensors
 from ._exporter import CALIBRATED, GROUP_SIZE
 from ._freeze import Frozen
@@ -55,6 +56,7 @@ def convert(
     time_limit_s: float = TIME_LIMIT_S,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     unit: str = "",
+    about: About | None = None,
 ) -> Conversion:
     """Convert a frozen graph to one format and precision, in a child process.
 
@@ -70,6 +72,7 @@ def convert(
         sparse: store weights that have zeros in blocks without them, where the format can and a runtime gains by it.
         time_limit_s, memory_limit_bytes: of the child.
         unit: a kind of processing unit that is exported for besides the format: "edgetpu", "tensorrt", or empty.
+        about: what the model is, for the file's own fields; None writes nothing there.
 
     Raises:
         InputError: no such format or unit; the format lacks the precision; no representative dataset.
@@ -101,6 +104,7 @@ def convert(
         "sparse": sparse,
         "unit": unit,
         "types": sorted(frozen.types),
+        "about": asdict(_about_graph(about, frozen, graph)) if about else None,
     }
     job.write_text(json.dumps(document), encoding="utf-8")
     child = run_child(
@@ -117,6 +121,10 @@ def convert(
             reason = f"the converter ended without an error but left no usable file: {error}"
     legalised = _read_legalised(folder)
     return Conversion(format, precision, artifact, reason, child.wall_s, child.peak_memory_bytes, graph, legalised)
+
+
+def _about_graph(about: About, frozen: Frozen, graph: str) -> About:
+    return about.of(graph, (tensor.name for tensor in frozen.inputs), (tensor.name for tensor in frozen.outputs))
 
 
 def _read_legalised(folder: Path) -> tuple[Legalised, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ._about import About
 from ._artifact import Operation, Tensor
 from ._graph import Graph
 
@@ -84,6 +85,8 @@ class Exporter:
         unsupported: by precision that it cannot write, why not, as a sentence.
         read: returns what a file of the format is made of, edgewright's own or not; called in a child process too. None
             where its files cannot be inspected.
+        describe: writes into a file what its model is, in the format's own fields; called in a child process too. None
+            where the format has none.
     """
 
     name: str
@@ -93,6 +96,7 @@ class Exporter:
     export: Callable[[Job], Exported]
     unsupported: Mapping[str, str] = field(default_factory=dict)
     read: Callable[[Path], Graph] | None = None
+    describe: Callable[[Path, About], None] | None = None
 
     def refusal(self, precision: str) -> str:
         """Return why it does not write a precision, as a sentence; empty where it does."""

@@ -92,6 +92,7 @@ class Graph:
         versions: the file's own version numbers, by name: "ir", "schema", the operation sets.
         producer: what wrote it, as far as it says.
         stated_runtime: the lowest runtime version that the file itself states; empty where it states none.
+        metadata: what the file tells of its model, by the field's name, such as "license"; a tensor's is "input NAME".
         notes: what could not be read or inferred, as sentences.
     """
 
@@ -103,6 +104,7 @@ class Graph:
     versions: Mapping[str, int] = field(default_factory=dict)
     producer: str = ""
     stated_runtime: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property

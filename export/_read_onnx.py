@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from . import _onnx_metadata
 from ._graph import FEW, Graph, Node, Value, elements, weight_bytes, why_uncounted, with_summed_products
 from ._onnx_macs import macs_of
 from ._onnx_shapes import with_shapes
@@ -70,6 +71,7 @@ class _Reader:
             nodes=with_summed_products(nodes, self.values, "Mul", frozenset({"ReduceSum"})),
             versions={"ir": int(self.model.ir_version), **self.opsets},
             producer=" ".join(part for part in (self.model.producer_name, self.model.producer_version) if part),
+            metadata=_onnx_metadata.read(self.model),
             notes=tuple(self.notes),
         )
 

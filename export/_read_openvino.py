@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from . import _openvino_metadata
 from ._graph import FEW, Graph, Node, Value, elements, weight_bytes, why_uncounted, with_summed_products
 from ._openvino_loops import trips
 from ._openvino_macs import macs_of
@@ -59,6 +60,7 @@ class _Reader:
             nodes=with_summed_products(nodes, self.values, "Multiply", frozenset({"ReduceSum"})),
             versions={"ir": int(version) if version.isdigit() else 0, "opset": self.opset},
             producer=self._producer(),
+            metadata=_openvino_metadata.read(self.root),
         )
 
     def _producer(self) -> str:

@@ -1,13 +1,16 @@
 """Reads a TFLite file into a graph: its flatbuffer, by the schema that LiteRT ships; no interpreter is started."""
 
 import math
+import struct
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
+from . import _tflite_metadata
 from ._graph import FEW, Graph, Node, Value, weight_bytes, why_uncounted, with_summed_products
 from ._tflite_loops import trips
 from ._tflite_macs import macs_of
@@ -72,6 +75,7 @@ class _Reader:
             for node in self._nodes(place, subgraph, values, *self._standing(place, parents, values))
         ]
         first = self.subgraphs[0]
+        metadata, notes = self._metadata()
         return Graph(
             format="tflite",
             inputs=self._places(0, first.inputs),
@@ -80,8 +84,9 @@ class _Reader:
             nodes=with_summed_products(nodes, values, "MUL", frozenset({"SUM"})),
             versions={"schema": int(self.model.version)},
             producer=_text(self.model.description),
-            stated_runtime=self._stated_runtime(),
-            notes=tuple(self._notes(parents)),
+            stated_runtime=self._entries.get(_STATED_RUNTIME, b"").rstrip(b"\0").decode("ascii", "replace"),
+            metadata=metadata,
+            notes=(*self._notes(parents), *notes),
         )
 
     def _names_by_signature(self) -> dict[tuple[int, int], str]:
@@ -248,12 +253,18 @@ class _Reader:
             times = 1 if role in ("init", "decomposition") else None
         return f"{name}, {role} of an operation", None if times is None or outer_times is None else times * outer_times
 
-    def _stated_runtime(self) -> str:
-        for entry in _each(self.model.metadata):
-            if _text(entry.name) == _STATED_RUNTIME:
-                data = self.model.buffers[entry.buffer].data
-                return "" if data is None else bytes(bytearray(data)).rstrip(b"\0").decode("ascii", "replace")
-        return ""
+    @cached_property
+    def _entries(self) -> dict[str, bytes]:
+        """The file's metadata buffers, by their names."""
+        buffers = {_text(entry.name): self.model.buffers[entry.buffer].data for entry in _each(self.model.metadata)}
+        return {name: bytes(bytearray(data)) for name, data in buffers.items() if data is not None}
+
+    def _metadata(self) -> tuple[dict[str, str], tuple[str, ...]]:
+        """Return what the file tells of its model; where that is broken, the rest is read and a note says so."""
+        try:
+            return _tflite_metadata.read(self._entries), ()
+        except (ValueError, IndexError, struct.error) as error:
+            return {}, (f"Its metadata could not be read: {error}.",)
 
     def _notes(self, parents: dict[int, tuple[int, Any, str]]) -> Iterator[str]:
         others = [

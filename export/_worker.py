@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
+from ._about import About
 from ._artifact import read_tensors
 from ._exporter import Job
 from ._legalise import RECORD, SAMPLES, legalise
@@ -34,7 +35,10 @@ def main(job_file: str) -> None:
         unit=document["unit"],
     )
     target = Target(document["format"], job.precision, job.unit)
-    exported = get(document["format"]).export(_legalised(job, target, frozenset(document["types"])))
+    exporter = get(document["format"])
+    exported = exporter.export(_legalised(job, target, frozenset(document["types"])))
+    if document["about"] and exporter.describe:
+        exporter.describe(exported.path, About(**document["about"]))
     (job.folder / "exported.json").write_text(json.dumps(asdict(exported), default=str), encoding="utf-8")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..compress._recipe import TENSORRT
-from . import _onnx_weights
+from . import _onnx_metadata, _onnx_weights
 from ._artifact import Operation
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._freeze import SIGNATURE
@@ -173,4 +173,5 @@ EXPORTER = Exporter(
     precisions=("float32", "float16", "dynamic_int8", "int8", "int16x8", "int8_weights", "int4_weights"),
     export=export,
     read=read,
+    describe=_onnx_metadata.write,
 )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from . import _openvino_metadata
 from ._artifact import Operation
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._openvino_int8 import quantize_weights
@@ -112,4 +113,5 @@ EXPORTER = Exporter(
         "in float, as it does for int8_weights."
     },
     read=read,
+    describe=_openvino_metadata.write,
 )

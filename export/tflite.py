@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from . import _tflite_metadata
 from ._artifact import Operation, Tensor
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._freeze import SIGNATURE
@@ -119,4 +120,5 @@ EXPORTER = Exporter(
     precisions=("float32", "float16", "dynamic_int8", "int8", "int16x8", "int8_weights", "int4_weights"),
     export=export,
     read=read,
+    describe=_tflite_metadata.write,
 )
