@@ -40,12 +40,15 @@ class Recipe:
         steps: in the order in which they are applied.
         unit: what int8 is exported for: "edgetpu" (TFLite graphs are rewritten to operations that it has), "tensorrt"
             (ranges are symmetric, and ONNX has no unsigned integers); neither when empty.
+        max_drop: how much of the metric an artifact may lose against the original model, in points, dB, or percent of a
+            metric that is neither (``Metric.lost``); one that loses more is not handed over. None allows any.
     """
 
     name: str
     description: str
     steps: tuple[Step, ...]
     unit: str = ""
+    max_drop: float | None = None
 
     def resolved(self) -> dict[str, Any]:
         """Return the recipe as plain data with every default written out."""
@@ -53,19 +56,22 @@ class Recipe:
             "name": self.name,
             "description": self.description,
             "unit": self.unit,
+            "max_drop": self.max_drop,
             "steps": [step.resolved() for step in self.steps],
         }
 
     @property
     def sha256(self) -> str:
-        """Digest of the resolved steps, and of the unit where there is one; name and description do not enter."""
+        """Digest of the resolved steps, and of unit and allowance where given; name and description do not enter."""
         steps = json.dumps([step.resolved() for step in self.steps], sort_keys=True)
-        return hashlib.sha256(f"{steps}{self.unit}".encode()).hexdigest()
+        allowed = "" if self.max_drop is None else f" {self.max_drop}"
+        return hashlib.sha256(f"{steps}{self.unit}{allowed}".encode()).hexdigest()
 
     def to_toml(self) -> str:
         """Return the resolved recipe as TOML that ``load_recipe`` reads back to an equal recipe."""
         lines = [f"name = {json.dumps(self.name)}", f"description = {json.dumps(self.description)}"]
         lines += [f"unit = {json.dumps(self.unit)}"] if self.unit else []
+        lines += [f"max_drop = {json.dumps(self.max_drop)}"] if self.max_drop is not None else []
         for step in self.steps:
             lines += ["", "[[steps]]"]
             lines += [f"{key} = {json.dumps(value)}" for key, value in step.resolved().items() if value is not None]
@@ -108,10 +114,13 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"Expected TOML in {where}. Got: {error}.") from error
-    _check_keys(document, ("name", "description", "unit", "steps"), where)
+    _check_keys(document, ("name", "description", "unit", "max_drop", "steps"), where)
     unit = document.get("unit", "")
     if unit and unit not in UNITS:
         raise InputError(f"Expected unit = one of {', '.join(UNITS)} in {where}. Got: {unit!r}.")
+    max_drop = document.get("max_drop")
+    if max_drop is not None and (isinstance(max_drop, bool) or not isinstance(max_drop, int | float) or max_drop < 0):
+        raise InputError(f"Expected max_drop = a number of at least 0 in {where}. Got: {max_drop!r}.")
     steps = document.get("steps", [])
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise InputError(f"Expected steps as [[steps]] tables in {where}. Got: {steps!r}.")
@@ -120,6 +129,7 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
         description=str(document.get("description", "")),
         steps=tuple(_parse_step(step, f"{where}, step {number}") for number, step in enumerate(steps, start=1)),
         unit=unit,
+        max_drop=max_drop,
     )
     precisions = [step.technique for step in recipe.steps if _technique.get(step.technique).precision]
     if len(precisions) > 1:

@@ -170,7 +170,7 @@ def reference_of(compressed: Compressed, deployment: Deployment, deploy: Deploy 
     original = answers
     if compressed.model is not compressed.original:
         original, _ = answers_of(_deployment(compressed, compressed.original, deploy), test)
-    return Reference(test, deployment.task.metric, original, answers), calls
+    return Reference(test, deployment.task.metric, original, answers, compressed.recipe.max_drop), calls
 
 
 def bundled_deployment(bundle: Bundle, allow: Sequence[str] = ()) -> Deployment:

@@ -38,12 +38,14 @@ class Reference:
         metric: what the model is judged by; None without labels.
         original: the original model's outputs, ``[samples, ...]`` by output name.
         compressed: the compressed Keras model's outputs, likewise.
+        max_drop: how much of the metric may be lost against the original model (``Metric.lost``); None for any.
     """
 
     data: Dataset
     metric: Metric | None
     original: Mapping[str, np.ndarray]
     compressed: Mapping[str, np.ndarray]
+    max_drop: float | None = None
 
     def original_metric(self, samples: int | None = None) -> float | None:
         """Return the original model's metric, on the first ``samples`` samples where a number is given."""
@@ -148,15 +150,20 @@ def check(artifact: Deployable, runtime: str, reference: Reference, measure: boo
     compressed = {name: array[:samples] for name, array in reference.compressed.items()}
     value = _metric(reference.metric, run.outputs, data.labels, samples)
     before = reference.original_metric(samples)
+    lost = _lost(reference.metric, before, value)
     agreement = _agreement(compressed, run.outputs)
-    garbage = agreement < _GARBAGE_PERCENT
+    reason = ""
+    if agreement < _GARBAGE_PERCENT:
+        reason = f"computes something else: it agrees with the Keras model to {agreement:.4g} % only"
+    elif reference.metric and lost is not None and reference.max_drop is not None and lost > reference.max_drop:
+        reason = f"loses {lost:.3g} of the {reference.metric.name}, where the recipe allows {reference.max_drop:.3g}"
     return replace(
         made,
-        ok=not garbage,
-        reason=f"computes something else: it agrees with the Keras model to {agreement:.4g} % only" if garbage else "",
+        ok=not reason,
+        reason=reason,
         metric=value,
         metric_reference=before,
-        metric_lost=_lost(reference.metric, before, value),
+        metric_lost=lost,
         agreement_original_percent=_agreement(original, run.outputs),
         agreement_keras_percent=agreement,
         max_difference=max(

@@ -86,13 +86,14 @@ def test_a_recipe_reads_back_what_it_wrote(name):
     epochs=st.integers(0, 50),
     scope=st.sampled_from(["kernel$", ".*", 'a"b\\\\d', "é"]),
     schedule=st.sampled_from(["constant", "linear", "polynomial", "cubic"]),
+    max_drop=st.none() | st.floats(0, 100),
 )
-def test_any_recipe_reads_back_what_it_wrote(sparsity, epochs, scope, schedule):
+def test_any_recipe_reads_back_what_it_wrote(sparsity, epochs, scope, schedule, max_drop):
     """Whatever the parameters are, TOML keeps them exactly."""
     from edgewright.compress import Recipe, Step
 
     parameters = MagnitudePruning(sparsity=sparsity, epochs=epochs, scope=scope, schedule=schedule)
-    recipe = Recipe("any", "a\nlong 'name'", (Step("magnitude_pruning", parameters),))
+    recipe = Recipe("any", "a\nlong 'name'", (Step("magnitude_pruning", parameters),), max_drop=max_drop)
     assert parse_recipe(recipe.to_toml()) == recipe
 
 
@@ -108,6 +109,8 @@ def test_any_recipe_reads_back_what_it_wrote(sparsity, epochs, scope, schedule):
         (_pruning(sparsity=0.5, scope="("), "scope: expected"),
         ("steps = 3", r"Expected steps as \[\[steps\]\]"),
         ("name = ", "Expected TOML"),
+        ("max_drop = -1", "max_drop = a number of at least 0"),
+        ("max_drop = true", "max_drop = a number of at least 0"),
         ("[[steps]]\ntechnique='static_int8'\n[[steps]]\ntechnique='static_int8'", "at most one step"),
     ],
 )

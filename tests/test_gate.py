@@ -56,6 +56,26 @@ def test_an_artifact_that_computes_something_else_is_left_out_with_the_layer(tmp
     assert "Layer 'difference' goes wrong first" in bundle.manifest["failures"]["tflite int8"]
 
 
+def test_an_artifact_that_loses_more_than_its_recipe_allows_is_left_out(tmp_path):
+    """With an allowance the 4-bit file, which misjudges some samples, fails by the metric; without one it is kept."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((16,), name="x")
+    hidden = keras.layers.Dense(64, activation="relu")(x)
+    model = keras.Model(x, keras.layers.Dense(10, activation="softmax", name="kinds")(hidden), name="kinds")
+    samples = np.random.default_rng(0).normal(size=(400, 16)).astype("float32")
+    labels = model.predict(samples, verbose=0).argmax(axis=1)
+    data = Dataset({"x": samples}, labels)
+    kept = {}
+    for allowed in ("", "max_drop = 0.0\n"):
+        recipe = parse_recipe(f"{allowed}[[steps]]\ntechnique = 'weight_only_int4'\n")
+        bundle = edgewright.export(
+            edgewright.compress(model, data, recipe), tmp_path / f"bundle{allowed[:3]}", ["tflite"]
+        )
+        kept[allowed] = [artifact.name for artifact in bundle.artifacts]
+    assert kept == {"": ["tflite float32", "tflite int4_weights"], "max_drop = 0.0\n": ["tflite float32"]}
+    assert "of the accuracy, where the recipe allows 0" in bundle.manifest["failures"]["tflite int4_weights"]
+
+
 def test_what_failed_is_replaced_by_what_is_right_in_another_attempt():
     """What is right stays as it was first made; what failed is taken from the second attempt where that is right."""
 
