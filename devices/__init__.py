@@ -1,6 +1,5 @@
 """Device profiles, predicted latency, and the verdict on an artifact."""
 
-from ._edgetpu import EdgeTpuMapping, map_operations
 from ._placement import Placed, Placement
 from ._placing import place
 from ._profile import Budget, Profile, Target, Unsupported, get, load_profile, names
@@ -10,7 +9,6 @@ from ._versions import Needed, loads_on, needed_runtime
 
 __all__ = [
     "Budget",
-    "EdgeTpuMapping",
     "Evidence",
     "Needed",
     "Placed",
@@ -24,7 +22,6 @@ __all__ = [
     "judge",
     "load_profile",
     "loads_on",
-    "map_operations",
     "names",
     "needed_runtime",
     "place",

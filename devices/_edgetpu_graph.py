@@ -10,14 +10,14 @@ from typing import Any
 from ..export._graph import Graph, Node
 from ._edgetpu import operator_table
 from ._edgetpu_limits import UNDECIDED, limit
-from ._placement import PREDICTED, Placed, Placement, counted, grouped, macs_share, mebibytes
+from ._placement import BOUNDARY, PREDICTED, Placed, Placement, counted, grouped, macs_share, mebibytes
 
 UNIT, CPU = "Edge TPU", "CPU"
 COMPILED = "edgetpu-custom-op"
 SOURCE = "the Edge TPU's operator table, and its requirements on models"
 # What a compiler that allows one part of a model alone says of operations that it could take.
 _AFTER = "comes after an operation that stays on the CPU"
-_BOUNDARY = {"QUANTIZE": "converts a float input", "DEQUANTIZE": "converts a float output"}
+_BOUNDARY = {"QUANTIZE": f"{BOUNDARY}input", "DEQUANTIZE": f"{BOUNDARY}output"}
 _MIB = 2**20
 
 

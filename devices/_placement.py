@@ -8,6 +8,9 @@ from typing import Any
 from ..export._graph import Graph
 
 PREDICTED = "predicted"
+# How the reason begins why a conversion of a float input or output is not on the fast unit.
+BOUNDARY = "converts a float "
+_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,19 @@ class Placement:
     sentences: tuple[str, ...] = ()
     facts: Facts[str, Any] = field(default_factory=dict)
     placed: tuple[Placed, ...] = ()
+
+    @property
+    def elsewhere(self) -> tuple[Group, ...]:
+        """What does not run on the fast unit, but for conversions of float inputs and outputs at its ends."""
+        return tuple(
+            group for group in self.groups if group.unit != self.unit and not group.reason.startswith(BOUNDARY)
+        )
+
+    @property
+    def sentence(self) -> str:
+        """The mapping in a sentence or two, with what runs elsewhere and why."""
+        missing = "; ".join(f"{group.kind} {group.reason}" for group in self.elsewhere[:_NAMED])
+        return " ".join([*self.sentences[:1], *([f"Elsewhere: {missing}."] if missing else [])])
 
 
 def grouped(graph: Graph, placed: Sequence[Placed]) -> tuple[Group, ...]:

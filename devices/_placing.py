@@ -11,7 +11,7 @@ from ._profile import Profile
 from ._tensorrt import place_on_tensorrt
 from ._xnnpack import place_on_xnnpack
 
-_TENSORRT = "TensorRT"
+TENSORRT = "TensorRT"
 
 
 def place(profile: Profile, graph: Graph, path: Path | None = None) -> Placement | None:
@@ -30,7 +30,7 @@ def place(profile: Profile, graph: Graph, path: Path | None = None) -> Placement
     runtime = next((entry for entry in profile.runtimes if entry.format == graph.format), None)
     if runtime is None:
         return None
-    if graph.format == "onnx" and _TENSORRT in runtime.name:
+    if graph.format == "onnx" and TENSORRT in runtime.name:
         return place_on_tensorrt(graph, runtime.version.value)
     if graph.format == "tflite":
         return place_on_xnnpack(graph)

@@ -1,22 +1,27 @@
 """Predicts the latency of an artifact on a device: overhead, plus arithmetic or memory, whichever takes longer."""
 
+from collections.abc import Mapping
+
 from ..export._artifact import Artifact
 from ..export._deployable import Deployable
 from ..figures import Figure, How
-from ._edgetpu import map_operations
+from ._placement import Placement
 from ._profile import Profile, Roofline, Target, Unsupported
 
 _MIB = 2**20
 
 
-def predict_deployable(profile: Profile, deployable: Deployable) -> Figure | Unsupported:
+def predict_deployable(
+    profile: Profile, deployable: Deployable, placements: Mapping[str, Placement] | None = None
+) -> Figure | Unsupported:
     """Return the predicted latency of one answer, or of one call of its ``host.per``, in ms; see ``predict_latency``.
 
-    It is the sum over the graphs, each as often as it is called; the host code itself is not in it.
+    It is the sum over the graphs, each as often as it is called; the host code itself is not in it. ``placements`` says
+    by graph what an accelerator runs of it.
     """
     figures = []
     for artifact in deployable.artifacts:
-        figure = predict_latency(profile, artifact)
+        figure = predict_latency(profile, artifact, (placements or {}).get(artifact.graph))
         if isinstance(figure, Unsupported):
             return figure
         figures.append((deployable.calls_of(artifact), figure))
@@ -32,11 +37,12 @@ def predict_deployable(profile: Profile, deployable: Deployable) -> Figure | Uns
     )
 
 
-def predict_latency(profile: Profile, artifact: Artifact) -> Figure | Unsupported:
+def predict_latency(profile: Profile, artifact: Artifact, placement: Placement | None = None) -> Figure | Unsupported:
     """Return the predicted latency of one inference in ms with a 90 % interval, or why the device does not run it.
 
     ``latency = overhead + operations * per_operation + max(macs / rate, bytes / bandwidth)``; on the Edge TPU the
-    second term is ``macs / rate`` plus the streaming of parameters that its cache does not hold.
+    second term is ``macs / rate`` plus the streaming of parameters that its cache does not hold. Without a placement
+    all of it is taken to run there.
     """
     target = profile.target(artifact.format, artifact.precision)
     if isinstance(target, Unsupported):
@@ -44,7 +50,7 @@ def predict_latency(profile: Profile, artifact: Artifact) -> Figure | Unsupporte
     if artifact.macs == 0 and not artifact.operations:
         return Unsupported(f"{artifact.name} states neither its MACs nor its operations, so no latency is predicted.")
     if target.unit == "edgetpu":
-        return _on_edge_tpu(profile, target, artifact)
+        return _on_edge_tpu(profile, target, artifact, placement)
     return _figure(target, _roofline_ms(profile, target, artifact))
 
 
@@ -86,22 +92,24 @@ def _basis(roofline: Roofline) -> str:
     return f"{where}, from the nearest runtime or the datasheet, not fitted"
 
 
-def _on_edge_tpu(profile: Profile, target: Target, artifact: Artifact) -> Figure:
-    """Predict on the Edge TPU; where an operation falls off it, up to all of the work is done by the CPU."""
-    fast = _figure(target, _edge_tpu_ms(profile, target, artifact), ", operator table without edgetpu_compiler")
-    missing = map_operations(artifact).unmapped
-    if not missing or target.fallback is None:
+def _on_edge_tpu(profile: Profile, target: Target, artifact: Artifact, placement: Placement | None) -> Figure:
+    """Predict on the Edge TPU; what does not run there takes its share of the CPU's time for the whole."""
+    by = ", mapping not looked at" if placement is None else f", {placement.how} by {placement.source}"
+    fast = _figure(target, _edge_tpu_ms(profile, target, artifact), by)
+    elsewhere = placement.elsewhere if placement else ()
+    if placement is None or not elsewhere or target.fallback is None:
         return fast
     slow = _figure(target.fallback, _roofline_ms(profile, target.fallback, artifact))
-    names = ", ".join(entry.operation.name for entry in missing)
+    share = placement.facts.get("macs_share") or 0.0
+    names = ", ".join(sorted({group.kind for group in elsewhere}))
     lows, highs = (fast.low or fast.value, slow.low or slow.value), (fast.high or fast.value, slow.high or slow.value)
-    # Which operations come after the first that falls off is not known here: all of them may.
     return Figure(
-        value=slow.value,
+        value=share * fast.value + (1 - share) * slow.value,
         how=How.PREDICTED,
         low=min(*lows),
         high=max(*highs),
-        basis=f"between edgetpu and cpu, since the Edge TPU does not take {names}; {slow.basis}",
+        basis=f"between edgetpu and cpu: {share:.1%} of the multiply-accumulates on the Edge TPU, which does not run "
+        f"{names}; {slow.basis}",
     )
 
 

@@ -1,11 +1,12 @@
 """The verdict: whether an artifact meets a budget on a device, and why or why not."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ..export._deployable import Deployable
 from ..figures import Figure, How
-from ._edgetpu import map_operations
+from ._placement import Placement
 from ._profile import Budget, Profile, Unsupported
 from ._roofline import predict_deployable
 
@@ -80,25 +81,30 @@ def judge(
     evidence: Evidence,
     budget: Budget | None = None,
     measured: Figure | None = None,
+    placements: Mapping[str, Placement] | None = None,
 ) -> Verdict:
     """Return the verdict on an artifact, or on the artifacts of several graphs that are deployed together.
 
     Args:
         budget: what it may cost; the profile's own where None.
         measured: its latency in ms. Only one measured on the device counts; any other is set aside, with a sentence.
+        placements: by graph, what runs where on the device; see ``place``. Without, all is taken to run on its unit.
     """
     target = profile.target(artifact.format, artifact.precision)
     if isinstance(target, Unsupported):
         return Verdict(profile.name, artifact.name, Status.UNSUPPORTED, (target.reason,), None, "", "")
     budget = profile.budget if budget is None else budget
-    predicted = predict_deployable(profile, artifact)
+    placements = placements or {}
+    predicted = predict_deployable(profile, artifact, placements)
+    if refused := _not_in_int8(artifact, placements):
+        predicted = Unsupported(refused)
     on_device = measured is not None and measured.how is How.MEASURED_ON_DEVICE
     latency = measured if on_device else predicted if isinstance(predicted, Figure) else None
     findings = [
         *_judge_run(evidence),
         *_judge_metric(evidence, budget),
         *_judge_size(artifact, budget),
-        *_judge_latency(latency, budget),
+        *_judge_latency(latency, budget, predicted.reason if isinstance(predicted, Unsupported) else ""),
     ]
     status = next(
         (status for status in (Status.FAIL, Status.INCONCLUSIVE) if any(found == status for found, _ in findings)),
@@ -106,12 +112,24 @@ def judge(
     )
     deciding = [sentence for found, sentence in findings if found == status]
     others = [sentence for found, sentence in findings if found != status]
-    if target.unit == "edgetpu" and not on_device:
-        others += [map_operations(part).sentence() for part in artifact.artifacts]
+    if not on_device:
+        others += [placement.sentence for placement in placements.values()]
     if measured is not None and not on_device:
         others.append(f"The latency of {measured.value:.4g} ms, {measured.how}, is not the device's and was not used.")
     reasons = tuple(deciding + others)
     return Verdict(profile.name, artifact.name, status, reasons, latency, target.unit, target.runtime, len(deciding))
+
+
+def _not_in_int8(artifact: Deployable, placements: Mapping[str, Placement]) -> str:
+    """Return why an int8 artifact is no int8 model to TensorRT, whose rates then say nothing of it; or nothing."""
+    shares = [placement.facts.get("macs_share_in_int8") for placement in placements.values()]
+    known = [share for share in shares if share is not None]
+    if artifact.precision != "int8" or not known or max(known) > 0:
+        return ""
+    return (
+        "TensorRT computes none of its products in int8. "
+        'A recipe with unit = "tensorrt" writes the integers that it takes.'
+    )
 
 
 def _judge_run(evidence: Evidence) -> list[_Finding]:
@@ -158,12 +176,12 @@ def _judge_size(artifact: Deployable, budget: Budget) -> list[_Finding]:
     return [(Status.FAIL, f"The files take {size}, more than the {limit}.")]
 
 
-def _judge_latency(latency: Figure | None, budget: Budget) -> list[_Finding]:
+def _judge_latency(latency: Figure | None, budget: Budget, unknown: str) -> list[_Finding]:
     if budget.latency_ms is None:
         return []
     limit = f"{budget.latency_ms:.4g} ms allowed"
     if latency is None:
-        return [(Status.INCONCLUSIVE, f"The latency is not known ({limit}).")]
+        return [(Status.INCONCLUSIVE, f"The latency is not known ({limit}). {unknown}".strip())]
     low = latency.value if latency.low is None else latency.low
     high = latency.value if latency.high is None else latency.high
     stated = f"The latency of {latency.value:.4g} ms ({low:.4g} to {high:.4g} ms, {latency.how}; {latency.basis})"

@@ -17,6 +17,7 @@ from .export import get as get_exporter
 from .export import names as format_names
 from .files import check_output_folder
 from .hosting import answers_of
+from .inspecting import placements_of
 from .progress import Event, OnProgress, part
 from .report import Report, judge_bundle
 from .train import Dataset, Task
@@ -173,7 +174,8 @@ def validate(
         if measure:
             checks = _measured(bundle, checks, report)
     asked = {"latency_ms": max_latency_ms, "size_bytes": max_size_bytes, "max_drop": max_drop}
-    return judge_bundle(bundle, checks, profiles, {name: limit for name, limit in asked.items() if limit is not None})
+    limits = {name: limit for name, limit in asked.items() if limit is not None}
+    return judge_bundle(bundle, checks, profiles, limits, placements_of(bundle.deployables, profiles))
 
 
 def task_of(data: DataLike, model: "keras.Model") -> Task:

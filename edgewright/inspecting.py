@@ -1,15 +1,18 @@
 """What a file is made of, what it needs to load, and where a device runs each part of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from . import devices
-from .devices import Needed, Placement, Profile, loads_on, needed_runtime
+from .children import run_together
+from .devices import Needed, Placement, Profile, Unsupported, loads_on, needed_runtime
+from .devices._placing import TENSORRT
 from .devices._versions import Loads
 from .errors import InputError
-from .export import Graph, load_bundle, read_graph
+from .export import Deployable, Graph, load_bundle, read_graph
 from .files import gzip_bytes, is_ours
 
 
@@ -85,6 +88,46 @@ def inspect(
             on_file(file)
         inspections.append(_inspected(file, profile))
     return tuple(inspections)
+
+
+def placements_of(
+    deployables: Sequence[Deployable], profiles: Sequence[Profile]
+) -> dict[tuple[str, str], dict[str, Placement]]:
+    """Return by device and artifact what the device's accelerator runs of each graph.
+
+    It is asked where a verdict depends on it: of what the Edge TPU runs, and of what TensorRT may compute in int8. A
+    file that cannot be read is left out.
+    """
+    wanted = [
+        (profile, deployable)
+        for profile in profiles
+        for deployable in deployables
+        if _depends_on_mapping(profile, deployable)
+    ]
+    paths = list({artifact.path: None for _, deployable in wanted for artifact in deployable.artifacts})
+    graphs = dict(zip(paths, run_together([partial(_graph_or_none, path) for path in paths], 2), strict=True))
+    found: dict[tuple[str, str], dict[str, Placement]] = {}
+    for profile, deployable in wanted:
+        for artifact in deployable.artifacts:
+            graph = graphs[artifact.path]
+            placement = devices.place(profile, graph, artifact.path) if graph else None
+            if placement:
+                found.setdefault((profile.name, deployable.name), {})[artifact.graph] = placement
+    return found
+
+
+def _depends_on_mapping(profile: Profile, deployable: Deployable) -> bool:
+    target = profile.target(deployable.format, deployable.precision)
+    if isinstance(target, Unsupported):
+        return False
+    return target.unit == "edgetpu" or (TENSORRT in target.runtime and deployable.precision == "int8")
+
+
+def _graph_or_none(path: Path) -> Graph | None:
+    try:
+        return read_graph(path)
+    except InputError:
+        return None
 
 
 def _files(path: Path) -> tuple[Path, ...]:

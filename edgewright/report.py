@@ -1,11 +1,11 @@
 """The report: each artifact of each model against each device, with the verdict and how each number was obtained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .checks import Check, read_check
-from .devices import Budget, Evidence, Profile, Status, Verdict, judge
+from .devices import Budget, Evidence, Placement, Profile, Status, Verdict, judge
 from .export import Bundle, Deployable
 from .figures import Figure
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SCHEMA = "edgewright.report/1"
+
+# By device and artifact, such as ("coral-dev-board", "tflite int8"), for each graph what runs where.
+Placements = Mapping[tuple[str, str], Mapping[str, Placement]]
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,11 @@ def joined(reports: Sequence[Report]) -> Report:
 
 
 def judge_bundle(
-    bundle: Bundle, checks: tuple[Check, ...], profiles: Sequence[Profile], limits: dict[str, float]
+    bundle: Bundle,
+    checks: tuple[Check, ...],
+    profiles: Sequence[Profile],
+    limits: dict[str, float],
+    placements: Placements | None = None,
 ) -> Report:
     """Judge each artifact of a bundle against each profile.
 
@@ -109,10 +116,11 @@ def judge_bundle(
         checks: what their runs on this host showed.
         profiles: the devices.
         limits: fields of ``Budget`` that replace each profile's default.
+        placements: by device and artifact, what its accelerator runs of each graph.
     """
     name = str(bundle.manifest["model"])
     rows = [
-        _row(name, artifact, checks, profile, Budget(**{**profile.budget.model_dump(), **limits}))
+        _row(name, artifact, checks, profile, Budget(**{**profile.budget.model_dump(), **limits}), placements or {})
         for artifact in bundle.deployables
         for profile in profiles
     ]
@@ -127,7 +135,15 @@ def judge_bundle(
     return Report(tuple(rows), {name: facts})
 
 
-def _row(model: str, artifact: Deployable, checks: tuple[Check, ...], profile: Profile, budget: Budget) -> Row:
+def _row(
+    model: str,
+    artifact: Deployable,
+    checks: tuple[Check, ...],
+    profile: Profile,
+    budget: Budget,
+    placements: Placements,
+) -> Row:
+    placed = placements.get((profile.name, artifact.name))
     mine = [made for made in checks if made.artifact == artifact.name and not made.referee]
     # The first runtime that ran it stands in for the device's; if none did, the first failure tells why.
     stand_in = next((made for made in mine if made.ok), mine[0] if mine else None)
@@ -140,7 +156,7 @@ def _row(model: str, artifact: Deployable, checks: tuple[Check, ...], profile: P
         gzip_bytes=artifact.gzip_bytes,
         check=stand_in,
         latency_here_ms=stand_in.measurement.latency() if stand_in and stand_in.measurement else None,
-        verdict=judge(profile, artifact, _evidence(stand_in), budget),
+        verdict=judge(profile, artifact, _evidence(stand_in), budget, placements=placed),
     )
 
 

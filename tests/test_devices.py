@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewright import devices
-from edgewright.devices import Budget, Evidence, Profile, Status, Unsupported, judge, predict_latency
+from edgewright.devices import Budget, Evidence, Placement, Profile, Status, Unsupported, judge, predict_latency
+from edgewright.devices._edgetpu import operator_table
+from edgewright.devices._placement import Group
 from edgewright.errors import InputError
 from edgewright.export import Artifact, Deployable, Operation, Tensor
 from edgewright.figures import Figure, How
@@ -297,31 +299,44 @@ def test_float32_runs_on_the_cores_of_the_dev_board() -> None:
     assert not isinstance(target, Unsupported) and target.unit == "cpu"
 
 
+def placement(*groups: Group, unit: str = "Edge TPU", **facts: object) -> Placement:
+    """What a device runs where, as the rules of its accelerator would tell."""
+    return Placement(unit, "predicted", "its table", groups, ("Predicted: 10 of 13 operations.",), facts)
+
+
 def test_operations_off_the_edge_tpu_are_named() -> None:
-    """An operation off the table or not on 8-bit integers is named, and widens the interval to the CPU's."""
+    """What runs on the CPU is named with its reason, costs its share, and widens the interval to the CPU's."""
     profile = devices.get("coral-dev-board")
-    conv = Operation("CONV_2D", ("int8",), 10)
-    odd = artifact(operations=(conv, Operation("GELU", ("int8",), 2), Operation("ADD", ("int16",), 1)))
-    mapping = devices.map_operations(odd)
-    assert [entry.operation.name for entry in mapping.unmapped] == ["GELU", "ADD"]
-    assert "10 of 13" in mapping.sentence() and "works on int16" in mapping.sentence()
-    assert "edgetpu_compiler" in mapping.sentence()
-    figure = predicted(profile, odd)
-    assert "GELU" in figure.basis
-    assert bounds(figure)[1] > bounds(predicted(profile, artifact(operations=(conv,))))[1]
-    assert any("GELU is not in the table" in reason for reason in judge(profile, Deployable((odd,)), GOOD).reasons)
+    odd = Group("GELU", 2, "CPU", "is not in the table")
+    there = predict_latency(profile, artifact(), placement(Group("CONV_2D", 10, "Edge TPU"), macs_share=1.0))
+    half, none = (predict_latency(profile, artifact(), placement(odd, macs_share=share)) for share in (0.5, 0.0))
+    assert isinstance(there, Figure) and isinstance(half, Figure) and isinstance(none, Figure)
+    assert "GELU" in half.basis and "50.0% of the multiply-accumulates" in half.basis
+    assert there.value < half.value < none.value
+    assert bounds(half)[1] > bounds(there)[1] and bounds(half)[0] <= bounds(there)[0]
+    found = judge(profile, Deployable((artifact(),)), GOOD, placements={"model": placement(odd, macs_share=0.5)})
+    assert any("10 of 13" in reason and "GELU is not in the table" in reason for reason in found.reasons)
 
 
 def test_conversion_of_float_inputs_is_no_fault() -> None:
-    """A file with float inputs and outputs converts them on the CPU before and after the Edge TPU."""
-    kinds = (
-        Operation("QUANTIZE", ("float32", "int8"), 1),
-        Operation("CONV_2D", ("int8",), 3),
-        Operation("DEQUANTIZE", ("float32", "int8"), 1),
+    """What converts float inputs and outputs on the CPU does not count as running elsewhere."""
+    ends = (
+        Group("QUANTIZE", 1, "CPU", "converts a float input"),
+        Group("DEQUANTIZE", 1, "CPU", "converts a float output"),
     )
-    mapping = devices.map_operations(artifact(operations=kinds, dtype="float32"))
-    assert not mapping.unmapped and len(mapping.boundary) == 2
-    assert len(devices.map_operations(artifact(operations=kinds)).unmapped) == 2
+    assert placement(*ends).elsewhere == ()
+    assert "Elsewhere" not in placement(*ends).sentence
+
+
+def test_int8_that_tensorrt_does_not_compute_has_no_predicted_latency() -> None:
+    """The rates of int8 say nothing of a file whose integers TensorRT refuses: the verdict says so."""
+    profile = devices.get("jetson-orin-nano")
+    made = Deployable((artifact("onnx"),))
+    refused = judge(profile, made, GOOD, placements={"model": placement(unit="TensorRT", macs_share_in_int8=0.0)})
+    assert refused.status is Status.INCONCLUSIVE and refused.latency is None
+    assert 'unit = "tensorrt"' in refused.reasons[0]
+    taken = judge(profile, made, GOOD, placements={"model": placement(unit="TensorRT", macs_share_in_int8=0.9)})
+    assert taken.latency is not None
 
 
 def verdict(**changes: object) -> devices.Verdict:
@@ -414,11 +429,5 @@ def test_budget_that_limits_nothing_passes() -> None:
 
 def test_operator_table_names_tflite_operations() -> None:
     """The shipped operator table holds what every network needs."""
-    table = {operation.name for operation in devices.map_operations(artifact(operations=EVERY_NETWORK)).mapped}
-    assert table == {operation.name for operation in EVERY_NETWORK}
-
-
-EVERY_NETWORK = tuple(
-    Operation(name, ("int8",), 1)
-    for name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MEAN", "SOFTMAX", "RESHAPE")
-)
+    needed = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MEAN", "SOFTMAX", "RESHAPE"}
+    assert needed <= set(operator_table())
