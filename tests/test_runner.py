@@ -461,6 +461,28 @@ def test_an_answer_without_latencies_is_a_reason(inputs, tmp_path, monkeypatch):
     assert not run.ok and "no measurement" in run.reason and run.measurement is None
 
 
+class _Echo:
+    """A model of one int8 input that returns it as stored."""
+
+    inputs = outputs = [runner.Tensor("x", (1, 3), "int8", 0.5, 1)]
+
+    def run(self, arrays):
+        """Return what came."""
+        return arrays
+
+
+def test_a_host_may_write_into_what_it_passes():
+    """What is the same as in the last call is not quantized again; what the host has changed in place is."""
+    graph = runner.Graph("echo", _Echo())
+    x = np.array([[1.0, 2.0, 3.0]], "float32")
+    for changed in (None, 1.0, np.float32(-4.0)):
+        if changed is not None:
+            x[0, 1] = changed
+        for _ in range(2):
+            np.testing.assert_array_equal(graph({"x": x})["x"], x)
+    np.testing.assert_array_equal(graph({"x": x.astype("int32")})["x"], x)
+
+
 @settings(deadline=None)  # other work may hold a core
 @given(
     st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20),
