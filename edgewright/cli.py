@@ -301,6 +301,21 @@ def techniques(json_: Json = False) -> None:
 
 
 @app.command()
+def formats(json_: Json = False) -> None:
+    """List which formats have which precisions, which runtimes run them, and why there are gaps."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from dataclasses import asdict
+
+        from .cells import cells, cells_text
+
+        found = cells()
+        return {"cells": [asdict(cell) for cell in found]}, 0, cells_text(found)
+
+    _end("formats", json_, work)
+
+
+@app.command()
 def devices(json_: Json = False) -> None:
     """List the device profiles that come with edgewright."""
 

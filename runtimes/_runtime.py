@@ -1,6 +1,7 @@
 """What a runtime is: a name, the formats that it takes, and the distribution that supplies it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 
 
@@ -14,6 +15,7 @@ class Runtime:
         formats: the formats that it takes, as exporters name them.
         distribution: what to install for it.
         referee: whether it is a reference implementation: it judges numbers, and is never timed.
+        lacks: by precision whose files it does not run, why not, as a sentence.
     """
 
     name: str
@@ -21,6 +23,7 @@ class Runtime:
     formats: tuple[str, ...]
     distribution: str
     referee: bool = False
+    lacks: Mapping[str, str] = field(default_factory=dict)
 
     def version(self) -> str | None:
         """Return the installed version, or None when it is not installed here."""

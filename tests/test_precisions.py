@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import edgewright
+from edgewright.cells import cells, cells_text
 from edgewright.compress import compress, load_recipe, parse_recipe
 from edgewright.compress import get as get_technique
 from edgewright.compress import names as techniques
@@ -36,10 +37,6 @@ NEW = [cell for cell in CELLS if cell[1] not in ("float32", "int8")]
 TOLERANCE = {"float16": 0.005, "dynamic_int8": 0.06, "int16x8": 0.04, "int8_weights": 0.04, "int4_weights": 0.35}
 # What its weights take of those of the float32 file, at most; the rest of a file is its graph.
 SHARE = {"float16": 0.55, "dynamic_int8": 0.35, "int16x8": 0.35, "int8_weights": 0.35, "int4_weights": 0.25}
-TOO_OLD = {
-    ("tflite", "dynamic_int8", "tflite_runtime"): "tflite-runtime 2.14 lacks version 12 of FULLY_CONNECTED",
-    ("tflite", "int4_weights", "tflite_runtime"): "tflite-runtime 2.14 dequantizes no 4-bit integers",
-}
 # One process for all conversions: starting TensorFlow takes longer than all of them.
 EXPORT_ALL = """
 import pickle, sys
@@ -153,14 +150,26 @@ def test_a_format_writes_a_precision_or_says_why_not(format):
     assert "float32" in exporter.refusal("int2")
 
 
+def test_one_table_has_every_gap_with_its_reason():
+    """The printed table has a line for each precision, a column for each runtime, and each reason once."""
+    found = cells()
+    text = cells_text(found)
+    assert {cell.precision for cell in found} == set(PRECISIONS)
+    for cell in found:
+        lacking = cell.precision in get(cell.format).unsupported or cell.precision in get_runtime(cell.runtime).lacks
+        assert bool(cell.reason) == lacking
+        assert not cell.reason or text.count(cell.reason) == 1
+    assert sum(line.startswith(PRECISIONS) for line in text.splitlines()) == len(PRECISIONS)
+
+
 @pytest.mark.parametrize(
     ("format", "precision", "runtime"),
     [
         pytest.param(
             *cell,
             runtime,
-            marks=[pytest.mark.xfail(strict=True, raises=AssertionError, reason=TOO_OLD[*cell, runtime])]
-            if (*cell, runtime) in TOO_OLD
+            marks=[pytest.mark.xfail(strict=True, raises=AssertionError, reason=get_runtime(runtime).lacks[cell[1]])]
+            if cell[1] in get_runtime(runtime).lacks
             else [],
         )
         for cell in NEW
