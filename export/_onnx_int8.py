@@ -5,6 +5,7 @@ with them gets integers here, by the rule that the weights were rounded with (co
 biases get the 32 bit integers that execution providers add to their accumulators.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def quantize_as_written(source: Path, target: Path, signed: bool = False) -> Non
         disabled_optimizers=_DISABLED,
     )
     model = quantize_weights(onnx.load(folded), not signed)
+    _leave_outputs_float(model.graph)
     if signed:
         for graph in graphs_of(model.graph):
             _make_signed(graph)
@@ -180,6 +182,24 @@ def _with_short_names(model: Any) -> Any:
     return model
 
 
+def _leave_outputs_float(graph: Any) -> None:
+    """Take out the pairs that only an output goes through: outputs are float, and rounding them is for nothing."""
+    makers = {output: node for node in graph.node for output in node.output}
+    readers = Counter(name for each in graphs_of(graph) for node in each.node for name in node.input)
+    readers.update(value.name for value in graph.output)
+    last = set()
+    for value in graph.output:
+        maker = makers.get(value.name)
+        while maker is not None and readers[maker.output[0]] == 1:
+            if maker.op_type == "DequantizeLinear":
+                last.add(maker.output[0])
+            if maker.op_type not in _MOVES:
+                break
+            maker = makers.get(maker.input[0])
+    _without_pairs(graph, last)
+    _drop_unused(graph)
+
+
 def _without_pairs_in_loops(graph: Any) -> None:
     """Take pairs out of the bodies of loops, and in front of what these read from outside.
 
@@ -217,15 +237,25 @@ def _without_pairs(graph: Any, only: set[str] | None = None) -> None:
             node.input[:] = [source(name) for name in node.input]
     used = {name for inner in graphs_of(graph) for node in inner.node for name in node.input}
     outputs = {value.name for value in graph.output}
+    made = {name for node in graph.node if node.output[0] not in sources for name in node.output} - outputs
+    renamed: dict[str, str] = {}
     kept = []
     for node in graph.node:
         if node.output[0] in sources:
             if node.output[0] in outputs:
-                kept.append(onnx.helper.make_node("Identity", [source(node.output[0])], [node.output[0]]))
+                before = source(node.output[0])
+                if before in made and before not in renamed:
+                    renamed[before] = node.output[0]
+                else:
+                    kept.append(onnx.helper.make_node("Identity", [before], [node.output[0]]))
         elif node.op_type != "QuantizeLinear" or node.output[0] in used | outputs:
             kept.append(node)
     del graph.node[:]
     graph.node.extend(kept)
+    for inner in graphs_of(graph):
+        for node in inner.node:
+            node.input[:] = [renamed.get(name, name) for name in node.input]
+            node.output[:] = [renamed.get(name, name) for name in node.output]
 
 
 def _drop_unused(graph: Any) -> None:

@@ -13,6 +13,7 @@ from ..compress._weight_quantizer import quantized
 # The axes of the output channels in the weights, before any transposition that a MatMul asks for.
 _CHANNELS = {"Convolution": (0,), "GroupConvolution": (0, 1), "MatMul": (-1,)}
 _LEVELS = 255
+_MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
 
 
 def quantize_weights(model: Any) -> Any:
@@ -36,13 +37,29 @@ def quantize_weights(model: Any) -> Any:
         low = opset.constant((scale * -127).astype(np.float32))
         rounded = opset.fake_quantize(opset.constant(values), low, high, low, high, _LEVELS)
         node.input(1).replace_source_output(rounded.output(0))
+    _leave_outputs_float(model)
     compress_quantize_weights_transformation(model)
     model.validate_nodes_and_infer_types()
     return model
 
 
+def _leave_outputs_float(model: Any) -> None:
+    """Take out the fake quantization that only an output goes through: outputs are float."""
+    for result in model.get_results():
+        reader = result.input(0)
+        node = reader.get_source_output().get_node()
+        while node.get_type_name() in _MOVES and len(node.output(0).get_target_inputs()) == 1:
+            reader = node.input(0)
+            node = reader.get_source_output().get_node()
+        if node.get_type_name() == "FakeQuantize" and len(node.output(0).get_target_inputs()) == 1:
+            names = node.output(0).get_names()
+            source = node.input_value(0)
+            reader.replace_source_output(source)
+            source.get_tensor().add_names(names)
+
+
 def _is_quantized(node: Any) -> bool:
     """Tell whether what a node returns is fake-quantized, or moved since it was."""
-    while node.get_type_name() in ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "Pad", "Split", "Gather"):
+    while node.get_type_name() in (*_MOVES, "MaxPool", "Pad", "Split", "Gather"):
         node = node.input_value(0).get_node()
     return bool(node.get_type_name() == "FakeQuantize")

@@ -356,6 +356,17 @@ def test_the_int8_artifacts_are_integers_throughout(bundle):
                 assert len(weights) >= 3 and all(tensor.data_type == onnx.TensorProto.INT8 for tensor in weights)
 
 
+def test_an_output_that_is_float_is_not_rounded(bundle):
+    """ONNX and OpenVINO have float outputs: nothing quantizes them on the way out, for nobody reads the integers."""
+    _, written = bundle
+    for artifact in written.artifacts:
+        if artifact.precision == "int8" and artifact.format != "tflite":
+            graph = read_graph(artifact.path)
+            makers = {place: node.kind for node in graph.nodes for place in node.outputs}
+            kinds = {makers[place] for place in graph.outputs}
+            assert kinds == {"Softmax"} or kinds == {"SoftMax"}, kinds
+
+
 @pytest.mark.parametrize("calibration", ["converter", "min_max"])
 def test_a_recipe_for_tensorrt_has_its_products_in_int8_there(calibration, tmp_path):
     """With unit = "tensorrt" zero points are zero and biases float: TensorRT is predicted to compute in integers."""
