@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from _compression_subjects import Subject
 
 import edgewright
@@ -17,7 +18,7 @@ from edgewright.checks import Reference, check_all
 from edgewright.children import python, run_child
 from edgewright.compress import Compressed, parse_recipe
 from edgewright.errors import EdgewrightError, GateFailed
-from edgewright.export import Bundle, freeze, names
+from edgewright.export import Bundle, freeze, get, names
 from edgewright.files import sha256, write_json
 from edgewright.train import Dataset, Task
 
@@ -35,6 +36,9 @@ RECIPES: dict[str, Any] = {
 }
 _SHORT = {"litert": "LiteRT", "tflite_runtime": "2.14", "onnxruntime": "ORT", "openvino": "OV"}
 _BARE = Path(__file__).with_name("_export_bare.py")
+_PAIRED = Path(__file__).with_name("_export_paired.py")
+_WAYS = ("int8, converter", "int8, one graph")
+_RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime", "openvino": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,43 @@ def _cell(bundle: Bundle, format: str, kind: str, precision: str, latencies: dic
         peak_bytes=max((made["peak_memory_bytes"] for made in conversions), default=0),
         note="; ".join(f"{made['runtime']}: {made['reason']}" for made in checks if not made["ok"])[:200],
     )
+
+
+def ways_of(subject: Subject, out: Path, kept: bool) -> list[str]:
+    """Return lines on how fast int8 of one graph is beside each format's own quantizer, timed in turn.
+
+    Both are taken from the cells, which have to be there.
+    """
+    folder = out / subject.name.replace("/", "-")
+    path = folder / "ways.json"
+    if not kept:
+        write_json(path, _ways(folder))
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    head = "int8 of one graph beside the format's own quantizer (seconds of the processor, ratio, half of the rounds):"
+    return [head, *(f"  {line}" for line in found)] if found else ["ways to int8: not computed"]
+
+
+def _ways(folder: Path) -> list[str]:
+    places = [folder / way.replace(" ", "-") / "artifacts" for way in _WAYS]
+    lines = []
+    for format, runtime in _RUNTIMES.items():
+        suffix = get(format).suffix
+        for first in sorted(places[0].glob(f"*.int8{suffix}")):
+            second = places[1] / first.name
+            if not second.exists():
+                lines.append(f"{format:9} {first.name}: one graph was not handed over")
+                continue
+            child = run_child(python(_PAIRED, runtime, first, second), time_limit_s=300)
+            if not child.ok:
+                lines.append(f"{format:9} {first.name}: {child.reason()}")
+                continue
+            theirs, ours = (np.array(each) for each in json.loads(child.stdout))
+            low, ratio, high = np.percentile(ours / theirs, [25, 50, 75])
+            lines.append(
+                f"{format:9} {first.name:22} {np.median(theirs) * 1e3:.4g} ms, {np.median(ours) * 1e3:.4g} ms: "
+                f"{ratio:.2f} ({low:.2f} to {high:.2f})"
+            )
+    return lines
 
 
 def overhead_of(subject: Subject, out: Path, kept: bool) -> list[str]:

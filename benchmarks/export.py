@@ -1,24 +1,26 @@
 """Export: every model in every format and precision, what came out, and what it costs beside the bare converters.
 
     python benchmarks/export.py                                  # the six architectures, all precisions; an hour
-    python benchmarks/export.py --model liquid --model resnet50 --precision float32 --precision int8
+    python benchmarks/export.py --model liquid --model resnet50 --precision float32
     python benchmarks/export.py --every                          # every shipped model, not the first of each
+    python benchmarks/export.py --section ways --model liquid    # both kinds of int8, timed in turn
     python benchmarks/export.py --section overhead --model convolutional
     python benchmarks/export.py --kept                           # computes nothing: prints what was computed
 
 Int8 is written in two ways: with each format's own quantizer ("int8, converter"), and as one graph with ranges written
 into it ("int8, one graph"). Every artifact is run on the task's test samples in every runtime that is here. A row tells
 whether the file was handed over and why not, its operations in integers and in float, its size, the metric in each
-runtime, how far it agrees with the Keras model, and what the conversion took. The overhead section converts the same
-frozen graph with the bare converters, each in a process of its own, and prints how much longer ``edgewright.export``
-took, with the runs that prove the artifacts and without.
+runtime, how far it agrees with the Keras model, and what the conversion took. The ways section times both kinds of int8
+in turn, on the cells' files. The overhead section converts the same frozen graph with the bare converters, each in a
+process of its own, and prints how much longer ``edgewright.export`` took, with the runs that prove the artifacts and
+without.
 """
 
 import argparse
 from pathlib import Path
 
 from _compression_subjects import known, subject_of
-from _export_cells import RECIPES, Cell, cell_of, overhead_of
+from _export_cells import RECIPES, Cell, cell_of, overhead_of, ways_of
 
 from edgewright.cli import _import_tensorflow
 from edgewright.errors import EdgewrightError
@@ -43,13 +45,15 @@ def main() -> None:
         if "overhead" in arguments.section:
             for line in overhead_of(subject, arguments.out, arguments.kept):
                 print(line, flush=True)
-        if "cells" not in arguments.section:
-            continue
-        rows = [list(_HEADS)]
-        for precision in arguments.precision or RECIPES:
-            cells = cell_of(subject, precision, arguments.out, arguments.samples, arguments.kept)
-            rows += [_row(cell) for cell in cells]
-        _print(rows)
+        if "cells" in arguments.section:
+            rows = [list(_HEADS)]
+            for precision in arguments.precision or RECIPES:
+                cells = cell_of(subject, precision, arguments.out, arguments.samples, arguments.kept)
+                rows += [_row(cell) for cell in cells]
+            _print(rows)
+        if "ways" in arguments.section:
+            for line in ways_of(subject, arguments.out, arguments.kept):
+                print(line, flush=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -57,7 +61,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", action="append", help=f"one of {', '.join((*known(), *APPLICATIONS))}, or A/B")
     parser.add_argument("--every", action="store_true", help="every shipped model and keras.applications")
     parser.add_argument("--precision", action="append", choices=tuple(RECIPES))
-    parser.add_argument("--section", action="append", choices=("cells", "overhead"))
+    parser.add_argument("--section", action="append", choices=("cells", "ways", "overhead"))
     parser.add_argument("--samples", type=int, default=500, help="test samples to judge on, spread evenly")
     parser.add_argument("--out", type=Path, default=Path("build/export"))
     parser.add_argument("--kept", action="store_true", help="compute nothing: print what lies in --out")
