@@ -12,10 +12,10 @@ from typing import Any
 from _compression_subjects import Subject
 
 import edgewright
-from edgewright.bundling import versions
 from edgewright.checks import Reference, check_all
 from edgewright.children import python, run_child
 from edgewright.compress import Compressed, parse_recipe
+from edgewright.converting import versions
 from edgewright.errors import EdgewrightError, GateFailed
 from edgewright.export import Bundle, freeze, names
 from edgewright.files import sha256, write_json
