@@ -13,10 +13,10 @@ import numpy as np
 from _compression_subjects import Subject
 
 import edgewright
-from edgewright.bundling import versions
 from edgewright.checks import Reference, check_all
 from edgewright.children import python, run_child
 from edgewright.compress import Compressed, parse_recipe
+from edgewright.converting import versions
 from edgewright.errors import EdgewrightError, GateFailed
 from edgewright.export import Bundle, freeze, get, names
 from edgewright.files import sha256, write_json

@@ -113,6 +113,7 @@ def _convert(folder: Path, place: Path, format: str, precision: str) -> None:
         "quantized": False,
         "sparse": False,
         "unit": "",
+        "imported": "",
     }
     (place / "job.json").write_text(json.dumps(document))
     _worker.main(str(place / "job.json"))

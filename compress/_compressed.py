@@ -48,8 +48,7 @@ class Compressed:
     @property
     def precisions(self) -> tuple[str, ...]:
         """The precisions to export: float32, and what the recipe asks for."""
-        asked = {get(step.technique).precision for step in self.recipe.steps} - {"", "float32"}
-        return ("float32", *sorted(asked))
+        return self.recipe.precisions
 
     @property
     def zero_blocks(self) -> bool:
@@ -60,8 +59,7 @@ class Compressed:
     @property
     def calibration_samples(self) -> int:
         """How many samples the exporters calibrate on; 0 when the recipe quantizes nothing."""
-        setting = [step.parameters for step in self.recipe.steps if get(step.technique).precision]
-        return max((int(getattr(parameters, "samples", 0)) for parameters in setting), default=0)
+        return self.recipe.calibration_samples
 
 
 def compress(

@@ -67,6 +67,18 @@ class Recipe:
         allowed = "" if self.max_drop is None else f" {self.max_drop}"
         return hashlib.sha256(f"{steps}{self.unit}{allowed}".encode()).hexdigest()
 
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions to export: float32, and what the steps ask for."""
+        asked = {_technique.get(step.technique).precision for step in self.steps} - {"", "float32"}
+        return ("float32", *sorted(asked))
+
+    @property
+    def calibration_samples(self) -> int:
+        """How many samples the exporters calibrate on; 0 when the recipe quantizes nothing."""
+        setting = [step.parameters for step in self.steps if _technique.get(step.technique).precision]
+        return max((int(getattr(parameters, "samples", 0)) for parameters in setting), default=0)
+
     def to_toml(self) -> str:
         """Return the resolved recipe as TOML that ``load_recipe`` reads back to an equal recipe."""
         lines = [f"name = {json.dumps(self.name)}", f"description = {json.dumps(self.description)}"]

@@ -1,7 +1,7 @@
 """edgewright gets a trained Keras model onto an edge device and proves that it fits there.
 
-The public functions are ``compress``, ``export``, ``validate`` and ``inspect``; the folders of the same names are
-imported with ``from``: ``from edgewright.compress import load_recipe``.
+The public functions are ``compress``, ``quantize``, ``export``, ``validate`` and ``inspect``; the folders of the same
+names are imported with ``from``: ``from edgewright.compress import load_recipe``.
 """
 
 import sys
@@ -10,14 +10,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import compress, export, validate
+    from .api import compress, export, quantize, validate
     from .figures import Figure, How
     from .inspecting import inspect
     from .report import Report
     from .train import Dataset, Task
 
 __version__ = "0.1.0"
-__all__ = ["Dataset", "Figure", "How", "Report", "Task", "compress", "export", "inspect", "validate"]
+__all__ = ["Dataset", "Figure", "How", "Report", "Task", "compress", "export", "inspect", "quantize", "validate"]
 
 _HOMES = {
     "Dataset": "train",
@@ -28,6 +28,7 @@ _HOMES = {
     "compress": "api",
     "export": "api",
     "inspect": "inspecting",
+    "quantize": "api",
     "validate": "api",
 }
 

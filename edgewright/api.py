@@ -1,4 +1,4 @@
-"""The public functions: compress a model, export it as a bundle, validate the bundle against devices."""
+"""The public functions: compress or quantize a model, export it as a bundle, validate the bundle against devices."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,12 +17,13 @@ from .export import get as get_exporter
 from .export import names as format_names
 from .files import check_output_folder
 from .hosting import answers_of
+from .importing import ImportedModel, bundled_reference, import_model, make_imported_bundle
 from .inspecting import placements_of
 from .progress import Event, OnProgress, part
 from .report import Report, judge_bundle
 from .train import Dataset, Task
-from .train._data_file import Input, check_data, model_inputs
-from .train._inferred_task import infer_task
+from .train._data_file import Input, model_inputs
+from .train._inferred_task import given_task, infer_task
 from .train._model_file import load_model
 from .train._user_data import dataset_of
 
@@ -33,9 +34,6 @@ ModelLike = Union["keras.Model", str, Path]
 # What holds samples: see ``train._user_data.dataset_of``.
 SamplesLike: TypeAlias = Dataset | Mapping[str, np.ndarray] | np.ndarray | tuple[Any, ...] | str | Path | Iterable[Any]
 DataLike: TypeAlias = Task | SamplesLike | Callable[[], SamplesLike] | None
-
-# Without data a model is compared with itself on this many random inputs.
-_RANDOM_SAMPLES = 32
 
 
 def compress(
@@ -89,8 +87,39 @@ def compress(
     return replace(compressed, notes=(*notes, *compressed.notes), self_contained=self_contained)
 
 
+def quantize(
+    model: str | Path,
+    data: DataLike = None,
+    recipe: str | Path | Recipe = "int8",
+    *,
+    seed: int = 0,
+    on_progress: OnProgress | None = None,
+) -> ImportedModel:
+    """Prepare a float .onnx or .tflite file, edgewright's or not, to be exported in a recipe's precision.
+
+    Nothing is retrained and no Keras model is needed. The file itself is what its artifacts are compared with, run in
+    ONNX Runtime or LiteRT.
+
+    Args:
+        model: the path of the file. An open batch is fixed to 1.
+        data: as for ``compress``.
+        recipe: as for ``compress``; its steps only set the precision.
+        seed: written down; nothing here is random but the samples' order.
+        on_progress: told what is being done.
+
+    Returns:
+        What ``export`` takes.
+
+    Raises:
+        InputError: a step of the recipe needs a Keras model; the file is broken, quantized already, or has open
+            dimensions besides the batch; its runtime does not run it; the data does not fit it.
+        MissingRequirement: its runtime is not installed.
+    """
+    return import_model(Path(model), data, load_recipe(recipe), seed, part(on_progress, 0, 1))
+
+
 def export(
-    compressed: Compressed,
+    compressed: Compressed | ImportedModel,
     out: str | Path,
     formats: Sequence[str] | None = None,
     *,
@@ -103,12 +132,12 @@ def export(
     """Convert a compressed model to every format asked for, run each artifact, and write the bundle.
 
     Args:
-        compressed: what ``compress`` returned.
+        compressed: what ``compress`` or ``quantize`` returned.
         out: the folder to write; nothing appears there before all of it is done.
         formats: names of formats; all when None.
         deploy: maps a model to its deployment form: graphs, and the host code around them; None where the model itself
             is what is deployed.
-        name: what reports call the model; what ``about`` names it, or its Keras name, when None.
+        name: what reports call the model; when None what ``about`` names it, its Keras name, or the imported file's.
         about: what the model is, in words: it goes into the files' own fields and the model card.
         work: a folder for finished conversions, so that a killed export goes on where it stopped.
         on_progress: told what is being done.
@@ -127,8 +156,12 @@ def export(
     for format in formats:
         get_exporter(format)
     about = about or About()
-    about = replace(about, name=name or about.name or compressed.model.name)
-    return make_bundle(compressed, out, formats, deploy, about, work, part(on_progress, 0, 1))
+    known = compressed.path.stem if isinstance(compressed, ImportedModel) else compressed.model.name
+    about = replace(about, name=name or about.name or known)
+    listener = part(on_progress, 0, 1)
+    if isinstance(compressed, ImportedModel):
+        return make_imported_bundle(compressed, out, formats, about, work, listener)
+    return make_bundle(compressed, out, formats, deploy, about, work, listener)
 
 
 def validate(
@@ -148,7 +181,7 @@ def validate(
     Args:
         bundle: what ``export`` returned, or its folder.
         data: samples to judge accuracy on, in any form that ``compress`` takes; None takes the evidence that the export
-            left in the bundle. With data the reference is the bundle's Keras model.
+            left in the bundle. With data the reference is the bundle's Keras model, or the imported file in it.
         devices: names or files of device profiles; all shipped ones when None.
         max_latency_ms, max_size_bytes: what is asked for; each device's own default where None.
         max_drop: how much of the metric may be lost, in points, or in percent of a metric that is no share; likewise.
@@ -167,7 +200,8 @@ def validate(
         bundle = load_bundle(Path(bundle))
     profiles = [_devices.get(name) for name in (devices or _devices.names())]
     if data is not None:
-        reference = _bundled_reference(bundle, data, allow)
+        imported = "imported" in bundle.manifest
+        reference = bundled_reference(bundle, data) if imported else _bundled_reference(bundle, data, allow)
         checks = check_all(bundle.deployables, reference, measure, report)
     else:
         checks = tuple(read_check(document) for document in bundle.manifest["evidence"]["checks"])
@@ -186,21 +220,7 @@ def task_of(data: DataLike, model: "keras.Model") -> Task:
     Raises:
         InputError: the data does not fit the model.
     """
-    if isinstance(data, Task):
-        check_data(data.train, model_inputs(model))
-        check_data(data.test, model_inputs(model))
-        return data
-    return infer_task(model, dataset_of(data, model_inputs(model))) if data is not None else _random_task(model)
-
-
-def _random_task(model: "keras.Model") -> Task:
-    random = np.random.default_rng(0)
-    arrays = {
-        tensor.name: random.uniform(0, 1, (_RANDOM_SAMPLES, *tensor.shape[1:])).astype(tensor.dtype)
-        for tensor in model.inputs
-    }
-    nothing = Dataset({name: array[:0] for name, array in arrays.items()})
-    return Task("random inputs", train=nothing, test=Dataset(arrays), loss=None, metric=None)
+    return given_task(data, model_inputs(model), lambda given: infer_task(model, given))
 
 
 def _measured(bundle: Bundle, checks: tuple[Check, ...], on_progress: OnProgress) -> tuple[Check, ...]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from .checks import Check
+from .checks import KERAS, Check
 from .export import Conversion, Deployable
 
-# XNNPACK's kernels may agree with Keras by so much less than the built-in ones, in points, before it is told.
+# XNNPACK's kernels may agree with the reference by so much less than the built-in ones, in points, before it is told.
 _KERNELS_APART = 2.0
 
 
@@ -28,7 +28,7 @@ class Attempt:
 
     @cached_property
     def right(self) -> tuple[Deployable, ...]:
-        """What ran, and is what the Keras model computes, in a runtime other than a referee."""
+        """What ran, and is what the reference computes, in a runtime other than a referee."""
         return tuple(each for each in self.tried if any(made.ok for made in self._judging(each)))
 
     @cached_property
@@ -66,8 +66,12 @@ class Attempt:
             merged(self.checks, other.checks, lambda made: made.artifact),
         )
 
-    def kernel_notes(self) -> tuple[str, ...]:
-        """Return a sentence for each TFLite artifact that XNNPACK computes worse than the built-in kernels do."""
+    def kernel_notes(self, reference: str = KERAS) -> tuple[str, ...]:
+        """Return a sentence for each TFLite artifact that XNNPACK computes worse than the built-in kernels do.
+
+        Args:
+            reference: what the artifacts were compared with; see ``Reference.name``.
+        """
         agreed = {
             (made.artifact, made.runtime): made for made in self.checks if made.agreement_keras_percent is not None
         }
@@ -79,7 +83,7 @@ class Attempt:
             ours, theirs = xnnpack.agreement_keras_percent or 0.0, kernels.agreement_keras_percent or 0.0
             if theirs - ours > _KERNELS_APART:
                 notes.append(
-                    f"{artifact}: with XNNPACK it agrees with the Keras model to {ours:.4g} %, with LiteRT's built-in "
+                    f"{artifact}: with XNNPACK it agrees with {reference} to {ours:.4g} %, with LiteRT's built-in "
                     f"kernels to {theirs:.4g} %: run it without XNNPACK."
                 )
         return tuple(notes)

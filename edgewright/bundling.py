@@ -2,47 +2,31 @@
 
 import hashlib
 import json
-import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .attempts import Attempt, conversion_name
-from .checks import Reference, check_all
-from .children import run_together
+from .attempts import Attempt
+from .bundle_facts import check_any_right, write_facts
+from .checks import Reference
 from .compress import Compressed
 from .compress._calibration import symmetric
 from .compress._recipe import TENSORRT
-from .errors import GateFailed, InputError
-from .export import (
-    About,
-    Artifact,
-    Bundle,
-    Conversion,
-    Deployable,
-    Frozen,
-    HostCode,
-    convert,
-    deployables,
-    freeze,
-    load_bundle,
-)
+from .converting import Plan, attempt, remove_others
+from .errors import InputError
+from .export import About, Bundle, Frozen, HostCode, freeze, load_bundle
 from .export import get as exporter
-from .export._bundle import HOST, SETTINGS, artifact_at, bundle_manifest, files_of, plain_artifact, save_golden
-from .export._exporter import CALIBRATED, GROUP_SIZE
-from .export._legalise import Legalised
-from .export._legalise import version as passes_version
-from .files import MANIFEST, new_folder, sha256, write_json
+from .export._bundle import HOST, SETTINGS
+from .files import new_folder, write_json
 from .hosting import Calls, answers_of, batches_of, calibration_of
 from .localising import first_wrong_layer
-from .model_card import CARD, about_model, model_card
+from .model_card import about_model
 from .progress import Event, OnProgress, part
 from .stages import Stages, digest
 from .train import Dataset, Deployment, Task
@@ -51,37 +35,11 @@ from .train._model_file import load_model
 if TYPE_CHECKING:
     import keras
 
-GOLDEN_SAMPLES = 16
 _SAMPLES_TO_LOCALISE = 64
 MODEL = "model.keras"
 GRAPHS = "graphs"
 
 Deploy = Callable[["keras.Model"], Deployment]
-# Two converters at a time: each is one process of about 0.8 GB that keeps one core busy.
-_CONVERTERS_AT_ONCE = 2
-_VERSIONS_OF = (
-    "edgewright",
-    "tensorflow",
-    "keras",
-    "tensorflow-model-optimization",
-    "tf2onnx",
-    "onnx",
-    "onnxruntime",
-    "openvino",
-    "nncf",
-    "ai-edge-quantizer",
-    "ai-edge-litert",
-    "tflite-runtime",
-    "numpy",
-)
-
-
-class _Failed(Exception):
-    """A conversion that failed: it is reported, and tried again the next time."""
-
-    def __init__(self, conversion: Conversion) -> None:
-        super().__init__(conversion.reason)
-        self.conversion = conversion
 
 
 def make_bundle(
@@ -105,30 +63,21 @@ def make_bundle(
         quantized = _quantized(compressed, deployment, calibration, Path(temporary))
         stages = Stages(work or Path(temporary) / "stages")
         reference, calls = reference_of(compressed, deployment, deploy)
-        about = about_model(about, compressed, deployment, frozen, reference, calibration)
+        about = about_model(about, compressed.recipe, frozen, reference, calibration)
         host = _write_host(deployment, folder)
         (folder / "artifacts").mkdir()
+        digests = {key: digest_of(graph) for key, graph in deployment.graphs.items()}
+        plan = Plan(about, frozen, digests, compressed.recipe, calibration, quantized, compressed.zero_blocks)
 
-        def attempt(
-            ranges: Mapping[str, tuple[Frozen, str]],
-            formats: tuple[str, ...],
-            precisions: tuple[str, ...],
-            listener: OnProgress,
-        ) -> Attempt:
-            cells = [(format, precision) for format in formats for precision in precisions]
-            conversions = _convert_all(
-                about, compressed, deployment, frozen, ranges, calibration, cells, stages, part(listener, 0, 0.6)
-            )
-            artifacts = _gather(conversions, folder / "artifacts")
-            tried = deployables(_complete(artifacts, deployment), host, calls)
-            checks = check_all(tried, reference, measure=False, on_progress=part(listener, 0.6, 1))
-            return Attempt(conversions, tried, checks)
+        def attempted(plan: Plan, cells: list[tuple[str, str]], listener: OnProgress) -> Attempt:
+            return attempt(plan, cells, folder / "artifacts", stages, reference, listener, host, calls)
 
-        made = attempt(quantized, formats, compressed.precisions, part(report, 0, 0.9))
+        cells = [(format, precision) for format in formats for precision in compressed.precisions]
+        made = attempted(plan, cells, part(report, 0, 0.9))
         notes = list(compressed.notes)
-        lacking = tuple(format for format in formats if quantized and _is_retried(made, format))
+        lacking = [(format, "int8") for format in formats if quantized and _is_retried(made, format)]
         if lacking:
-            again = made.replaced_by(attempt({}, lacking, ("int8",), part(report, 0.9, 1)))
+            again = made.replaced_by(attempted(replace(plan, quantized={}), lacking, part(report, 0.9, 1)))
             notes += [
                 f"{each.name} is by the format's own quantizer, for one graph with ranges failed: "
                 f"{made.why_not(each.name)}"
@@ -136,26 +85,26 @@ def make_bundle(
                 if each.name not in {before.name for before in made.right}
             ]
             made = again
-        notes += made.kernel_notes()
+        notes += made.kernel_notes(reference.name)
         failures = {**made.failures, **_where_wrong(made, deployment, compressed, calibration), **unsaved}
-        if not made.right:
-            reasons = "; ".join(f"{which}: {reason}" for which, reason in failures.items())
-            raise GateFailed(f"Expected an artifact of {name} that runs. Got: none. {reasons}")
-        _remove_others(folder / "artifacts", made.right)
+        check_any_right(name, made, failures)
+        remove_others(folder / "artifacts", made.right)
         _write_graphs(compressed, deployment, folder, failures)
-        _write_golden(reference, folder)
-        (folder / "recipe.toml").write_text(compressed.recipe.to_toml(), encoding="utf-8")
-        facts = {
-            "deployment": {"graphs": list(deployment.graphs), "host": host is not None, "per": deployment.per}
+        write_facts(
+            folder,
+            about,
+            made,
+            reference,
+            compressed.recipe,
+            deployment.task.name,
+            failures,
+            notes,
+            compressed.seed,
+            deployment={"graphs": list(deployment.graphs), "host": host is not None, "per": deployment.per}
             | {"calls": dict(calls)},
-            "model": name,
-            "about": asdict(about),
-            **_facts(compressed, reference, deployment, made, failures, notes),
-        }
-        artifacts = tuple(artifact for deployable in made.right for artifact in deployable.artifacts)
-        manifest = bundle_manifest(artifacts, **facts)
-        (folder / CARD).write_text(model_card(manifest), encoding="utf-8")
-        write_json(folder / MANIFEST, {**manifest, "files": files_of(folder)})
+            variables=[asdict(variable) for variable in compressed.report],
+            activations=_activations_facts(compressed),
+        )
     return load_bundle(out)
 
 
@@ -170,7 +119,7 @@ def reference_of(compressed: Compressed, deployment: Deployment, deploy: Deploy 
     original = answers
     if compressed.model is not compressed.original:
         original, _ = answers_of(_deployment(compressed, compressed.original, deploy), test)
-    return Reference(test, deployment.task.metric, original, answers, compressed.recipe.max_drop), calls
+    return Reference(test, deployment.task.metric, original, answers, max_drop=compressed.recipe.max_drop), calls
 
 
 def bundled_deployment(bundle: Bundle, allow: Sequence[str] = ()) -> Deployment:
@@ -236,95 +185,6 @@ def _quantized(
     return quantized
 
 
-def _convert_all(
-    about: About,
-    compressed: Compressed,
-    deployment: Deployment,
-    frozen: Mapping[str, Frozen],
-    quantized: Mapping[str, tuple[Frozen, str]],
-    calibration: Mapping[str, Path],
-    cells: list[tuple[str, str]],
-    stages: Stages,
-    report: OnProgress,
-) -> tuple[Conversion, ...]:
-    """Convert every graph to each (format, precision), two at a time; a finished conversion is a stage.
-
-    A precision that a format lacks is a conversion that failed, with the reason.
-    """
-    refusals = {cell: exporter(cell[0]).refusal(cell[1]) for cell in cells}
-    refused = tuple(Conversion(*cell, None, reason, 0.0, 0) for cell, reason in refusals.items() if reason)
-    jobs = [(graph, *cell) for cell in cells if not refusals[cell] for graph in deployment.graphs]
-    graph_keys = {name: digest_of(graph) for name, graph in deployment.graphs.items()}
-    calibration_keys = {name: sha256(path) for name, path in calibration.items()}
-    group_size, sparse = _group_size(compressed), compressed.zero_blocks
-    passes = passes_version()
-
-    def one(graph: str, format: str, precision: str) -> Conversion:
-        calibrated = calibration_keys.get(graph, "") if precision in CALIBRATED else ""
-        grouped = group_size if precision == "int4_weights" else 0
-        source, ranges = quantized.get(graph, (frozen[graph], "")) if precision == "int8" else (frozen[graph], "")
-        unit = compressed.recipe.unit if precision == "int8" else ""
-        settings = [graph, format, precision, unit, calibrated, ranges, grouped, sparse, asdict(about)]
-        key = [graph_keys[graph], *settings, versions(), passes]
-
-        def make(folder: Path) -> None:
-            made = convert(
-                source,
-                format,
-                precision,
-                folder,
-                calibration.get(graph),
-                graph,
-                group_size,
-                sparse,
-                unit=unit,
-                about=about,
-            )
-            if made.artifact is None:
-                raise _Failed(made)
-            write_json(folder / "conversion.json", {**asdict(made), "artifact": plain_artifact(made.artifact)})
-
-        try:
-            place = stages.once(f"convert-{graph}-{format}-{precision}", key, make)
-        except _Failed as failed:
-            return failed.conversion
-        document = json.loads((place / "conversion.json").read_text(encoding="utf-8"))
-        legalised = tuple(Legalised(**each) for each in document["legalised"])
-        return Conversion(**{**document, "artifact": artifact_at(document["artifact"], place), "legalised": legalised})
-
-    def tell(place: int, made: Conversion, done: int) -> None:
-        graph, *rest = jobs[place]
-        report(Event("converted", (about.name, "" if graph == "model" else graph, *rest), done / len(jobs)))
-
-    report(Event("convert", (about.name, f"{len(jobs)} artifacts")))
-    return (*run_together([partial(one, *job) for job in jobs], _CONVERTERS_AT_ONCE, tell), *refused)
-
-
-def _group_size(compressed: Compressed) -> int:
-    """Return how many 4-bit weights share a scale: what the recipe's step says, if one does."""
-    asked = [getattr(step.parameters, "group_size", None) for step in compressed.recipe.steps]
-    return next((size for size in asked if size), GROUP_SIZE)
-
-
-def _gather(conversions: tuple[Conversion, ...], folder: Path) -> tuple[Artifact, ...]:
-    """Copy the converted files into the bundle's folder and return the artifacts as they are there."""
-    artifacts = []
-    for made in conversions:
-        if made.artifact:
-            for path in (made.artifact.path, *(path for path, _ in made.artifact.companions)):
-                shutil.copyfile(path, folder / path.name)
-            artifacts.append(artifact_at(plain_artifact(made.artifact), folder))
-    return tuple(artifacts)
-
-
-def _complete(artifacts: tuple[Artifact, ...], deployment: Deployment) -> tuple[Artifact, ...]:
-    """Return the artifacts of the formats and precisions in which every graph was converted."""
-    graphs: dict[str, set[str]] = {}
-    for artifact in artifacts:
-        graphs.setdefault(artifact.name, set()).add(artifact.graph)
-    return tuple(artifact for artifact in artifacts if graphs[artifact.name] == set(deployment.graphs))
-
-
 def _is_retried(made: Attempt, format: str) -> bool:
     """Tell whether a format that has int8 got no right artifact of one graph with ranges; its own quantizer may."""
     return not exporter(format).refusal("int8") and f"{format} int8" not in {each.name for each in made.right}
@@ -348,14 +208,6 @@ def _where_wrong(
         where = first_wrong_layer(model, format, precision, runtime, samples, activations)
         found[artifact] = f"{made.failures[artifact]}. {where}"
     return found
-
-
-def _remove_others(folder: Path, right: tuple[Deployable, ...]) -> None:
-    artifacts = [artifact for deployable in right for artifact in deployable.artifacts]
-    kept = {path for artifact in artifacts for path in (artifact.path, *(path for path, _ in artifact.companions))}
-    for path in folder.iterdir():
-        if path not in kept:
-            path.unlink()
 
 
 def _write_host(deployment: Deployment, folder: Path) -> HostCode | None:
@@ -391,12 +243,6 @@ def _write_model(model: "keras.Model", path: Path, failures: dict[str, str]) -> 
         failures[path.name] = f"Keras could not save the model: {error}"
 
 
-def _write_golden(reference: Reference, folder: Path) -> None:
-    samples = reference.data.take(GOLDEN_SAMPLES)
-    outputs = {name: array[:GOLDEN_SAMPLES] for name, array in reference.compressed.items()}
-    save_golden(folder, dict(samples.inputs), outputs)
-
-
 def _activations_facts(compressed: Compressed) -> dict[str, Any]:
     """Return how the activations were quantized, and which layers stayed in float and why."""
     activations = compressed.activations
@@ -408,59 +254,6 @@ def _activations_facts(compressed: Compressed) -> dict[str, Any]:
         "keep_float": activations.keep_float,
         "float_layers": dict(activations.reasons),
     }
-
-
-def _facts(
-    compressed: Compressed,
-    reference: Reference,
-    deployment: Deployment,
-    made: Attempt,
-    failures: dict[str, str],
-    notes: list[str],
-) -> dict[str, Any]:
-    metric = deployment.task.metric
-    return {
-        "notes": notes,
-        "seed": compressed.seed,
-        "recipe": {**compressed.recipe.resolved(), "sha256": compressed.recipe.sha256},
-        "variables": [asdict(variable) for variable in compressed.report],
-        "activations": _activations_facts(compressed),
-        "versions": versions(),
-        "host": {"python": platform.python_version(), "machine": platform.machine(), "system": platform.platform()},
-        "failures": failures,
-        "conversions": [
-            {
-                "artifact": conversion_name(each),
-                "wall_s": round(each.wall_s, 2),
-                "peak_memory_bytes": each.peak_memory_bytes,
-            }
-            for each in made.conversions
-        ],
-        "legalised": {
-            conversion_name(each): [asdict(one) for one in each.legalised]
-            for each in made.conversions
-            if each.legalised
-        },
-        "evidence": {
-            "task": deployment.task.name,
-            "samples": len(reference.data),
-            "metric": metric and {"name": metric.name, "unit": metric.unit, "better": metric.better},
-            "original_metric": reference.original_metric(),
-            "compressed_metric": reference.compressed_metric(),
-            "checks": [check.plain() for check in made.checks],
-        },
-    }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that shape what is exported."""
-    found = {}
-    for name in _VERSIONS_OF:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def digest_of(model: "keras.Model") -> str:

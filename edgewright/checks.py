@@ -1,4 +1,4 @@
-"""Checks: an artifact run in a runtime on real samples and compared with Keras."""
+"""Checks: an artifact run in a runtime on real samples and compared with the Keras model, or with an imported file."""
 
 import math
 from collections.abc import Mapping
@@ -25,8 +25,10 @@ _MOST_BYTES = 512 << 20
 # Checks at a time where nothing is timed: each is one process on one thread.
 _CHECKS_AT_ONCE = 2
 CHECK_TIME_LIMIT_S = 600.0
-# Below this agreement with the Keras model an artifact is not inexact but wrong.
+# Below this agreement with the reference an artifact is not inexact but wrong.
 _GARBAGE_PERCENT = 50.0
+# What artifacts are compared with, unless it is the file that they were made of.
+KERAS = "the Keras model"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Reference:
         data: the samples.
         metric: what the model is judged by; None without labels.
         original: the original model's outputs, ``[samples, ...]`` by output name.
-        compressed: the compressed Keras model's outputs, likewise.
+        compressed: the compressed Keras model's outputs, likewise; of an imported file the same as the original's.
+        name: what computed them.
         max_drop: how much of the metric may be lost against the original model (``Metric.lost``); None for any.
     """
 
@@ -45,6 +48,7 @@ class Reference:
     metric: Metric | None
     original: Mapping[str, np.ndarray]
     compressed: Mapping[str, np.ndarray]
+    name: str = KERAS
     max_drop: float | None = None
 
     def original_metric(self, samples: int | None = None) -> float | None:
@@ -65,15 +69,17 @@ class Check:
         artifact: its format and precision, such as "tflite int8".
         runtime, runtime_version: what ran it.
         referee: whether the runtime is a reference implementation, never measured for speed.
-        ok, reason: whether it ran and computes what the Keras model computes; why not.
+        ok, reason: whether it ran and computes what the reference computes; why not.
         ran: whether it ran, whatever it computes.
         samples: how many samples it was run on.
         metric: its metric, in the metric's unit; None without labels.
         metric_reference: the original model's metric on the same samples.
         metric_lost: by how much it is worse than the original model on the same samples (``Metric.lost``).
         agreement_original_percent: how far its outputs agree with the original model's (see ``agreement_percent``).
-        agreement_keras_percent: how far they agree with the compressed Keras model's: what conversion alone did.
-        max_difference: the largest absolute difference from the compressed Keras model's outputs.
+        agreement_keras_percent: how far they agree with the compressed Keras model's: what conversion alone did. Of an
+            imported file, which Keras has no part in, the same as the one before.
+        max_difference: the largest absolute difference from the outputs of the compressed Keras model, or of the
+            imported file.
         measurement: latencies on this host; None where none were taken.
     """
 
@@ -121,7 +127,7 @@ def check(artifact: Deployable, runtime: str, reference: Reference, measure: boo
         loops = artifact.host is not None and artifact.host.per
         affordable = 0 if loops else int(_REFEREE_MACS / max(artifact.macs, 1))
         samples = min(samples, max(_REFEREE_FEWEST, affordable))
-    samples = min(samples, max(_REFEREE_FEWEST, _MOST_BYTES // max(_bytes_of_one(reference.data), 1)))
+    samples = min(samples, samples_at_once(reference.data))
     data = reference.data.take(samples)
     run = run_artifact(
         artifact,
@@ -154,7 +160,7 @@ def check(artifact: Deployable, runtime: str, reference: Reference, measure: boo
     agreement = _agreement(compressed, run.outputs)
     reason = ""
     if agreement < _GARBAGE_PERCENT:
-        reason = f"computes something else: it agrees with the Keras model to {agreement:.4g} % only"
+        reason = f"computes something else: it agrees with {reference.name} to {agreement:.4g} % only"
     elif reference.metric and lost is not None and reference.max_drop is not None and lost > reference.max_drop:
         reason = f"loses {lost:.3g} of the {reference.metric.name}, where the recipe allows {reference.max_drop:.3g}"
     return replace(
@@ -172,8 +178,10 @@ def check(artifact: Deployable, runtime: str, reference: Reference, measure: boo
     )
 
 
-def _bytes_of_one(data: Dataset) -> int:
-    return sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in data.inputs.values())
+def samples_at_once(data: Dataset) -> int:
+    """Return how many samples may be in memory at once, here and in a child."""
+    bytes_of_one = sum(array.dtype.itemsize * math.prod(array.shape[1:]) for array in data.inputs.values())
+    return max(_REFEREE_FEWEST, _MOST_BYTES // max(bytes_of_one, 1))
 
 
 def check_all(

@@ -28,7 +28,9 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; logs go to stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
-Model = Annotated[Path, typer.Argument(help="A .keras file, a SavedModel folder, a .h5 or .hdf5.")]
+Model = Annotated[
+    Path, typer.Argument(help="A .keras file, a SavedModel folder, a .h5 or .hdf5; or a float .onnx or .tflite.")
+]
 Data = Annotated[
     Path | None,
     typer.Option(
@@ -77,11 +79,15 @@ def compress(
         told = load_about(about) if about else None
         _import_tensorflow()
         from . import api
+        from .importing import is_imported
         from .progress import part
 
         with shown(quiet) as on_progress:
-            compressed = api.compress(
-                model, data, resolved, seed=seed, allow=tuple(allow or ()), on_progress=part(on_progress, 0, 0.3)
+            listener = part(on_progress, 0, 0.3)
+            compressed = (
+                api.quantize(model, data, resolved, seed=seed, on_progress=listener)
+                if is_imported(model)
+                else api.compress(model, data, resolved, seed=seed, allow=tuple(allow or ()), on_progress=listener)
             )
             bundle = api.export(
                 compressed, out, format, about=told, work=_work_folder(out), on_progress=part(on_progress, 0.3, 1)
@@ -376,6 +382,8 @@ def _bundle_text(bundle: Any) -> str:
     lines += [f"  note: {note}" for note in bundle.manifest["notes"]]
     lines += [f"  {line}" for line in _variables_text(bundle.manifest["variables"])]
     evidence = bundle.manifest["evidence"]
+    if "imported" in bundle.manifest:
+        lines.append(f"  compared with {evidence['reference']}")
     unit = evidence["metric"]["unit"] if evidence["metric"] else ""
     for check in evidence["checks"]:
         where = f"  {check['artifact']:18} in {check['runtime']:16} {check['runtime_version'] or 'not installed':10}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import train as _train
 from .api import compress, export, validate
-from .bundling import versions
+from .converting import versions
 from .errors import InputError
 from .export import About
 from .files import MANIFEST, check_output_folder, new_manifest, write_json

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from .checks import Reference
-from .compress import Compressed
+from .compress import Recipe
 from .export import About, Frozen
 from .export._about import check_about
-from .train import Deployment
 
 CARD = "README.md"
 # Of a sample's inputs so many are looked at for their range; of a graph's, the representative dataset.
@@ -20,8 +19,7 @@ _LOOKED_AT = 256
 
 def about_model(
     about: About,
-    compressed: Compressed,
-    deployment: Deployment,
+    recipe: Recipe,
     frozen: Mapping[str, Frozen],
     reference: Reference,
     calibration: Mapping[str, Path],
@@ -31,7 +29,7 @@ def about_model(
     Raises:
         InputError: the user told of an input or output that the model does not have.
     """
-    samples = dict(deployment.task.test.take(_LOOKED_AT).inputs)
+    samples = dict(reference.data.take(_LOOKED_AT).inputs)
     check_about(
         about,
         inputs=[*samples, *(tensor.name for graph in frozen.values() for tensor in graph.inputs)],
@@ -42,7 +40,7 @@ def about_model(
     for path in calibration.values():
         with np.load(path, allow_pickle=False) as arrays:
             _widen(ranges, dict(arrays))
-    return replace(about, ranges=ranges, recipe=compressed.recipe.sha256)
+    return replace(about, ranges=ranges, recipe=recipe.sha256)
 
 
 def _widen(ranges: dict[str, tuple[float, float]], arrays: Mapping[str, np.ndarray]) -> None:
@@ -137,7 +135,7 @@ def _measured(manifest: Mapping[str, Any]) -> list[str]:
     metric = evidence["metric"]
     unit = f" ({metric['unit']})" if metric and metric["unit"] else ""
     title = f"{metric['name']}{unit}" if metric else "metric"
-    rows = [("artifact", "runtime", title, "lost", "agreement with the Keras model (%)", "samples")]
+    rows = [("artifact", "runtime", title, "lost", f"agreement with {evidence['reference']} (%)", "samples")]
     for made in evidence["checks"]:
         if made["ok"]:
             rows.append(
@@ -153,7 +151,7 @@ def _measured(manifest: Mapping[str, Any]) -> list[str]:
     head = f"Run on this host in each runtime, on {evidence['samples']} samples of {evidence['task']}"
     if evidence["original_metric"] is not None:
         head += (
-            f"; the Keras model reaches {_number(evidence['original_metric'])}{unit}, "
+            f"; {evidence['reference']} reaches {_number(evidence['original_metric'])}{unit}, "
             f"compressed {_number(evidence['compressed_metric'])}"
         )
     return ["## What was measured", "", f"{head}.", "", *_table(rows, right=(2, 3, 4, 5))]

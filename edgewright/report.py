@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from .checks import Check, read_check
+from .checks import KERAS, Check, read_check
 from .devices import Budget, Evidence, Placement, Profile, Status, Verdict, judge
 from .export import Bundle, Deployable
 from .figures import Figure
@@ -220,9 +220,9 @@ def _table(left: Sequence[str], right: Sequence[str], last: Sequence[str] = ()) 
 
 
 def _host_table(report: Report) -> Any:
-    made = _table(
-        ("model", "artifact", "runtime"), ("samples", "metric", "agrees with Keras", "largest diff.", "p50", "p90")
-    )
+    references = {_reference(facts) for facts in report.models.values()}
+    agrees = "agrees with Keras" if references <= {KERAS} else "agrees with ref."
+    made = _table(("model", "artifact", "runtime"), ("samples", "metric", agrees, "largest diff.", "p50", "p90"))
     for model, facts in report.models.items():
         for document in facts["checks"]:
             run = read_check(document)
@@ -294,7 +294,11 @@ def _model_lines(report: Report) -> list[str]:
         evidence = facts["evidence"]
         metric = evidence["metric"]
         line = f"{name}: recipe {facts['recipe']['name']}; {evidence['samples']} test samples of {evidence['task']}"
-        if metric and evidence["original_metric"] is not None:
+        if _reference(facts) != KERAS:
+            line += f"; the reference is {_reference(facts)}"
+            if metric:
+                line += f": {metric['name']} {evidence['original_metric']:.4g} {metric['unit']}".rstrip()
+        elif metric and evidence["original_metric"] is not None:
             line += (
                 f"; {metric['name']} in Keras {evidence['original_metric']:.4g} {metric['unit']} as it came, "
                 f"{evidence['compressed_metric']:.4g} {metric['unit']} compressed"
@@ -305,6 +309,11 @@ def _model_lines(report: Report) -> list[str]:
         lines.append(line)
         lines += [f"    not exported: {what}: {why}" for what, why in facts["failures"].items()]
     return lines
+
+
+def _reference(facts: dict[str, Any]) -> str:
+    """Return what a model's artifacts were compared with; bundles of before that was told have Keras' answers."""
+    return str(facts["evidence"].get("reference", KERAS))
 
 
 def _deploy_line(report: Report, model: str, device: str) -> str:

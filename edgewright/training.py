@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import train as _train
-from .bundling import versions
+from .converting import versions
 from .errors import InputError
 from .files import MANIFEST, check_output_folder, new_manifest, write_json
 from .hosting import answers_of

@@ -58,10 +58,10 @@ def convert(
     unit: str = "",
     about: About | None = None,
 ) -> Conversion:
-    """Convert a frozen graph to one format and precision, in a child process.
+    """Convert a frozen graph or an imported file to one format and precision, in a child process.
 
     Args:
-        frozen: the graph.
+        frozen: the graph, or an imported file.
         format: an exporter's name.
         precision: one of the exporter's.
         folder: an empty folder for the file.
@@ -82,7 +82,7 @@ def convert(
     exporter = get(format)
     if unit and unit not in UNITS:
         raise InputError(f"Expected a processing unit: {', '.join(UNITS)}, or none. Got: {unit!r}.")
-    if refusal := exporter.refusal(precision):
+    if refusal := exporter.refusal(precision, frozen.imported):
         raise InputError(
             f"Expected a precision of {format}: {', '.join(exporter.precisions)}. Got: {precision!r}. {refusal}"
         )
@@ -105,6 +105,7 @@ def convert(
         "unit": unit,
         "types": sorted(frozen.types),
         "about": asdict(_about_graph(about, frozen, graph)) if about else None,
+        "imported": frozen.imported,
     }
     job.write_text(json.dumps(document), encoding="utf-8")
     child = run_child(

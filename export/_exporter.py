@@ -21,9 +21,10 @@ class Job:
     """What an exporter is given.
 
     Attributes:
-        saved_model: the frozen graph, a SavedModel folder with the signature ``serving_default``.
+        saved_model: the frozen graph, a SavedModel folder with the signature ``serving_default``; or the user's file of
+            the format that ``imported`` names.
         precision: one of the exporter's.
-        inputs, outputs: the graph's tensors, in the Keras model's order and by its names.
+        inputs, outputs: the graph's tensors, in the order and by the names of the Keras model or the imported file.
         calibration: an .npz of representative inputs by name, ``[samples, ...]``; None where nothing is calibrated.
         folder: where the file goes.
         stem: the file's name without its suffix.
@@ -31,6 +32,7 @@ class Job:
         sparse: whether weights that have zeros in blocks are stored without them.
         group_size: how many 4-bit weights share a scale, where the format has groups.
         unit: a kind of processing unit that it is for, such as "edgetpu" or "tensorrt"; empty for none.
+        imported: the format of the user's float file that is converted, such as "onnx"; empty for a graph of Keras.
     """
 
     saved_model: Path
@@ -44,6 +46,7 @@ class Job:
     quantized: bool = False
     sparse: bool = False
     unit: str = ""
+    imported: str = ""
 
     def samples(self) -> Iterator[dict[str, np.ndarray]]:
         """Yield the representative samples one at a time, each array ``[1, ...]``, by input name."""
@@ -87,6 +90,7 @@ class Exporter:
             where its files cannot be inspected.
         describe: writes into a file what its model is, in the format's own fields; called in a child process too. None
             where the format has none.
+        imports: the formats whose float files it converts, besides the frozen graphs of Keras models.
     """
 
     name: str
@@ -97,9 +101,13 @@ class Exporter:
     unsupported: Mapping[str, str] = field(default_factory=dict)
     read: Callable[[Path], Graph] | None = None
     describe: Callable[[Path, About], None] | None = None
+    imports: tuple[str, ...] = ()
 
-    def refusal(self, precision: str) -> str:
-        """Return why it does not write a precision, as a sentence; empty where it does."""
+    def refusal(self, precision: str, imported: str = "") -> str:
+        """Return why it does not write a precision of a Keras model or of an imported file; empty where it does."""
+        if imported and imported not in self.imports:
+            sources = " and ".join(("Keras models", *(f".{format} files" for format in self.imports)))
+            return f"{self.title} is made of {sources}: no converter here makes it of .{imported} files."
         if precision in self.precisions:
             return ""
         return self.unsupported.get(precision, f"{self.title} is exported as {', '.join(self.precisions)} only.")

@@ -26,12 +26,14 @@ class Frozen:
     """A frozen graph on disk.
 
     Attributes:
-        folder: a SavedModel that holds no variables, with the signature ``serving_default``.
-        inputs, outputs: its tensors, at batch 1, by the Keras model's names.
+        folder: a SavedModel that holds no variables, with the signature ``serving_default``; of an imported model the
+            user's float file.
+        inputs, outputs: its tensors, at batch 1, by the names of the Keras model or the file.
         macs: multiply-accumulates of one inference.
         parameters: weights and biases of the model.
         quantized: whether the ranges of its activations are written into it, as fake quantization.
         types: of its operations, those in loops included.
+        imported: the format of the user's file, such as "onnx"; empty for a graph of Keras.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class Frozen:
     parameters: int
     quantized: bool = False
     types: frozenset[str] = frozenset()
+    imported: str = ""
 
 
 def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | None = None) -> Frozen:

@@ -33,6 +33,7 @@ def main(job_file: str) -> None:
         quantized=document["quantized"],
         sparse=document["sparse"],
         unit=document["unit"],
+        imported=document["imported"],
     )
     target = Target(document["format"], job.precision, job.unit)
     exporter = get(document["format"])
@@ -43,7 +44,12 @@ def main(job_file: str) -> None:
 
 
 def _legalised(job: Job, target: Target, types: frozenset[str]) -> Job:
-    """Return the job with a graph that its converter takes, and write down what came of each pass."""
+    """Return the job with a graph that its converter takes, and write down what came of each pass.
+
+    What a user's file is made of is left as it is: the passes rewrite graphs of Keras.
+    """
+    if job.imported:
+        return job
     # Read only where a pass has something to do.
     recorded = islice(job.samples(), SAMPLES) if job.calibration else ()
     place = job.folder / ".legalised"

@@ -1,5 +1,6 @@
 """ONNX, by tf2onnx; quantized by ONNX Runtime (QuantizeLinear and DequantizeLinear pairs, or integer operations)."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ from ._artifact import Operation
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._freeze import SIGNATURE
 from ._onnx_int8 import quantize_as_written
+from ._onnx_signature import at_batch_1, renamed
 from ._read_onnx import read
 
 # Opset 17 is what TensorRT 8.6 (JetPack 5) and every runtime of the shipped profiles read; 13 or later has the
 # per-channel QuantizeLinear that int8 needs. Integers of 4 and 16 bits came with opset 21: files with them have it.
 OPSET = 17
 _OPSET_OF_INT4 = 21
+_OPSET_OF_CHANNELS = 13
 # Convolutions are left out: ONNX Runtime's ConvInteger took eight times as long as the float convolution. Their weights
 # are stored as int8.
 _COMPUTED_IN_INTEGERS = ["MatMul", "Gather", "LSTM"]
@@ -37,7 +40,8 @@ def export(job: Job) -> Exported:
         onnx.save(_with_narrow_weights(onnx.load(unquantized), job), path)
     unquantized.unlink()
     model = onnx.load(path)
-    onnx.checker.check_model(model, full_check=True)
+    # An imported file may hold operations that ONNX does not know and ONNX Runtime does.
+    onnx.checker.check_model(model, full_check=job.imported != "onnx")
     return Exported(path=path, companions=(), inputs=job.inputs, outputs=job.outputs, operations=_operations(model))
 
 
@@ -55,7 +59,43 @@ def _with_narrow_weights(model: Any, job: Job) -> Any:
 
 
 def _convert(job: Job, path: Path) -> None:
+    """Write the graph as float32 ONNX."""
     import onnx
+
+    if job.imported == "onnx":
+        shutil.copyfile(job.saved_model, path)
+        if job.precision != "float32":
+            _simplify(path)
+        return
+    model = _of_tflite(job) if job.imported else _of_saved_model(job)
+    onnx.save(onnx.shape_inference.infer_shapes(_renamed(model, job)), path)
+
+
+def _simplify(path: Path) -> None:
+    """Make of any file what the quantizers expect: opset 13, and weights as initializers, whatever computed them."""
+    import onnx
+    import onnxruntime
+
+    model = onnx.load(path)
+    if any(opset.domain in ("", "ai.onnx") and opset.version < _OPSET_OF_CHANNELS for opset in model.opset_import):
+        onnx.save(onnx.version_converter.convert_version(model, _OPSET_OF_CHANNELS), path)
+    folded = path.with_name(f"{path.name}.folded")
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(folded)
+    onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+    folded.replace(path)
+
+
+def _of_tflite(job: Job) -> Any:
+    import tf2onnx
+
+    model, _ = tf2onnx.convert.from_tflite(str(job.saved_model), opset=OPSET)
+    at_batch_1(model)
+    return model
+
+
+def _of_saved_model(job: Job) -> Any:
     import tensorflow as tf
     import tf2onnx
 
@@ -69,27 +109,12 @@ def _convert(job: Job, path: Path) -> None:
         return [outputs[name] for name in order]
 
     model, _ = tf2onnx.convert.from_function(call, input_signature=specs, opset=OPSET)
-    onnx.save(onnx.shape_inference.infer_shapes(_renamed(model, job)), path)
+    return model
 
 
 def _renamed(model: Any, job: Job) -> Any:
-    """Give the model's inputs and outputs the Keras model's names; tf2onnx keeps their order.
-
-    An inner name that is the same as one of them is prefixed. Bodies of loops see the outer names, so all are renamed.
-    """
-    wanted = [tensor.name for tensor in (*job.inputs, *job.outputs)]
-    values = [value.name for value in (*model.graph.input, *model.graph.output)]
-    graphs = list(_onnx_weights.graphs_of(model.graph))
-    inner = {name for graph in graphs for node in graph.node for name in (*node.input, *node.output)}
-    renamed = {name: f"inner/{name}" for name in inner & set(wanted)}
-    renamed |= dict(zip(values, wanted, strict=True))
-    for graph in graphs:
-        for value in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
-            value.name = renamed.get(value.name, value.name)
-        for node in graph.node:
-            node.input[:] = [renamed.get(name, name) for name in node.input]
-            node.output[:] = [renamed.get(name, name) for name in node.output]
-    return model
+    """Give the model's inputs and outputs the job's names; tf2onnx keeps their order."""
+    return renamed(model, [tensor.name for tensor in (*job.inputs, *job.outputs)])
 
 
 def _quantize(job: Job, source: Path, target: Path) -> None:
@@ -174,4 +199,5 @@ EXPORTER = Exporter(
     export=export,
     read=read,
     describe=_onnx_metadata.write,
+    imports=("onnx", "tflite"),
 )

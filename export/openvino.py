@@ -1,4 +1,4 @@
-"""OpenVINO IR, by OpenVINO's own converter; quantized by NNCF."""
+"""OpenVINO IR, by OpenVINO's own converter, which reads ONNX and TFLite too; quantized by NNCF."""
 
 from typing import Any
 
@@ -19,11 +19,16 @@ def export(job: Job) -> Exported:
     """Write ``job.stem``.xml and ``job.stem``.bin; inputs and outputs are float."""
     import openvino
 
-    model = openvino.convert_model(
-        str(job.saved_model), input=[(tensor.name, list(tensor.shape)) for tensor in job.inputs]
-    )
-    for port in (*model.inputs, *model.outputs):
-        port.get_tensor().set_names({_keras_name(port, job)})
+    if job.imported:
+        model = openvino.convert_model(str(job.saved_model))
+        names = [tensor.name for tensor in (*job.inputs, *job.outputs)]  # ports come in the file's order
+    else:
+        model = openvino.convert_model(
+            str(job.saved_model), input=[(tensor.name, list(tensor.shape)) for tensor in job.inputs]
+        )
+        names = [_keras_name(port, job) for port in (*model.inputs, *model.outputs)]
+    for port, name in zip((*model.inputs, *model.outputs), names, strict=True):
+        port.get_tensor().set_names({name})
     if job.quantized:
         model = quantize_weights(model)
     elif job.precision == "int8":
@@ -114,4 +119,5 @@ EXPORTER = Exporter(
     },
     read=read,
     describe=_openvino_metadata.write,
+    imports=("onnx", "tflite"),
 )

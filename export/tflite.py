@@ -1,5 +1,6 @@
-"""TFLite, by TensorFlow's own converter; weights alone are quantized by AI Edge Quantizer."""
+"""TFLite, by TensorFlow's own converter; weights alone and imported files are quantized by AI Edge Quantizer."""
 
+from pathlib import Path
 from typing import Any
 
 from . import _tflite_metadata
@@ -7,10 +8,7 @@ from ._artifact import Operation, Tensor
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._freeze import SIGNATURE
 from ._read_tflite import read
-
-# 4-bit weights have a scale for each output channel: AI Edge Quantizer 0.10 has no groups without quantized
-# activations, and where it is forced to write them the runtimes compute nonsense (tests/test_precisions.py).
-_WEIGHT_BITS = {"int8_weights": 8, "int4_weights": 4}
+from ._tflite_file import WEIGHT_BITS, quantize_file, signature_of
 
 
 def export(job: Job) -> Exported:
@@ -19,23 +17,32 @@ def export(job: Job) -> Exported:
     Int8 and int16x8 have integer inputs and outputs, as the Edge TPU and microcontrollers ask for; all others have
     float ones.
     """
-    import tensorflow as tf
-
-    content = _convert(job)
-    if job.precision in _WEIGHT_BITS:
-        content = _with_quantized_weights(content, _WEIGHT_BITS[job.precision])
+    content = job.saved_model.read_bytes() if job.imported else _convert(job)
+    if job.imported or job.precision in WEIGHT_BITS:
+        content = quantize_file(job, content)
     path = job.folder / f"{job.stem}.tflite"
     path.write_bytes(content)
-    interpreter = tf.lite.Interpreter(str(path))
+    interpreter = _interpreter(job, path)
     interpreter.allocate_tensors()
-    runner = interpreter.get_signature_runner(SIGNATURE)
+    inputs, outputs = signature_of(interpreter)
     return Exported(
         path=path,
         companions=(),
-        inputs=_tensors(job.inputs, runner.get_input_details()),
-        outputs=_tensors(job.outputs, runner.get_output_details()),
+        inputs=_tensors(job.inputs, inputs),
+        outputs=_tensors(job.outputs, outputs),
         operations=_operations(interpreter),
     )
+
+
+def _interpreter(job: Job, path: Path) -> Any:
+    """Return an interpreter of the file: TensorFlow's where it is loaded anyway, otherwise LiteRT's, which is light."""
+    if job.imported:
+        from ai_edge_litert.interpreter import Interpreter
+
+        return Interpreter(str(path))
+    import tensorflow as tf
+
+    return tf.lite.Interpreter(str(path))
 
 
 def _convert(job: Job) -> bytes:
@@ -63,16 +70,6 @@ def _convert(job: Job) -> bytes:
         ]
         converter.inference_input_type = converter.inference_output_type = tf.int16
     return bytes(converter.convert())
-
-
-def _with_quantized_weights(content: bytes, bits: int) -> bytes:
-    """Return a float file with its weights as integers, symmetric per output channel, dequantized on loading."""
-    from ai_edge_quantizer.quantizer import Quantizer
-    from ai_edge_quantizer.recipe_manager import RecipeManager
-
-    recipe = RecipeManager()
-    recipe.add_weight_only_config(regex=".*", operation_name="*", num_bits=bits)
-    return bytes(Quantizer(content, recipe.get_quantization_recipe()).quantize().quantized_model)
 
 
 def _tensors(expected: tuple[Tensor, ...], details: dict[str, Any]) -> tuple[Tensor, ...]:
@@ -121,4 +118,5 @@ EXPORTER = Exporter(
     export=export,
     read=read,
     describe=_tflite_metadata.write,
+    imports=("tflite",),
 )

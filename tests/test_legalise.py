@@ -372,7 +372,7 @@ def test_an_unknown_processing_unit_is_refused(tmp_path):
 
 def test_a_bundle_tells_what_was_rewritten(tmp_path, monkeypatch):
     """The manifest lists the passes of each artifact; a change of a pass converts again what was converted before."""
-    from edgewright import bundling
+    from edgewright import converting
 
     keras.utils.set_random_seed(0)
     compressed = compress(MODELS["gelu"](), recipe="float32")
@@ -380,7 +380,7 @@ def test_a_bundle_tells_what_was_rewritten(tmp_path, monkeypatch):
     (made,) = bundle.manifest["legalised"]["onnx float32"]
     assert made["name"] == "erf-for-erfc" and made["operations"] == 1 and made["difference"] < 1e-5
     assert len(list((tmp_path / "work").iterdir())) == 1
-    monkeypatch.setattr(bundling, "passes_version", lambda: "changed")
+    monkeypatch.setattr(converting, "passes_version", lambda: "changed")
     export(compressed, tmp_path / "changed", ["onnx"], work=tmp_path / "work")
     assert len(list((tmp_path / "work").iterdir())) == 2
 

@@ -1,14 +1,16 @@
 """The task that a user's labels imply: what the model is judged by, and what it is fine-tuned with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InputError
+from ._data_file import Input, check_data
 from ._task import ACCURACY, MEAN_ABSOLUTE_ERROR, Dataset, Metric, Task
 from ._training import outputs_of
+from ._user_data import dataset_of
 
 if TYPE_CHECKING:
     import keras
@@ -19,6 +21,8 @@ MAX_TEST = 10_000
 # With fewer samples than this a split leaves too little on either side.
 MIN_TO_SPLIT = 10
 _LOOKED_AT = 64
+# Without data a model is compared with itself on this many random inputs.
+_RANDOM_SAMPLES = 32
 _PROBABILITIES = ("softmax", "sigmoid", "hard_sigmoid")
 
 
@@ -62,10 +66,34 @@ def infer_task(model: "keras.Model", data: Dataset, seed: int = 0) -> Task:
     Raises:
         InputError: labels that do not fit the outputs, or labels for a model with several outputs.
     """
+
+    def outputs_on(few: Dataset) -> Mapping[str, np.ndarray]:
+        return outputs_of(model, few, batch_size=_LOOKED_AT)
+
+    return infer_task_by(outputs_on, lambda: _last_activation(model), data, seed)
+
+
+def infer_task_by(
+    outputs_on: Callable[[Dataset], Mapping[str, np.ndarray]],
+    last_activation: Callable[[], str | None],
+    data: Dataset,
+    seed: int = 0,
+) -> Task:
+    """Return what a model is judged by, as ``infer_task`` does, of a model that need not be one of Keras.
+
+    Args:
+        outputs_on: maps samples to the model's outputs by name; called once, with few samples, where there are labels.
+        last_activation: returns the name of the activation that the output comes from, "linear" for none, or None if
+            it cannot be seen.
+        data, seed: as for ``infer_task``.
+
+    Raises:
+        InputError: see ``infer_task``.
+    """
     if data.labels is None:
         train, test, name = _split(data, seed)
         return Task(name, train, test, loss=None, metric=None)
-    outputs = outputs_of(model, data.take(_LOOKED_AT), batch_size=_LOOKED_AT)
+    outputs = outputs_on(data.take(_LOOKED_AT))
     if len(outputs) > 1:
         raise InputError(
             f"Expected a model with one output to judge by labels. Got: {len(outputs)} outputs, {', '.join(outputs)}. "
@@ -74,12 +102,12 @@ def infer_task(model: "keras.Model", data: Dataset, seed: int = 0) -> Task:
     if isinstance(data.labels, Mapping):
         raise InputError(f"Expected labels in one array, for one output. Got: arrays for {', '.join(data.labels)}.")
     (array,) = outputs.values()
-    labels, loss, metric = _judged(model, array, data.labels)
+    labels, loss, metric = _judged(last_activation(), array, data.labels)
     train, test, name = _split(replace(data, labels=labels), seed)
     return Task(name, train, test, loss, metric)
 
 
-def _judged(model: "keras.Model", outputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, Any, Metric]:
+def _judged(last: str | None, outputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, Any, Metric]:
     """Return the labels in their final form, the loss and the metric."""
     import keras
 
@@ -92,7 +120,7 @@ def _judged(model: "keras.Model", outputs: np.ndarray, labels: np.ndarray) -> tu
                     f"Expected labels from 0 to {classes - 1}, for a model with {classes} classes. Got: labels from "
                     f"{indices.min()} to {indices.max()}."
                 )
-            if _gives_probabilities(model, outputs):
+            if _gives_probabilities(last, outputs):
                 return indices, "sparse_categorical_crossentropy", ACCURACY
             return indices, keras.losses.SparseCategoricalCrossentropy(from_logits=True), ACCURACY
     if int(np.prod(labels.shape[1:])) != int(np.prod(shape)) or labels.shape[1:] not in (
@@ -107,10 +135,9 @@ def _judged(model: "keras.Model", outputs: np.ndarray, labels: np.ndarray) -> tu
         )
     if shape in ((), (1,)):
         binary = bool(np.isin(labels, (0, 1)).all())
-        last = _last_activation(model)
         if binary and (labels.dtype.kind in "biu" or last in _PROBABILITIES):
             labels = labels.reshape(-1, 1).astype(np.int64)
-            if _gives_probabilities(model, outputs):
+            if _gives_probabilities(last, outputs):
                 return labels, "binary_crossentropy", ACCURACY
             return labels, keras.losses.BinaryCrossentropy(from_logits=True), LOGIT_ACCURACY
         if labels.dtype.kind in "biu" and last in _PROBABILITIES:
@@ -129,8 +156,7 @@ def _class_indices(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | N
     return labels.argmax(axis=-1) if one_hot else None
 
 
-def _gives_probabilities(model: "keras.Model", outputs: np.ndarray) -> bool:
-    last = _last_activation(model)
+def _gives_probabilities(last: str | None, outputs: np.ndarray) -> bool:
     if last is not None:
         return last in _PROBABILITIES
     within = bool((outputs >= -1e-3).all() and (outputs <= 1 + 1e-3).all())
@@ -149,6 +175,36 @@ def _last_activation(model: "keras.Model") -> str | None:
         return kind
     activation = getattr(operation, "activation", None)
     return getattr(activation, "__name__", None)
+
+
+def given_task(data: Any, inputs: Mapping[str, Input], infer: Callable[[Dataset], Task]) -> Task:
+    """Return what a model is judged by on the data that a user gave.
+
+    Without data it is the agreement with itself on random inputs, and there is nothing to calibrate or train on.
+
+    Args:
+        data: a Task, samples in any form that ``dataset_of`` takes, or None.
+        inputs: what the model takes.
+        infer: maps samples that fit to a task.
+
+    Raises:
+        InputError: the data does not fit the model.
+    """
+    if isinstance(data, Task):
+        check_data(data.train, inputs)
+        check_data(data.test, inputs)
+        return data
+    return infer(dataset_of(data, inputs)) if data is not None else _random_task(inputs)
+
+
+def _random_task(inputs: Mapping[str, Input]) -> Task:
+    random = np.random.default_rng(0)
+    arrays = {
+        name: random.uniform(0, 1, (_RANDOM_SAMPLES, *wanted.shape)).astype(wanted.dtype)  # type: ignore[arg-type]
+        for name, wanted in inputs.items()
+    }
+    nothing = Dataset({name: array[:0] for name, array in arrays.items()})
+    return Task("random inputs", train=nothing, test=Dataset(arrays), loss=None, metric=None)
 
 
 def _split(data: Dataset, seed: int) -> tuple[Dataset, Dataset, str]:

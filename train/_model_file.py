@@ -24,7 +24,7 @@ MEMORY_LIMIT_BYTES = 8 * GIB
 _MAX_CONFIG_BYTES = 64 << 20
 _MAX_H5_OBJECTS = 200_000
 _WHAT = "a Keras model (.keras, .h5, .hdf5 or a SavedModel folder)"
-_NOT_YET = "Importing {} is not supported yet; it is part of a later release."
+_IMPORTED = "A float file that is named {} is taken by edgewright.quantize, and by the command compress."
 _GRAPH_NOTE = (
     "a SavedModel without Keras layers: its layers cannot be seen, so pruning and fine-tuning are not possible, and it "
     "cannot be saved as a .keras file of its own"
@@ -127,9 +127,9 @@ def _scan(path: Path, allowed: Allowed) -> tuple[str, tuple[str, ...]]:
     if head == b"\x89HDF\r\n\x1a\n":
         return _scan_h5(path, allowed), ()
     if head[4:8] == b"TFL3" or path.suffix in (".tflite", ".lite"):
-        raise InputError(f"Expected {_WHAT}. Got: {path}, a TFLite file. {_NOT_YET.format('.tflite')}")
+        raise InputError(f"Expected {_WHAT}. Got: {path}, a TFLite file. {_IMPORTED.format('.tflite')}")
     if path.suffix == ".onnx":
-        raise InputError(f"Expected {_WHAT}. Got: {path}, an ONNX file. {_NOT_YET.format('.onnx')}")
+        raise InputError(f"Expected {_WHAT}. Got: {path}, an ONNX file. {_IMPORTED.format('.onnx')}")
     if path.name == "saved_model.pb":
         raise InputError(f"Expected {_WHAT}. Got: {path}. Name its folder, {path.parent}.")
     if not head:
