@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..children import run_child
-from ._edgetpu_graph import CPU, UNIT
+from ._edgetpu_parts import CPU, UNIT
 from ._placement import Group, Placement, mebibytes
 
 PROGRAM = "edgetpu_compiler"

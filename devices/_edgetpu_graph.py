@@ -10,9 +10,9 @@ from typing import Any
 from ..export._graph import Graph, Node
 from ._edgetpu import operator_table
 from ._edgetpu_limits import UNDECIDED, limit
+from ._edgetpu_parts import CPU, UNIT, Part, crossing, parts_of, parts_text, share_of
 from ._placement import BOUNDARY, PREDICTED, Placed, Placement, counted, grouped, macs_share, mebibytes
 
-UNIT, CPU = "Edge TPU", "CPU"
 COMPILED = "edgetpu-custom-op"
 SOURCE = "the Edge TPU's operator table, and its requirements on models"
 # What a compiler that allows one part of a model alone says of operations that it could take.
@@ -60,10 +60,9 @@ def place_on_edgetpu(graph: Graph, cache_mib: float | None) -> Placement:
             f"With several parts allowed (edgetpu_compiler --enable_multiple_subgraphs) there would be {len(runs)}; "
             "each one costs a transfer to the Edge TPU and back."
         )
-    split = _split(graph, runs, placed)
-    if split:
-        sentences.append(split[0])
-        facts["split"] = split[1]
+    if parts := edgetpu_parts(graph):
+        sentences.append(parts_text(graph, parts))
+        facts["split"] = _plain_parts(graph, parts)
     return Placement(UNIT, PREDICTED, SOURCE, grouped(graph, placed), tuple(sentences), facts, tuple(placed))
 
 
@@ -111,49 +110,33 @@ def _runs(graph: Graph, reasons: Sequence[str]) -> list[range]:
     return runs
 
 
-def _split(graph: Graph, runs: Sequence[range], placed: Sequence[Placed]) -> tuple[str, dict[str, object]] | None:
-    """Return where to cut the model for its heaviest stretch to run on the Edge TPU, if that is more than does now."""
+def edgetpu_parts(graph: Graph) -> tuple[Part, ...]:
+    """Return the parts to cut a file into for more of it to run on the Edge TPU; none where that gains nothing.
 
-    def macs(places: Sequence[int]) -> int:
-        return sum(graph.nodes[place].macs or 0 for place in places)
-
-    if not runs:
-        return None
-    best = max(runs, key=lambda run: (macs(run), len(run)))
-    now = [entry.node for entry in placed if entry.unit == UNIT]
-    if (macs(best), len(best)) <= (macs(now), len(now)):
-        return None
-    head, tail = range(best.start), range(best.stop, len(graph.nodes))
-    cut_in, cut_out = _crossing(graph, best)
-    share = macs(best) / graph.macs if graph.macs else 0.0
-    text = (
-        f"As a file of their own, operations {best.start} to {best.stop - 1} ({len(best)} operations, {share:.1%} of "
-        "the multiply-accumulates) are predicted to run on the Edge TPU: cut the model at "
-        f"{', '.join(cut_in) or 'the input'} and at {', '.join(cut_out) or 'the output'}."
-    )
-    for name, part in (("head", head), ("tail", tail)):
-        if part:
-            text += f" The {name} stays on the CPU: {counted([graph.nodes[place].kind for place in part])}."
-    facts: dict[str, object] = {
-        "first": best.start,
-        "last": best.stop - 1,
-        "macs_share": share,
-        "inputs": cut_in,
-        "outputs": cut_out,
-    }
-    return text, facts
+    What converts float inputs and outputs cuts nothing off, and goes with what it converts for.
+    """
+    reasons = [_reason(graph, node) for node in graph.nodes]
+    share = macs_share(graph, _one_part(graph, reasons), UNIT)
+    if share is None or any(node.body for node in graph.nodes):
+        return ()
+    return parts_of(graph, [bool(reason) and reason not in _BOUNDARY.values() for reason in reasons], share)
 
 
-def _crossing(graph: Graph, run: range) -> tuple[list[str], list[str]]:
-    """Return the names of the tensors that go into a stretch and that come out of it."""
-    inside = {place for index in run for place in graph.nodes[index].outputs}
-    read = {place for index in run for place in graph.nodes[index].inputs if place >= 0} - inside
-    later = {place for index in range(run.stop, len(graph.nodes)) for place in graph.nodes[index].inputs}
-    going_in = sorted(place for place in read if not graph.values[place].constant)
-    coming_out = sorted(inside & (later | set(graph.outputs)))
-    return [_short(graph.values[place].name) for place in going_in], [
-        _short(graph.values[place].name) for place in coming_out
-    ]
+def _plain_parts(graph: Graph, parts: Sequence[Part]) -> dict[str, object]:
+    """Return parts as plain data, with the names of the tensors that go into them and come out."""
+    plain = []
+    for part in parts:
+        going_in, coming_out = crossing(graph, part.nodes)
+        plain.append(
+            {
+                "unit": part.unit,
+                "operations": list(part.nodes),
+                "macs_share": part.macs_share,
+                "inputs": [_short(graph.values[place].name) for place in going_in],
+                "outputs": [_short(graph.values[place].name) for place in coming_out],
+            }
+        )
+    return {"macs_share": share_of(parts), "parts": plain}
 
 
 def _short(name: str) -> str:

@@ -1,7 +1,7 @@
 """edgewright gets a trained Keras model onto an edge device and proves that it fits there.
 
-The public functions are ``compress``, ``quantize``, ``export``, ``validate`` and ``inspect``; the folders of the same
-names are imported with ``from``: ``from edgewright.compress import load_recipe``.
+The public functions are ``compress``, ``quantize``, ``export``, ``validate``, ``inspect`` and ``split``; the folders of
+the same names are imported with ``from``: ``from edgewright.compress import load_recipe``.
 """
 
 import sys
@@ -14,10 +14,23 @@ if TYPE_CHECKING:
     from .figures import Figure, How
     from .inspecting import inspect
     from .report import Report
+    from .splitting import split
     from .train import Dataset, Task
 
 __version__ = "0.1.0"
-__all__ = ["Dataset", "Figure", "How", "Report", "Task", "compress", "export", "inspect", "quantize", "validate"]
+__all__ = [
+    "Dataset",
+    "Figure",
+    "How",
+    "Report",
+    "Task",
+    "compress",
+    "export",
+    "inspect",
+    "quantize",
+    "split",
+    "validate",
+]
 
 _HOMES = {
     "Dataset": "train",
@@ -29,6 +42,7 @@ _HOMES = {
     "export": "api",
     "inspect": "inspecting",
     "quantize": "api",
+    "split": "splitting",
     "validate": "api",
 }
 

@@ -1,6 +1,6 @@
 """A frozen graph in memory: read from a SavedModel, run, built again with other operations in it, and saved."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,15 +49,19 @@ class FrozenGraph:
 
     def values(self, tensors: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Return what some tensors of the graph are for inputs ``[1, ...]`` by name."""
+        return next(self.values_over(tensors, (arrays,)))
+
+    def values_over(
+        self, tensors: Sequence[Any], samples: Sequence[Mapping[str, np.ndarray]]
+    ) -> Iterator[list[np.ndarray]]:
+        """Yield for each sample what some tensors of the graph are."""
         import tensorflow as tf
 
-        fed = {
-            place.name: arrays[tensor.name]
-            for place, tensor in zip(self.function.inputs, self.inputs, strict=True)
-            if tensor.name in arrays
-        }
+        places = list(zip(self.function.inputs, self.inputs, strict=True))
         with tf.compat.v1.Session(graph=self.function.graph) as session:
-            return [np.asarray(array) for array in session.run(list(tensors), fed)]
+            for arrays in samples:
+                fed = {place.name: arrays[tensor.name] for place, tensor in places if tensor.name in arrays}
+                yield [np.asarray(array) for array in session.run(list(tensors), fed)]
 
     def constant(self, tensor: Any) -> np.ndarray | None:
         """Return the value of a tensor that depends on no input; None where it depends on one."""

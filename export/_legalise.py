@@ -17,15 +17,30 @@ import numpy as np
 from ._artifact import Tensor
 from ._frozen_graph import FrozenGraph, Value, read_frozen_graph
 from ._pass import Inapplicable, Pass, Target, Work
+from ._pass_ranges import with_ranges
 
 # In this order: loops hide what is in them, and what passes write, later ones may rewrite.
-_MODULES = ("loops", "cumulative", "argmax", "error_functions", "exponential", "masks", "edge_tpu")
+_MODULES = (
+    "loops",
+    "cumulative",
+    "argmax",
+    "error_functions",
+    "exponential",
+    "masks",
+    "edge_tpu",
+    "einsum",
+    "rows",
+    "summed_products",
+    "row_softmax",
+)
 # Beside the job of a conversion: what came of each pass, written before the converter runs.
 RECORD = "legalised.json"
 # Of the largest value of an output.
 TOLERANCE = 1e-5
 # How many samples of the representative dataset a graph is compared on, and how many random ones.
-SAMPLES, _RANDOM = 8, 4
+_COMPARED, _RANDOM = 8, 4
+# How many of the representative dataset are read: ranges of new tensors are found on all of them.
+SAMPLES = 64
 _FAKE_QUANTIZATION = "FakeQuant"
 
 
@@ -86,12 +101,13 @@ def legalise(
         return saved_model, ()
     try:
         graph = read_frozen_graph(saved_model, inputs, outputs)
-        samples = proving_samples(graph, tuple(recorded))
+        seen = tuple(recorded)
+        samples = proving_samples(graph, seen)
     except Exception as error:  # as below
         return saved_model, (Legalised("any", 0, None, f"The graph cannot be rewritten: {_said(error)}"),)
     done = []
     for each in passes():
-        graph, made = attempt(each, Work(graph, target, samples))
+        graph, made = attempt(each, Work(graph, target, samples, seen))
         done += [made] if made else []
     if all(made.refused for made in done):
         return saved_model, tuple(done)
@@ -116,6 +132,7 @@ def attempt(each: Pass, work: Work) -> tuple[FrozenGraph, Legalised | None]:
         replace = each.replacing(work)
         rewritten = graph.rewritten(recorded)
         difference = largest_difference(graph, rewritten, work.samples) if replaced else 0.0
+        rewritten = with_ranges(rewritten, work.recorded or work.samples)
     except Inapplicable as reason:
         return graph, Legalised(each.name, 0, None, str(reason))
     except Exception as error:  # whatever a pass dies of, the graph is converted as it was
@@ -145,7 +162,7 @@ def proving_samples(
     import tensorflow as tf
 
     random = np.random.default_rng(0)
-    samples = [dict(sample) for sample in recorded[:SAMPLES]]
+    samples = [dict(sample) for sample in recorded[:_COMPARED]]
     draws: tuple[Callable[..., np.ndarray], ...] = (random.standard_normal, random.random)
     for most in (1000, 100, 10, 2, 1):
         drawn = [_drawn(graph, random, draws[place % 2], most) for place in range(_RANDOM)]

@@ -27,11 +27,17 @@ class Target:
 
 @dataclass(frozen=True)
 class Work:
-    """A graph that is to be rewritten, what for, and samples of its inputs, each ``[1, ...]`` by name."""
+    """A graph that is to be rewritten, what for, and samples of its inputs, each ``[1, ...]`` by name.
+
+    Attributes:
+        samples: that graphs are compared on, random ones among them.
+        recorded: from the representative dataset, which ranges are found on.
+    """
 
     graph: FrozenGraph
     target: Target
     samples: tuple[Mapping[str, np.ndarray], ...]
+    recorded: tuple[Mapping[str, np.ndarray], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Passes that write with the Edge TPU's operations, and with those of TFLite's integers, what these lack.
 
 The table is devices/profiles/edgetpu_ops.json. Of a graph that begins with an operation that is not in it, nothing runs
-there: an embedding's one-hot encoding still runs on the CPU, and its product with the table on the Edge TPU.
+there: the look-up of an embedding (GATHER of 32-bit integers) is a head of its own; see ``edgewright split``.
 """
 
 from collections.abc import Sequence
@@ -10,51 +10,25 @@ from typing import Any
 import numpy as np
 
 from ..compress._recipe import EDGE_TPU
-from ._frozen_graph import Replace, Value
+from ._frozen_graph import Replace, Value, copied
 from ._pass import Pass, Work
-
-# Rows of a table: beyond, the product costs more than the transfer that it saves.
-_LONGEST_TABLE = 1024
+from ._pass_ranges import between, has_ranges
 
 
-def embeddings(work: Work) -> Replace:
-    """Write the rows of a constant table that indices name as a product of their one-hot encoding with the table."""
+def tables(work: Work) -> Replace:
+    """Give rows that indices name of a constant table the range of the table, in a graph with ranges."""
 
     def replace(operation: Any, value: Value) -> Sequence[Any] | None:
         import tensorflow as tf
 
-        if operation.type not in ("GatherV2", "ResourceGather") or operation.get_attr("batch_dims"):
+        if operation.type != "GatherV2" or operation.outputs[0].dtype.name != "float32":
             return None
-        table, indices = operation.inputs[:2]
-        rows = work.graph.constant(table)
-        axis = work.graph.constant(operation.inputs[2])
-        if rows is None or rows.ndim != 2 or axis != 0 or len(rows) > _LONGEST_TABLE or rows.dtype.kind != "f":
+        table = work.graph.constant(operation.inputs[0])
+        if table is None or not has_ranges(work.graph) or table.min() == table.max():
             return None
-        chosen = tf.one_hot(tf.reshape(value(indices), (-1,)), len(rows))
-        return [tf.reshape(tf.matmul(chosen, value(table)), operation.outputs[0].shape)]
-
-    return replace
-
-
-def single_queries(work: Work) -> Replace:
-    """Write a batched product in which one side has one row, or one column, as a product and a sum."""
-
-    def replace(operation: Any, value: Value) -> Sequence[Any] | None:
-        import tensorflow as tf
-
-        if operation.type not in ("BatchMatMul", "BatchMatMulV2"):
-            return None
-        left, right = operation.inputs
-        if not left.shape.is_fully_defined() or not right.shape.is_fully_defined():
-            return None
-        rows, columns = operation.outputs[0].shape[-2:]
-        if rows != 1 and columns != 1:
-            return None
-        a = _transposed(value(left)) if operation.get_attr("adj_x") else value(left)
-        b = _transposed(value(right)) if operation.get_attr("adj_y") else value(right)
-        if columns == 1:
-            return [tf.reduce_sum(a * _transposed(b), -1, keepdims=True)]
-        return [tf.reduce_sum(_transposed(a) * b, -2, keepdims=True)]
+        (rows,) = copied(operation, [value(tensor) for tensor in operation.inputs])
+        low, high = min(0.0, float(table.min())), max(0.0, float(table.max()))
+        return [tf.quantization.fake_quant_with_min_max_vars(rows, low, high)]
 
     return replace
 
@@ -76,7 +50,7 @@ def squared_differences(work: Work) -> Replace:
     def replace(operation: Any, value: Value) -> Sequence[Any] | None:
         if operation.type != "SquaredDifference":
             return None
-        difference = value(operation.inputs[0]) - value(operation.inputs[1])
+        difference = between(value(operation.inputs[0]) - value(operation.inputs[1]))
         return [difference * difference]
 
     return replace
@@ -95,7 +69,7 @@ def constant_choices(work: Work) -> Replace:
             return None
         ones = chosen.astype(np.float32)
         _, x, y = (value(tensor) for tensor in operation.inputs)
-        return [x * tf.constant(ones) + y * tf.constant(1 - ones)]
+        return [between(between(x * tf.constant(ones)) + between(y * tf.constant(1 - ones)))]
 
     return replace
 
@@ -106,31 +80,15 @@ def _is_in_gelu(operation: Any) -> bool:
     return any(last.type in ("Erf", "Erfc") for each in after for last in (each, *each.outputs[0].consumers()))
 
 
-def _transposed(x: Any) -> Any:
-    """Swap the last two axes; where one of them is 1 that moves nothing, and is a change of shape."""
-    import tensorflow as tf
-
-    *batch, rows, columns = x.shape.as_list()
-    if 1 in (rows, columns):
-        return tf.reshape(x, [*batch, columns, rows])
-    return tf.linalg.matrix_transpose(x)
-
-
 _HERE = frozenset({EDGE_TPU})
 
 PASSES = (
     Pass(
-        "one-hot-embeddings",
-        "The Edge TPU does not look up rows of a table (GATHER).",
+        "ranged-tables",
+        "An embedding has no range of its own, and what multiplies its rows stays in float then.",
         frozenset({"GatherV2"}),
-        embeddings,
-        units=_HERE,
-    ),
-    Pass(
-        "single-query-products",
-        "The Edge TPU has no BATCH_MATMUL.",
-        frozenset({"BatchMatMul", "BatchMatMulV2"}),
-        single_queries,
+        tables,
+        precisions=frozenset({"int8"}),
         units=_HERE,
     ),
     Pass(

@@ -69,8 +69,7 @@ def _value_of(operation: Any) -> np.ndarray:
 def _bound(work: Work, scores: Any) -> float:
     """Return the bound with which a masked place weighs nothing: its own score may be the highest, another's lowest."""
     low, high = 0.0, 0.0
-    for sample in work.samples:
-        (array,) = work.graph.values([scores], sample)
+    for (array,) in work.graph.values_over([scores], work.samples):
         seen = array[np.abs(array) < _LARGE / 2]
         if seen.size:
             low, high = min(low, float(seen.min())), max(high, float(seen.max()))

@@ -61,6 +61,7 @@ MODELS = {
     "convolving loop": lambda: _image_sequence(),
     "causal": lambda: _sequence(lambda x: layers.MultiHeadAttention(2, 4)(x, x, use_causal_mask=True)),
     "added mask": lambda: _sequence(_added_mask),
+    "rows": lambda: _sequence(lambda x: layers.Dense(8, activation="relu")(layers.Dense(16)(x))),
     "one query": lambda: _sequence(_one_query),
     "normalized": lambda: _sequence(layers.LayerNormalization()),
 }
@@ -349,18 +350,116 @@ def test_the_edge_tpu_gets_operations_of_its_table(prepared, lacking):
     assert missing[1] <= missing[0]
 
 
-def test_an_embedding_is_a_product_on_the_edge_tpu(tmp_path):
-    """Rows of a table are chosen by a one-hot product, and the file computes what Keras computes."""
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        ("rows", {"convolved-rows"}),
+        ("added mask", {"summed-products", "softmax-by-rows", "bounded-masks"}),
+        ("causal", {"einsum-products", "convolved-rows", "summed-products", "softmax-by-rows"}),
+    ],
+)
+def test_the_edge_tpu_takes_attention_and_rows_with_ranges_of_their_own(model, names, tmp_path):
+    """A graph with ranges, rewritten, is all on the Edge TPU: what a pass puts in between has a range, too."""
+    keras.utils.set_random_seed(0)
+    prepared = _Prepared(MODELS[model](), tmp_path)
+    ranges = Activations().ranges_of(prepared.model, lambda *size: iter([prepared.samples]))
+    frozen = freeze(prepared.model, tmp_path / "ranges", ranges)
+    made = convert(frozen, "tflite", "int8", tmp_path / "out", prepared.calibration, unit="edgetpu")
+    assert made.artifact, made.reason
+    assert names <= _names(made.legalised)
+    graph = read_graph(made.artifact.path)
+    left = [(graph.nodes[entry.node].kind, entry.reason) for entry in _placed(graph) if entry.reason]
+    assert left == []
+    assert prepared.error("tflite", made.artifact) < 0.1
+
+
+def _placed(graph):
+    return place_on_edgetpu(graph, None).placed
+
+
+def test_a_dense_layer_over_rows_is_one_convolution(tmp_path):
+    """Bias and activation go along; rows that are an image already are not moved, and one row stays a dense layer."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((4, 6, 8), name="x")
+    h = layers.Dense(16, activation="relu")(x)
+    h = layers.Dense(4)(layers.GlobalAveragePooling2D()(layers.Dense(8)(h)))
+    prepared = _Prepared(keras.Model(x, h), tmp_path)
+    exported = get("tflite").export(prepared.legalised(prepared.job("int8"), "tflite", "edgetpu"))
+    counts = {operation.name: operation.count for operation in exported.operations}
+    assert counts == {"CONV_2D": 2, "MEAN": 1, "FULLY_CONNECTED": 1}
+    assert prepared.error("tflite", exported) < 0.1
+
+
+@pytest.mark.parametrize("flip", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("sizes", [(1, 3, 4, 5), (2, 3, 4, 5), (2, 1, 4, 5), (2, 3, 4, 1)])
+def test_products_of_computed_matrices_are_sums(sizes, flip):
+    """Matrices of any count and shape, transposed or not, are multiplied by products of numbers and their sums."""
+    matrices, rows, depth, columns = sizes
+    left = Tensor("x", (1, matrices, *((depth, rows) if flip[0] else (rows, depth))), "float32")
+    right = np.random.default_rng(0).normal(size=(1, matrices, *((columns, depth) if flip[1] else (depth, columns))))
+
+    def multiply(x):
+        other = tf.constant(right, tf.float32) + tf.reduce_mean(x)
+        return tf.matmul(x, other, transpose_a=flip[0], transpose_b=flip[1])
+
+    graph = _graph(multiply, left)
+    samples = _legalise.proving_samples(graph, ())
+    rewritten, made = _legalise.attempt(
+        _pass("summed-products"), Work(graph, Target("tflite", "int8", "edgetpu"), samples)
+    )
+    assert made is not None and not made.refused and made.operations == 1
+    assert "BatchMatMulV2" not in rewritten.types and "PreventGradient" not in rewritten.types
+
+
+@pytest.mark.parametrize(
+    ("equation", "x", "other"),
+    [
+        ("abc,cde->abde", (1, 3, 4), (4, 2, 5)),
+        ("abcd,cde->abe", (1, 3, 2, 4), (2, 4, 5)),
+        ("aecd,abcd->acbe", (1, 3, 2, 4), (1, 5, 2, 4)),
+        ("acbe,aecd->abcd", (1, 2, 3, 5), (1, 5, 2, 4)),
+        ("ab,cb->ca", (3, 4), (5, 4)),
+        ("abc,abd->acd", (2, 3, 4), (2, 3, 5)),
+    ],
+)
+def test_an_einsum_is_a_product_of_matrices(equation, x, other):
+    """Whatever the order of rows, columns, what is summed and what is repeated, the result is the same."""
+    right = np.random.default_rng(0).normal(size=other).astype("float32")
+    graph = _graph(lambda left: tf.einsum(equation, left, right), Tensor("x", x, "float32"))
+    assert "Einsum" in graph.types
+    samples = _legalise.proving_samples(graph, ())
+    rewritten, made = _legalise.attempt(
+        _pass("einsum-products"), Work(graph, Target("tflite", "int8", "edgetpu"), samples)
+    )
+    assert made is not None and not made.refused
+    assert "Einsum" not in rewritten.types
+
+
+def test_a_softmax_over_many_rows_is_left_alone():
+    """Up to 64 rows are normalized one by one; more would be more operations than the rest of a graph."""
+    for rows, gone in ((64, True), (65, False)):
+        graph = _graph(tf.nn.softmax, Tensor("x", (1, rows, 3), "float32"))
+        work = Work(graph, Target("tflite", "int8", "edgetpu"), _legalise.proving_samples(graph, ()))
+        _, made = _legalise.attempt(_pass("softmax-by-rows"), work)
+        assert (made is not None and not made.refused) == gone
+
+
+def test_an_embeddings_rows_have_a_range(tmp_path):
+    """The table is stored in eight bits, and what multiplies its rows computes in integers; without, it is in float."""
     keras.utils.set_random_seed(0)
     x = keras.Input((6,), name="x", dtype="int32")
     model = keras.Model(x, layers.Dense(2, name="y")(layers.Embedding(10, 8)(x)))
     samples = {"x": np.random.default_rng(0).integers(0, 10, (SAMPLES, 6)).astype("int32")}
     prepared = _Prepared(model, tmp_path, samples)
-    legal = prepared.legalised(prepared.job("float32"), "tflite", "edgetpu")
-    assert _names(_made(legal)) == {"one-hot-embeddings"}
-    exported = get("tflite").export(legal)
-    assert "GATHER" not in {operation.name for operation in exported.operations}
-    assert prepared.error("tflite", exported) < 1e-5
+    ranges = Activations().ranges_of(model, lambda *size: iter([samples]))
+    frozen = freeze(model, tmp_path / "ranges", ranges)
+    kinds = []
+    for unit in ("", "edgetpu"):
+        made = convert(frozen, "tflite", "int8", tmp_path / f"out{unit}", prepared.calibration, unit=unit)
+        assert made.artifact, made.reason
+        assert prepared.error("tflite", made.artifact) < 0.05
+        kinds.append({operation.name for operation in made.artifact.operations if "float32" in operation.dtypes})
+    assert "GATHER" in kinds[0] and not kinds[1]
 
 
 def test_an_unknown_processing_unit_is_refused(tmp_path):
@@ -392,7 +491,7 @@ def test_a_record_is_plain_data():
 
 
 def test_a_recipe_for_the_edge_tpu_rewrites_int8_tflite_alone(tmp_path):
-    """With unit = "edgetpu" the int8 TFLite file has no GATHER, and the float one, for other devices, keeps it."""
+    """With unit = "edgetpu" the int8 TFLite file alone is rewritten: the float one is for other devices."""
     keras.utils.set_random_seed(0)
     tokens = keras.Input((5,), name="tokens", dtype="int32")
     x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(11, 6)(tokens))
@@ -402,8 +501,9 @@ def test_a_recipe_for_the_edge_tpu_rewrites_int8_tflite_alone(tmp_path):
     recipe = parse_recipe(f"unit = 'edgetpu'\n{step}")
     assert parse_recipe(recipe.to_toml()) == recipe and recipe.sha256 != parse_recipe(step).sha256
     bundle = export(compress(model, data, recipe), tmp_path / "bundle", ["tflite"])
-    kinds = {artifact.name: {each.name for each in artifact.operations} for artifact in bundle.artifacts}
-    assert "GATHER" in kinds["tflite float32"] and "GATHER" not in kinds["tflite int8"]
-    assert "one-hot-embeddings" in {each["name"] for each in bundle.manifest["legalised"]["tflite int8"]}
+    assert {artifact.name for artifact in bundle.artifacts} == {"tflite float32", "tflite int8"}
+    assert {name: [each["name"] for each in made] for name, made in bundle.manifest["legalised"].items()} == {
+        "tflite int8": ["ranged-tables"]
+    }
     with pytest.raises(InputError, match="Expected unit = one of edgetpu, tensorrt.*Got: 'tpu'"):
         parse_recipe("unit = 'tpu'")

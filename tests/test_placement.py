@@ -3,7 +3,7 @@
 import pytest
 
 from edgewright.devices._edgetpu_compiler import placement_of, read_log
-from edgewright.devices._edgetpu_graph import place_on_edgetpu
+from edgewright.devices._edgetpu_graph import edgetpu_parts, place_on_edgetpu
 from edgewright.devices._xnnpack import place_on_xnnpack
 from edgewright.export import Graph, Node, Value
 
@@ -98,11 +98,51 @@ def test_what_follows_an_unmapped_operation_stays_on_the_cpu_and_a_cut_is_named(
     assert placement.how == "predicted" and placement.facts["macs_share"] == 0.25
     assert placement.facts["parts_if_several_were_allowed"] == 2
     split = placement.facts["split"]
-    assert (split["first"], split["last"], split["macs_share"]) == (2, 4, 0.75)
-    assert (split["inputs"], split["outputs"]) == (["after 1"], ["after 4"])
+    assert split["macs_share"] == 0.75
+    assert [(part["unit"], part["operations"]) for part in split["parts"]] == [
+        ("CPU", [0, 1]),
+        ("Edge TPU", [2, 3, 4]),
+        ("CPU", [5]),
+    ]
+    assert [(part["inputs"], part["outputs"]) for part in split["parts"]] == [
+        (["t"], ["after 1"]),
+        (["after 1"], ["after 4"]),
+        (["after 4"], ["after 5"]),
+    ]
     text = " ".join(placement.sentences)
-    assert "head stays on the CPU: CONV_2D, GELU" in text and "tail stays on the CPU: EXP" in text
+    assert "75.0% of the" in text and "CPU (CONV_2D, GELU), then Edge TPU (3 CONV_2D), then CPU (EXP)" in text
     assert "split" not in place_on_edgetpu(_chain("CONV_2D", "CONV_2D", "GELU"), 7.67).facts
+
+
+def _units(graph):
+    return [(part.unit, part.nodes) for part in edgetpu_parts(graph)]
+
+
+def test_there_are_no_more_parts_than_bring_more_to_the_edge_tpu():
+    """At most three files; a tail alone is no reason for a cut, and what gains nothing is not cut off."""
+    head = _chain("EXP", "CONV_2D", "CONV_2D")
+    assert _units(head) == [("CPU", (0,)), ("Edge TPU", (1, 2))]
+    between = _chain("CONV_2D", "GELU", "CONV_2D")
+    assert _units(between) == [("Edge TPU", (0,)), ("CPU", (1,)), ("Edge TPU", (2,))]
+    assert _units(_chain("CONV_2D", "GELU", "RESHAPE")) == []
+    assert _units(_chain("CONV_2D", "RESHAPE", "CONV_2D")) == []
+    assert _units(_chain("GELU", "EXP")) == []
+    many = _chain(*["CONV_2D", "GELU"] * 6, "CONV_2D", "CONV_2D")
+    assert _units(many) == [("Edge TPU", (0,)), ("CPU", tuple(range(1, 12))), ("Edge TPU", (12, 13))]
+
+
+def test_a_side_branch_that_is_refused_goes_before_the_body():
+    """What the Edge TPU cannot take is computed first where it waits for nothing, wherever it stands in the file."""
+    values = [_value((1, 8, 8, 4)), _value((1, 8, 8, 4)), _constant((4, 1, 1, 4)), *[_value((1, 8, 8, 4))] * 5]
+    nodes = (
+        Node("CONV_2D", 1, "", (0, 2), (3,), 100),
+        Node("CONV_2D", 1, "", (3, 2), (4,), 100),
+        Node("GELU", 1, "", (1,), (5,), 0),
+        Node("ADD", 1, "", (4, 5), (6,), 0),
+        Node("CONV_2D", 1, "", (6, 2), (7,), 100),
+    )
+    graph = Graph("tflite", (0, 1), (7,), tuple(values), nodes)
+    assert _units(graph) == [("CPU", (2,)), ("Edge TPU", (0, 1, 3, 4))]
 
 
 def test_parameters_beyond_the_cache_are_streamed():
