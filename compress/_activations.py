@@ -25,6 +25,7 @@ class Activations:
         learned: ranges by point that training found; the others are calibrated.
         reasons: by the path of a layer that stays in float, why.
         on_host: names of layers that the host computes; they, and the model's inputs then, stay in float.
+        formats: those that get the graph with these ranges, while the others' own quantizers decide; all when empty.
     """
 
     calibration: str = "min_max"
@@ -33,6 +34,11 @@ class Activations:
     learned: Mapping[str, Range] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     on_host: frozenset[str] = frozenset()
+    formats: tuple[str, ...] = ()
+
+    def for_format(self, format: str) -> bool:
+        """Tell whether a format gets the graph with these ranges."""
+        return not self.formats or format in self.formats
 
     def points_of(self, model: "keras.Model") -> tuple[Point, ...]:
         """Return the points of a model that are quantized.

@@ -5,6 +5,7 @@ Weights are symmetric with a scale for each output channel, activations have a f
 1712.05877). The variables stay as they are; the exporters quantize.
 """
 
+from ..errors import InputError
 from ._quantization import Int8
 from ._samples import check_samples, representative
 from ._technique import PRECISION, Parameters, Result, Technique, Work
@@ -22,7 +23,12 @@ def apply(work: Work, parameters: Parameters) -> Result:
         return Result(work.model)
     activations, notes = parameters.activations(work)
     # Deployed may be other graphs than this one: what is wrong with the samples shows here already.
-    activations.ranges_of(work.model, representative(work, parameters.samples))
+    try:
+        activations.ranges_of(work.model, representative(work, parameters.samples))
+    except InputError as error:
+        if not activations.formats:
+            raise
+        return Result(work.model, notes=(f"each format's own quantizer finds the ranges: {error}",))
     return Result(work.model, notes=notes, activations=activations)
 
 

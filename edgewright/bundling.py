@@ -67,7 +67,8 @@ def make_bundle(
         host = _write_host(deployment, folder)
         (folder / "artifacts").mkdir()
         digests = {key: digest_of(graph) for key, graph in deployment.graphs.items()}
-        plan = Plan(about, frozen, digests, compressed.recipe, calibration, quantized, compressed.zero_blocks)
+        as_one = compressed.activations.formats if compressed.activations else ()
+        plan = Plan(about, frozen, digests, compressed.recipe, calibration, quantized, compressed.zero_blocks, as_one)
 
         def attempted(plan: Plan, cells: list[tuple[str, str]], listener: OnProgress) -> Attempt:
             return attempt(plan, cells, folder / "artifacts", stages, reference, listener, host, calls)
@@ -75,7 +76,7 @@ def make_bundle(
         cells = [(format, precision) for format in formats for precision in compressed.precisions]
         made = attempted(plan, cells, part(report, 0, 0.9))
         notes = list(compressed.notes)
-        lacking = [(format, "int8") for format in formats if quantized and _is_retried(made, format)]
+        lacking = [(format, "int8") for format in formats if quantized and _is_retried(made, format, as_one)]
         if lacking:
             again = made.replaced_by(attempted(replace(plan, quantized={}), lacking, part(report, 0.9, 1)))
             notes += [
@@ -177,7 +178,12 @@ def _quantized(
             activations = replace(activations, learned={}, on_host=frozenset())
         with np.load(calibration[name], allow_pickle=False) as arrays:
             samples = dict(arrays)
-        ranges = activations.ranges_of(graph, partial(batches_of, samples))
+        try:
+            ranges = activations.ranges_of(graph, partial(batches_of, samples))
+        except InputError:
+            if not activations.formats:
+                raise
+            continue  # this format's own quantizer finds them, as those of the others do
         if compressed.recipe.unit == TENSORRT:
             ranges = {point: symmetric(*bounds) for point, bounds in ranges.items()}
         frozen = freeze(graph, folder / "quantized" / name, ranges)
@@ -185,9 +191,10 @@ def _quantized(
     return quantized
 
 
-def _is_retried(made: Attempt, format: str) -> bool:
+def _is_retried(made: Attempt, format: str, as_one: tuple[str, ...]) -> bool:
     """Tell whether a format that has int8 got no right artifact of one graph with ranges; its own quantizer may."""
-    return not exporter(format).refusal("int8") and f"{format} int8" not in {each.name for each in made.right}
+    tried = not exporter(format).refusal("int8") and (not as_one or format in as_one)
+    return tried and f"{format} int8" not in {each.name for each in made.right}
 
 
 def _where_wrong(
@@ -205,6 +212,7 @@ def _where_wrong(
     for artifact, runtime in made.garbage:
         format, precision = artifact.split(" ")
         activations = compressed.activations if precision == "int8" else None
+        activations = activations if activations and activations.for_format(format) else None
         where = first_wrong_layer(model, format, precision, runtime, samples, activations)
         found[artifact] = f"{made.failures[artifact]}. {where}"
     return found
@@ -250,6 +258,7 @@ def _activations_facts(compressed: Compressed) -> dict[str, Any]:
         return {"calibration": "converter" if compressed.calibration_samples else "none"}
     return {
         "calibration": activations.calibration,
+        "one_graph_for": list(activations.formats) or "all",
         "learned_ranges": len(activations.learned),
         "keep_float": activations.keep_float,
         "float_layers": dict(activations.reasons),

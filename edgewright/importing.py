@@ -13,7 +13,7 @@ from .bundle_facts import check_any_right, write_facts
 from .checks import CHECK_TIME_LIMIT_S, Reference, samples_at_once
 from .compress import Recipe, get
 from .compress._fine_tuning import FineTuning
-from .compress._quantization import Int8
+from .compress._quantization import AUTO, Int8
 from .compress._recipe import EDGE_TPU
 from .compress._technique import PRECISION
 from .converting import Plan, attempt, remove_others
@@ -113,7 +113,7 @@ def _check_recipe(recipe: Recipe, path: Path) -> tuple[str, ...]:
                         f"Expected {step.technique} without {name} for {path}, an imported file: layers are kept in "
                         f"float in Keras models alone. Got: {name} = {getattr(parameters, name)!r}."
                     )
-            if parameters.calibration != "converter":
+            if parameters.calibration not in ("converter", AUTO):
                 notes.append(
                     f"{step.technique}: each format's own quantizer finds the ranges of an imported file, for "
                     f"calibration = {parameters.calibration!r} needs a Keras model"
