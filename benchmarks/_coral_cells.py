@@ -10,8 +10,8 @@ from pathlib import Path
 from _compression_subjects import Subject
 
 import edgewright
-from edgewright.bundling import versions
 from edgewright.compress import Recipe
+from edgewright.converting import versions
 from edgewright.devices import Placement, get, place
 from edgewright.errors import EdgewrightError
 from edgewright.export import Graph, load_bundle, read_graph

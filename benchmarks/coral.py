@@ -29,6 +29,7 @@ unit = "edgetpu"
 
 [[steps]]
 technique = "static_int8"
+calibration = "min_max"
 """
 _TRAINED = Path("build/compression")
 _HEADS = ("model", "files", "operations", "mapped", "MACs", "parts", "parameters", "whole", "split", "Keras")

@@ -497,7 +497,7 @@ def test_a_recipe_for_the_edge_tpu_rewrites_int8_tflite_alone(tmp_path):
     x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(11, 6)(tokens))
     model = keras.Model(tokens, keras.layers.Dense(3, name="y")(x), name="words")
     data = {"tokens": np.random.default_rng(0).integers(0, 11, (64, 5)).astype("int32")}
-    step = "[[steps]]\ntechnique = 'static_int8'\n"
+    step = "[[steps]]\ntechnique = 'static_int8'\ncalibration = 'min_max'\n"
     recipe = parse_recipe(f"unit = 'edgetpu'\n{step}")
     assert parse_recipe(recipe.to_toml()) == recipe and recipe.sha256 != parse_recipe(step).sha256
     bundle = export(compress(model, data, recipe), tmp_path / "bundle", ["tflite"])

@@ -276,7 +276,7 @@ def test_an_embeddings_head_is_cut_off_in_a_bundle(tmp_path):
     x = keras.layers.GlobalAveragePooling1D()(x)
     model = keras.Model(words, keras.layers.Dense(3, activation="softmax", name="classes")(x))
     data = {"words": np.random.default_rng(0).integers(0, 10, (40, 6)).astype("int32")}
-    recipe = parse_recipe('unit = "edgetpu"\n[[steps]]\ntechnique = "static_int8"\n')
+    recipe = parse_recipe('unit = "edgetpu"\n[[steps]]\ntechnique = "static_int8"\ncalibration = "min_max"\n')
     bundle = export(compress(model, data, recipe), tmp_path / "bundle", ["tflite"])
     (artifact,) = (each for each in bundle.artifacts if each.precision == "int8")
     made = edgewright.split(artifact.path, BOARD, tmp_path / "parts")
