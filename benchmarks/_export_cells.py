@@ -15,7 +15,7 @@ from _compression_subjects import Subject
 import edgewright
 from edgewright.checks import Reference, check_all
 from edgewright.children import python, run_child
-from edgewright.compress import Compressed, parse_recipe
+from edgewright.compress import Compressed, load_recipe, parse_recipe
 from edgewright.converting import versions
 from edgewright.errors import EdgewrightError, GateFailed
 from edgewright.export import Bundle, freeze, get, names
@@ -77,6 +77,8 @@ def cell_of(subject: Subject, precision: str, out: Path, samples: int, kept: boo
     """Return the cells of a subject at a precision, computed now unless they were."""
     folder = out / subject.name.replace("/", "-")
     key = {"model": subject.sha256, "recipe": RECIPES[precision], "samples": samples, "versions": versions()}
+    if not kept:
+        key["allowed"] = _allowed(subject)
     path = folder / f"{precision}.json"
     if path.exists():
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -113,10 +115,17 @@ def _compressed(subject: Subject, precision: str, samples: int) -> Compressed:
     few = task.test.at(task.test.evenly(samples)) if len(task.test) > samples else task.test
     task = dataclasses.replace(task, test=few)
     recipe = RECIPES[precision]
-    chosen = parse_recipe(recipe) if recipe.startswith("[[") else recipe
+    chosen = parse_recipe(recipe) if recipe.startswith("[[") else load_recipe(recipe)
+    chosen = dataclasses.replace(chosen, max_drop=_allowed(subject))
     made = edgewright.compress(subject.model(), task, chosen, deploy=subject.experiment.deploy)
     assert isinstance(made.task, Task)
     return made
+
+
+def _allowed(subject: Subject) -> float:
+    """Return what an artifact may lose and be handed over: a point, a percent of what is no share, or half a dB."""
+    metric = subject.experiment.task().metric
+    return 0.5 if metric is not None and metric.unit == "dB" else 1.0
 
 
 def _latencies(bundle: Bundle) -> dict[tuple[str, str], float]:

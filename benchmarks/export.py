@@ -8,12 +8,12 @@
     python benchmarks/export.py --kept                           # computes nothing: prints what was computed
 
 Int8 is written in two ways: with each format's own quantizer ("int8, converter"), and as one graph with ranges written
-into it ("int8, one graph"). Every artifact is run on the task's test samples in every runtime that is here. A row tells
-whether the file was handed over and why not, its operations in integers and in float, its size, the metric in each
-runtime, how far it agrees with the Keras model, and what the conversion took. The ways section times both kinds of int8
-in turn, on the cells' files. The overhead section converts the same frozen graph with the bare converters, each in a
-process of its own, and prints how much longer ``edgewright.export`` took, with the runs that prove the artifacts and
-without.
+into it ("int8, one graph"). Every artifact is run on the task's test samples in every runtime that is here. One that
+loses more than a point, a percent of an error, or half a dB is not handed over. A row tells whether it was and why not,
+its operations in integers and in float, its size, the metric in each runtime, how far it agrees with the Keras model,
+and what the conversion took. The ways section times both kinds of int8 in turn, on the cells' files. The overhead
+section converts the same frozen graph with the bare converters, each in a process of its own, and prints how much
+longer ``edgewright.export`` took, with the runs that prove the artifacts and without.
 """
 
 import argparse

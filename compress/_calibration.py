@@ -174,7 +174,7 @@ def _extremes(model: "keras.Model", samples: Samples, points: Sequence[Point]) -
     import tensorflow as tf
 
     names = [point.name for point in points]
-    bounds = {name: tf.Variable([np.inf, -np.inf], dtype=tf.float32) for name in names}
+    bounds = {name: tf.Variable([np.inf, -np.inf], trainable=False, dtype=tf.float32) for name in names}
 
     def at(name: str, tensor: Any) -> Any:
         held = bounds[name]
@@ -189,7 +189,7 @@ def _extremes(model: "keras.Model", samples: Samples, points: Sequence[Point]) -
 def _histograms(model: "keras.Model", samples: Samples, extremes: Mapping[str, Range]) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
-    counts = {name: tf.Variable(np.zeros(_BINS), dtype=tf.float64) for name in extremes}
+    counts = {name: tf.Variable(np.zeros(_BINS), trainable=False, dtype=tf.float64) for name in extremes}
 
     def at(name: str, tensor: Any) -> Any:
         found = tf.histogram_fixed_width(tensor, tf.constant(extremes[name], tf.float32), _BINS)

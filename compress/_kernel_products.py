@@ -111,8 +111,8 @@ def gram_matrices(model: "keras.Model", samples: Samples, products: Sequence[Pro
     held, counts, by_site = {}, {}, {}
     for product in products:
         groups, inputs, _ = product.layout.places.shape
-        held[product.path] = tf.Variable(tf.zeros((groups, inputs, inputs)))
-        counts[product.path] = tf.Variable(0.0, dtype=tf.float64)
+        held[product.path] = tf.Variable(tf.zeros((groups, inputs, inputs)), trainable=False)
+        counts[product.path] = tf.Variable(0.0, trainable=False, dtype=tf.float64)
         by_site.update(dict.fromkeys(product.sites, product))
 
     def seen(name: str, tensor: Any) -> None:

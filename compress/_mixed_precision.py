@@ -86,7 +86,7 @@ class _SwitchedModel:
         at_point = fake_quantizer(activations.ranges_of(model, samples))
         layer_of = {point.name: point.layer for point in points}
         self.layers = tuple(dict.fromkeys(point.layer for point in points if point.operation not in FIXED_RANGES))
-        self._switches = {layer: tf.Variable(False) for layer in self.layers}
+        self._switches = {layer: tf.Variable(False, trainable=False) for layer in self.layers}
         self._batches = [as_inputs(model, batch) for batch in samples()]
         axes = summed_axes(model)
         owners = {kernel.path: kernel.path.rpartition("/")[0] for kernel in kernels(model)[0]}

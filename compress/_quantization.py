@@ -36,6 +36,11 @@ class Int8(Parameters):
     keep_float: Scope = ""
     max_disagreement: float | None = Field(None, ge=0)
 
+    @property
+    def chooses(self) -> bool:
+        """Whether it is decided by format; a layer that is to stay in float does so in one graph for all."""
+        return self.calibration == AUTO and not self.keep_float and self.max_disagreement is None
+
     def activations(self, work: Work) -> tuple[Activations, tuple[str, ...]]:
         """Return how the activations of the work's model are quantized, and sentences about what stays in float.
 
@@ -46,12 +51,9 @@ class Int8(Parameters):
         from ._points import find_points
 
         on_host = work.host_layers()
-        # A layer that is to stay in float does so in one graph, whatever the format.
-        chooses = self.calibration == AUTO and not self.keep_float and self.max_disagreement is None
         method = "min_max" if self.calibration == AUTO else self.calibration
-        activations = Activations(
-            method, self.percentile, self.keep_float, on_host=on_host, formats=_BETTER_AS_ONE_GRAPH if chooses else ()
-        )
+        formats = _BETTER_AS_ONE_GRAPH if self.chooses else ()
+        activations = Activations(method, self.percentile, self.keep_float, on_host=on_host, formats=formats)
         layers = {point.layer for point in find_points(work.model)}
         if self.keep_float and not any(re.search(self.keep_float, layer) for layer in layers):
             raise InputError(

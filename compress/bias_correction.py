@@ -165,8 +165,8 @@ def _observed(
     import tensorflow as tf
 
     by_site = {addition.site: addition for addition in additions}
-    means = {site: tf.Variable(tf.zeros(addition.places.shape)) for site, addition in by_site.items()}
-    deviations = {site: tf.Variable(0.0) for site in by_site}
+    means = {site: tf.Variable(tf.zeros(addition.places.shape), trainable=False) for site, addition in by_site.items()}
+    deviations = {site: tf.Variable(0.0, trainable=False) for site in by_site}
 
     def seen(name: str, tensor: Any) -> None:
         if name in by_site:
@@ -191,7 +191,7 @@ def _shifts(
     import tensorflow as tf
 
     by_site = {addition.site: addition for addition in additions}
-    shifts = {site: tf.Variable(tf.zeros(addition.places.shape)) for site, addition in by_site.items()}
+    shifts = {site: tf.Variable(tf.zeros(addition.places.shape), trainable=False) for site, addition in by_site.items()}
 
     def seen(name: str, tensor: Any) -> Any:
         if name not in by_site:

@@ -5,7 +5,6 @@ Weights are symmetric with a scale for each output channel, activations have a f
 1712.05877). The variables stay as they are; the exporters quantize.
 """
 
-from ..errors import InputError
 from ._quantization import Int8
 from ._samples import check_samples, representative
 from ._technique import PRECISION, Parameters, Result, Technique, Work
@@ -21,14 +20,15 @@ def apply(work: Work, parameters: Parameters) -> Result:
     check_samples(work, "to calibrate int8 on")
     if parameters.calibration == "converter":
         return Result(work.model)
-    activations, notes = parameters.activations(work)
-    # Deployed may be other graphs than this one: what is wrong with the samples shows here already.
     try:
+        activations, notes = parameters.activations(work)
+        # Deployed may be other graphs than this one: what is wrong with the samples shows here already.
         activations.ranges_of(work.model, representative(work, parameters.samples))
-    except InputError as error:
-        if not activations.formats:
+    except Exception as error:  # a layer may be of a kind that only converters know how to observe
+        if not parameters.chooses:
             raise
-        return Result(work.model, notes=(f"each format's own quantizer finds the ranges: {error}",))
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Result(work.model, notes=(f"each format's own quantizer finds the ranges: {reason}",))
     return Result(work.model, notes=notes, activations=activations)
 
 

@@ -180,7 +180,7 @@ def _quantized(
             samples = dict(arrays)
         try:
             ranges = activations.ranges_of(graph, partial(batches_of, samples))
-        except InputError:
+        except Exception:
             if not activations.formats:
                 raise
             continue  # this format's own quantizer finds them, as those of the others do

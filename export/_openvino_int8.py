@@ -52,10 +52,27 @@ def _leave_outputs_float(model: Any) -> None:
             reader = node.input(0)
             node = reader.get_source_output().get_node()
         if node.get_type_name() == "FakeQuantize" and len(node.output(0).get_target_inputs()) == 1:
-            names = node.output(0).get_names()
-            source = node.input_value(0)
+            source = _unrounded(node)
+            source.get_tensor().add_names(node.output(0).get_names())
             reader.replace_source_output(source)
-            source.get_tensor().add_names(names)
+
+
+def _unrounded(node: Any) -> Any:
+    """Return what a FakeQuantize computes without rounding: the converter puts an addition into its ranges."""
+    from openvino import opset13 as opset
+
+    bounds = [node.input_value(place).get_node() for place in range(1, 5)]
+    if any(each.get_type_name() != "Constant" for each in bounds):
+        return node.output(0)
+    low, high, first, last = (np.array(each.data, np.float64) for each in bounds)
+    scale = (last - first) / (high - low)
+    shift = first - low * scale
+    made = node.input_value(0)
+    if not np.allclose(scale, 1, rtol=1e-6):
+        made = opset.multiply(made, opset.constant(scale.astype(np.float32))).output(0)
+    if np.abs(shift).max() > 1e-6 * np.abs(last - first).max():
+        made = opset.add(made, opset.constant(shift.astype(np.float32))).output(0)
+    return made
 
 
 def _is_quantized(node: Any) -> bool:

@@ -356,6 +356,26 @@ def test_the_int8_artifacts_are_integers_throughout(bundle):
                 assert len(weights) >= 3 and all(tensor.data_type == onnx.TensorProto.INT8 for tensor in weights)
 
 
+@pytest.mark.parametrize("activation", ["swish", "gelu"])
+def test_a_regression_keeps_its_offset_where_outputs_are_not_rounded(activation, tmp_path):
+    """A bias that a converter puts into the ranges of an output's quantizer stays when that is taken out."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((16,), name="x")
+    hidden = keras.layers.Dense(64, activation=activation)(x)
+    shifted = keras.layers.Rescaling(2.0, offset=7.0, name="y")(keras.layers.Dense(1, bias_initializer="ones")(hidden))
+    samples = np.random.default_rng(0).normal(size=(128, 16)).astype("float32")
+    model = keras.Model(x, shifted)
+    made = compress(
+        model,
+        Task("none", Dataset({"x": samples}), Dataset({"x": samples}), None, None),
+        parse_recipe("[[steps]]\ntechnique='static_int8'\ncalibration='min_max'\n"),
+    )
+    written = export_bundle(made, tmp_path / "bundle")
+    assert not written.manifest["failures"]
+    for check in written.manifest["evidence"]["checks"]:
+        assert check["agreement_keras_percent"] > 98, check
+
+
 def test_an_output_that_is_float_is_not_rounded(bundle):
     """ONNX and OpenVINO have float outputs: nothing quantizes them on the way out, for nobody reads the integers."""
     _, written = bundle
