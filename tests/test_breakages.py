@@ -4,7 +4,6 @@ Each is what a bare converter makes of a model, without the rewriting that edgew
 """
 
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -22,6 +21,8 @@ from edgewright.export import Artifact, deployables, freeze
 from edgewright.export._exporter import Job
 from edgewright.train import Dataset
 from edgewright.train._training import outputs_of
+
+from ._broken_exporter import install_broken_exporter
 
 # One process for all: a conversion that raises says what, and one that does not leaves its file to the gate.
 CONVERT_ALL = """
@@ -173,19 +174,7 @@ def test_zeros_in_blocks_with_dynamic_int8_are_not_handed_over(tmp_path):
 )
 def test_a_converter_that_breaks_costs_its_own_format_only(body, reason, tmp_path, monkeypatch):
     """Where one converter crashes or returns nothing, the others' files are in the bundle; the manifest says why."""
-    (tmp_path / "broken.py").write_text(
-        "import os, signal\n"
-        "from edgewright.export import Exporter\n"
-        "from edgewright.export._exporter import Exported\n"
-        f"def export(job):\n    {body}\n"
-        "EXPORTER = Exporter('broken', 'broken', '.broken', ('float32',), export)\n"
-    )
-    info = tmp_path / "broken-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[edgewright.export]\nbroken = broken\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path) + os.pathsep + os.environ.get("PYTHONPATH", ""))
+    install_broken_exporter(tmp_path, body, monkeypatch)
     x = keras.Input((4,), name="x")
     model = keras.Model(x, keras.layers.Dense(2, name="y")(x), name="small")
     compressed = edgewright.compress(model, None, "float32")

@@ -1,7 +1,6 @@
 """export/: conversion in child processes, and the bundle."""
 
 import json
-import os
 
 import keras
 import numpy as np
@@ -13,6 +12,8 @@ from edgewright.export._bundle import artifact_at, bundle_manifest, files_of, pl
 from edgewright.files import MANIFEST, write_json
 from edgewright.train import Dataset
 from edgewright.train._training import outputs_of
+
+from ._broken_exporter import install_broken_exporter
 
 CELLS = [(name, precision) for name in names() for precision in ("float32", "int8")]
 
@@ -146,20 +147,6 @@ def test_int8_files_are_made_of_integers(format, frozen, calibration, tmp_path):
         assert all(tensor.scale for tensor in (*artifact.inputs, *artifact.outputs))
 
 
-def _broken_exporter(folder, body):
-    """Install an exporter ``broken`` as another distribution would; return the environment that sees it."""
-    (folder / "broken.py").write_text(
-        "import os, signal, time\n"
-        "from edgewright.export import Exporter\n"
-        f"def export(job):\n    {body}\n"
-        "EXPORTER = Exporter('broken', 'broken', '.broken', ('float32',), export)\n"
-    )
-    info = folder / "broken-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[edgewright.export]\nbroken = broken\n")
-
-
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -171,9 +158,7 @@ def _broken_exporter(folder, body):
 )
 def test_a_converter_that_dies_is_a_recorded_failure(body, reason, frozen, tmp_path, monkeypatch):
     """A converter that crashes, hangs, raises or writes nothing is a reason, and this process goes on."""
-    _broken_exporter(tmp_path, body)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path) + os.pathsep + os.environ.get("PYTHONPATH", ""))
+    install_broken_exporter(tmp_path, body, monkeypatch)
     made = convert(frozen, "broken", "float32", tmp_path / "out", time_limit_s=6)
     assert made.artifact is None
     assert reason in made.reason
