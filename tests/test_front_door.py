@@ -120,6 +120,9 @@ def test_validate_judges_the_bundle(bundle):
         verdict = row["verdict"]
         if verdict["status"] == "unsupported":
             assert verdict["reasons"]
+        elif verdict["latency"] is None:
+            assert (row["format"], row["precision"], row["device"]) == ("onnx", "int8", "jetson-orin-nano")
+            assert any("TensorRT computes none of its products in int8" in reason for reason in verdict["reasons"])
         else:
             assert verdict["latency"]["how"] == "predicted"
             assert verdict["latency"]["low"] < verdict["latency"]["value"] < verdict["latency"]["high"]
