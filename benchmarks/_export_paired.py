@@ -7,10 +7,10 @@ the processor, in one thread, on random inputs.
 import json
 import sys
 import time
-from importlib import util
-from pathlib import Path
 
 import numpy as np
+
+from edgewright.runtimes._runner import LOADERS
 
 ROUNDS, SHARE_S = 40, 0.05
 
@@ -18,11 +18,7 @@ ROUNDS, SHARE_S = 40, 0.05
 def main() -> None:
     """Load the files, run them in turn, and print a list of seconds an inference for each file."""
     runtime, *files = sys.argv[1:]
-    spec = util.spec_from_file_location("runner", Path(__file__).parent.parent / "runtimes" / "_runner.py")
-    assert spec and spec.loader
-    runner = util.module_from_spec(spec)
-    spec.loader.exec_module(runner)
-    _, load = runner.LOADERS[runtime]
+    _, load = LOADERS[runtime]
     models = [load(file, 1) for file in files]
     random = np.random.default_rng(0)
     samples = [[_drawn(tensor, random) for tensor in model.inputs] for model in models]

@@ -36,11 +36,6 @@ class Int8(Parameters):
     keep_float: Scope = ""
     max_disagreement: float | None = Field(None, ge=0)
 
-    @property
-    def chooses(self) -> bool:
-        """Whether it is decided by format; a layer that is to stay in float does so in one graph for all."""
-        return self.calibration == AUTO and not self.keep_float and self.max_disagreement is None
-
     def activations(self, work: Work) -> tuple[Activations, tuple[str, ...]]:
         """Return how the activations of the work's model are quantized, and sentences about what stays in float.
 
@@ -52,13 +47,17 @@ class Int8(Parameters):
 
         on_host = work.host_layers()
         method = "min_max" if self.calibration == AUTO else self.calibration
-        formats = _BETTER_AS_ONE_GRAPH if self.chooses else ()
+        # A layer that is to stay in float does so in one graph, whatever the format.
+        chooses = self.calibration == AUTO and not self.keep_float and self.max_disagreement is None
+        formats = _BETTER_AS_ONE_GRAPH if chooses else ()
         activations = Activations(method, self.percentile, self.keep_float, on_host=on_host, formats=formats)
-        layers = {point.layer for point in find_points(work.model)}
-        if self.keep_float and not any(re.search(self.keep_float, layer) for layer in layers):
-            raise InputError(
-                f"Expected keep_float to match a layer among: {', '.join(sorted(layers))}. Got: {self.keep_float!r}."
-            )
+        if self.keep_float:
+            layers = {point.layer for point in find_points(work.model)}
+            if not any(re.search(self.keep_float, layer) for layer in layers):
+                raise InputError(
+                    f"Expected keep_float to match a layer among: {', '.join(sorted(layers))}. "
+                    f"Got: {self.keep_float!r}."
+                )
         if self.max_disagreement is None:
             return activations, ()
         return layers_to_keep(work, activations, representative(work, self.samples), self.max_disagreement)

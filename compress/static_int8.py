@@ -20,15 +20,10 @@ def apply(work: Work, parameters: Parameters) -> Result:
     check_samples(work, "to calibrate int8 on")
     if parameters.calibration == "converter":
         return Result(work.model)
-    try:
-        activations, notes = parameters.activations(work)
+    activations, notes = parameters.activations(work)
+    if not activations.formats:
         # Deployed may be other graphs than this one: what is wrong with the samples shows here already.
         activations.ranges_of(work.model, representative(work, parameters.samples))
-    except Exception as error:  # a layer may be of a kind that only converters know how to observe
-        if not parameters.chooses:
-            raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return Result(work.model, notes=(f"each format's own quantizer finds the ranges: {reason}",))
     return Result(work.model, notes=notes, activations=activations)
 
 

@@ -16,6 +16,7 @@ from .attempts import Attempt
 from .bundle_facts import check_any_right, write_facts
 from .checks import Reference
 from .compress import Compressed
+from .compress._activations import Activations
 from .compress._calibration import symmetric
 from .compress._recipe import TENSORRT
 from .converting import Plan, attempt, remove_others
@@ -60,14 +61,15 @@ def make_bundle(
         report(Event("freeze", (name,)))
         frozen = {key: freeze(graph, Path(temporary) / "frozen" / key) for key, graph in deployment.graphs.items()}
         calibration = _save_calibration(compressed, deployment, Path(temporary))
-        quantized = _quantized(compressed, deployment, calibration, Path(temporary))
+        activations = compressed.activations
+        as_one = tuple(format for format in formats if activations and activations.for_format(format))
+        quantized, unseen = _quantized(compressed, deployment, calibration, Path(temporary)) if as_one else ({}, [])
         stages = Stages(work or Path(temporary) / "stages")
         reference, calls = reference_of(compressed, deployment, deploy)
         about = about_model(about, compressed.recipe, frozen, reference, calibration)
         host = _write_host(deployment, folder)
         (folder / "artifacts").mkdir()
         digests = {key: digest_of(graph) for key, graph in deployment.graphs.items()}
-        as_one = compressed.activations.formats if compressed.activations else ()
         plan = Plan(about, frozen, digests, compressed.recipe, calibration, quantized, compressed.zero_blocks, as_one)
 
         def attempted(plan: Plan, cells: list[tuple[str, str]], listener: OnProgress) -> Attempt:
@@ -75,10 +77,10 @@ def make_bundle(
 
         cells = [(format, precision) for format in formats for precision in compressed.precisions]
         made = attempted(plan, cells, part(report, 0, 0.9))
-        notes = list(compressed.notes)
-        lacking = [(format, "int8") for format in formats if quantized and _is_retried(made, format, as_one)]
+        notes = [*compressed.notes, *unseen]
+        lacking = [(format, "int8") for format in as_one if quantized and _is_retried(made, format)]
         if lacking:
-            again = made.replaced_by(attempted(replace(plan, quantized={}), lacking, part(report, 0.9, 1)))
+            again = made.replaced_by(attempted(replace(plan, as_one=()), lacking, part(report, 0.9, 1)))
             notes += [
                 f"{each.name} is by the format's own quantizer, for one graph with ranges failed: "
                 f"{made.why_not(each.name)}"
@@ -87,7 +89,11 @@ def make_bundle(
             ]
             made = again
         notes += made.kernel_notes(reference.name)
-        failures = {**made.failures, **_where_wrong(made, deployment, compressed, calibration), **unsaved}
+        failures = {
+            **made.failures,
+            **_where_wrong(made, deployment, compressed.activations if quantized else None, calibration),
+            **unsaved,
+        }
         check_any_right(name, made, failures)
         remove_others(folder / "artifacts", made.right)
         _write_graphs(compressed, deployment, folder, failures)
@@ -163,42 +169,43 @@ def _save_calibration(compressed: Compressed, deployment: Deployment, folder: Pa
 
 def _quantized(
     compressed: Compressed, deployment: Deployment, calibration: Mapping[str, Path], folder: Path
-) -> dict[str, tuple[Frozen, str]]:
+) -> tuple[dict[str, tuple[Frozen, str]], list[str]]:
     """Return each graph with the ranges of its activations written into it, and a digest of these.
 
-    Nothing where the recipe leaves the ranges to each format's own quantizer. What training found holds for the graph
-    that was trained; others, such as a recurrent cell's single step, are calibrated with the trained weights.
+    What training found holds for the graph that was trained; others, such as a recurrent cell's single step, are
+    calibrated with the trained weights. Where the recipe leaves the way to us, a graph whose activations cannot be
+    observed is left to the quantizers, and a sentence says so.
     """
-    if compressed.activations is None:
-        return {}
-    quantized = {}
+    quantized, notes = {}, []
     for name, graph in deployment.graphs.items():
         activations = compressed.activations
+        assert activations is not None
         if graph is not compressed.model:
             activations = replace(activations, learned={}, on_host=frozenset())
         with np.load(calibration[name], allow_pickle=False) as arrays:
             samples = dict(arrays)
         try:
             ranges = activations.ranges_of(graph, partial(batches_of, samples))
-        except Exception:
+        except Exception as error:  # whatever a layer does that only a converter can follow
             if not activations.formats:
                 raise
-            continue  # this format's own quantizer finds them, as those of the others do
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            notes.append(f"{', '.join(activations.formats)} int8 {name}: its own quantizer finds the ranges: {reason}")
+            continue
         if compressed.recipe.unit == TENSORRT:
             ranges = {point: symmetric(*bounds) for point, bounds in ranges.items()}
         frozen = freeze(graph, folder / "quantized" / name, ranges)
         quantized[name] = (frozen, digest(sorted(ranges.items())))
-    return quantized
+    return quantized, notes
 
 
-def _is_retried(made: Attempt, format: str, as_one: tuple[str, ...]) -> bool:
+def _is_retried(made: Attempt, format: str) -> bool:
     """Tell whether a format that has int8 got no right artifact of one graph with ranges; its own quantizer may."""
-    tried = not exporter(format).refusal("int8") and (not as_one or format in as_one)
-    return tried and f"{format} int8" not in {each.name for each in made.right}
+    return not exporter(format).refusal("int8") and f"{format} int8" not in {each.name for each in made.right}
 
 
 def _where_wrong(
-    made: Attempt, deployment: Deployment, compressed: Compressed, calibration: Mapping[str, Path]
+    made: Attempt, deployment: Deployment, activations: Activations | None, calibration: Mapping[str, Path]
 ) -> dict[str, str]:
     """Return the failures of a model's only graph that computes something else, with the layer where that begins."""
     if deployment.host is not None:
@@ -211,9 +218,8 @@ def _where_wrong(
     found = {}
     for artifact, runtime in made.garbage:
         format, precision = artifact.split(" ")
-        activations = compressed.activations if precision == "int8" else None
-        activations = activations if activations and activations.for_format(format) else None
-        where = first_wrong_layer(model, format, precision, runtime, samples, activations)
+        as_one = precision == "int8" and activations is not None and activations.for_format(format)
+        where = first_wrong_layer(model, format, precision, runtime, samples, activations if as_one else None)
         found[artifact] = f"{made.failures[artifact]}. {where}"
     return found
 

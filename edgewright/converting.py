@@ -61,7 +61,7 @@ class Plan:
         recipe: whose steps say the group size of 4-bit weights, and for what unit int8 is exported.
         calibration: by graph, an .npz of representative inputs.
         quantized: by graph, the one with the ranges of its activations, and a digest of these.
-        as_one: the formats that get it; all when empty.
+        as_one: the formats that get it.
         sparse: whether weights that have zeros in blocks are stored without them.
     """
 
@@ -117,7 +117,7 @@ def _convert_all(
         calibrated = calibration_keys.get(graph, "") if precision in CALIBRATED else ""
         grouped = plan.group_size if precision == "int4_weights" else 0
         frozen = plan.frozen[graph]
-        as_one = precision == "int8" and (not plan.as_one or format in plan.as_one)
+        as_one = precision == "int8" and format in plan.as_one
         source, ranges = plan.quantized.get(graph, (frozen, "")) if as_one else (frozen, "")
         unit = plan.recipe.unit if precision == "int8" else ""
         settings = [graph, format, precision, unit, calibrated, ranges, grouped, plan.sparse, asdict(plan.about)]

@@ -13,7 +13,7 @@ from .devices._edgetpu_graph import COMPILED, UNIT, edgetpu_parts, place_on_edge
 from .devices._edgetpu_parts import Part, share_of
 from .devices._placement import PREDICTED, Placement
 from .errors import GateFailed, InputError
-from .export import Deployable, Graph, load_bundle, read_graph
+from .export import Deployable, Graph, Tensor, load_bundle, read_graph
 from .export._tflite_parts import write_parts
 from .files import MANIFEST, check_output_folder, is_ours, new_folder, new_manifest, sha256, write_json
 from .runtimes._chain import compare_chain
@@ -24,20 +24,13 @@ _STEMS = {UNIT: "edgetpu"}
 
 
 @dataclass(frozen=True)
-class PartTensor:
-    """An input or output of a part.
+class PartTensor(Tensor):
+    """An input or output of a part; it goes by the same name, and is stored alike, in every part and the whole file.
 
     Attributes:
-        name: in the part's signature; the same in every part, and in the whole file where it is one of its own.
-        dtype, shape, scale, zero_point: as stored, the same in the whole file.
         made_by: of an input, the file of the part whose output it is, or "" where it is an input of the whole.
     """
 
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    scale: float | None
-    zero_point: int | None
     made_by: str = ""
 
 
@@ -252,5 +245,5 @@ def _files(folder: Path, names: list[str], parts: tuple[Part, ...]) -> tuple[Par
 def _tensor(graph: Graph, place: int, made_by: Mapping[str, str]) -> PartTensor:
     value = graph.values[place]
     return PartTensor(
-        value.name, value.dtype, value.shape or (), value.scale, value.zero_point, made_by.get(value.name, "")
+        value.name, value.shape or (), value.dtype, value.scale, value.zero_point, made_by.get(value.name, "")
     )

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import InputError
 from . import _tflite_metadata
 from ._graph import FEW, Graph, Node, Value, weight_bytes, why_uncounted, with_summed_products
+from ._tflite_flatbuffer import items, names_of, text, unpacked
 from ._tflite_loops import trips
 from ._tflite_macs import macs_of
 
@@ -42,8 +43,7 @@ def read(path: Path) -> Graph:
     content = path.read_bytes()
     if content[4:8] != _IDENTIFIER:
         raise InputError(f"Expected a TFLite file, with {_IDENTIFIER.decode()} at byte 4. Got: {path}, which has none.")
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-    return _Reader(schema, model, content).graph()
+    return _Reader(schema, unpacked(content), content).graph()
 
 
 class _Reader:
@@ -58,7 +58,7 @@ class _Reader:
         self.subgraphs = model.subgraphs or []
         self.starts = np.cumsum([0, *(len(subgraph.tensors or []) for subgraph in self.subgraphs)]).tolist()
         self.stored: set[int] = set()
-        self.named = self._names_by_signature()
+        self.named = names_of(model)
 
     def graph(self) -> Graph:
         if not self.subgraphs:
@@ -66,7 +66,7 @@ class _Reader:
         values = tuple(
             self._value(tensor, self.named.get((place, index), ""))
             for place, subgraph in enumerate(self.subgraphs)
-            for index, tensor in enumerate(_each(subgraph.tensors))
+            for index, tensor in enumerate(items(subgraph.tensors))
         )
         parents = self._parents()
         nodes = [
@@ -83,19 +83,11 @@ class _Reader:
             values=values,
             nodes=with_summed_products(nodes, values, "MUL", frozenset({"SUM"})),
             versions={"schema": int(self.model.version)},
-            producer=_text(self.model.description),
+            producer=text(self.model.description),
             stated_runtime=self._entries.get(_STATED_RUNTIME, b"").rstrip(b"\0").decode("ascii", "replace"),
             metadata=metadata,
             notes=(*self._notes(parents), *notes),
         )
-
-    def _names_by_signature(self) -> dict[tuple[int, int], str]:
-        """Return by subgraph and tensor the name that a signature gives an input or output."""
-        found: dict[tuple[int, int], str] = {}
-        for signature in _each(self.model.signatureDefs):
-            for entry in (*_each(signature.inputs), *_each(signature.outputs)):
-                found.setdefault((signature.subgraphIndex, entry.tensorIndex), _text(entry.name))
-        return found
 
     def _value(self, tensor: Any, name: str) -> Value:
         dtype = self.types.get(tensor.type, f"type {tensor.type}").lower()
@@ -105,11 +97,11 @@ class _Reader:
         numbers = self._numbers(data, dtype) if data is not None and tensor.sparsity is None else None
         scales, zeros = [], []
         if tensor.quantization is not None:
-            scales, zeros = list(_each(tensor.quantization.scale)), list(_each(tensor.quantization.zeroPoint))
+            scales, zeros = list(items(tensor.quantization.scale)), list(items(tensor.quantization.zeroPoint))
             if tensor.quantization.details is not None and not scales:
                 scales = [math.nan]  # blocks: their scales stand in a tensor of their own
         return Value(
-            name=name or _text(tensor.name),
+            name=name or text(tensor.name),
             shape=shape,
             dtype=dtype,
             bytes=self._bytes(tensor, data, dtype, shape),
@@ -136,7 +128,7 @@ class _Reader:
         if buffer.offset > 1:
             if buffer.offset + buffer.size > len(self.content):
                 raise InputError(
-                    f"Expected {buffer.size} bytes at {buffer.offset} for {_text(tensor.name)}. Got: the file's end."
+                    f"Expected {buffer.size} bytes at {buffer.offset} for {text(tensor.name)}. Got: the file's end."
                 )
             return self.content[buffer.offset : buffer.offset + buffer.size]
         if buffer.data is None or not len(buffer.data):
@@ -162,12 +154,12 @@ class _Reader:
     def _nodes(
         self, place: int, subgraph: Any, values: tuple[Value, ...], body: str, times: int | None
     ) -> Iterator[Node]:
-        for operator in _each(subgraph.operators):
+        for operator in items(subgraph.operators):
             code = self.model.operatorCodes[operator.opcodeIndex]
             # Files before 2.4 have the code in the narrow field alone, where 127 stands for "in the wide one".
             number = max(code.builtinCode, code.deprecatedBuiltinCode)
             custom = self.kinds.get(number) == "CUSTOM"
-            kind = _text(code.customCode) if custom else self.kinds.get(number, f"operator {number}")
+            kind = text(code.customCode) if custom else self.kinds.get(number, f"operator {number}")
             inputs, outputs = self._places(place, operator.inputs), self._places(place, operator.outputs)
             settings = self._settings(operator)
             read = [values[index] if index >= 0 else None for index in inputs]
@@ -191,7 +183,7 @@ class _Reader:
 
     def _places(self, subgraph: int, tensors: Any) -> tuple[int, ...]:
         start, end = self.starts[subgraph], self.starts[subgraph + 1]
-        places = tuple(start + int(index) if index >= 0 else -1 for index in _each(tensors))
+        places = tuple(start + int(index) if index >= 0 else -1 for index in items(tensors))
         if any(index >= end for index in places):
             raise InputError(f"Expected tensors below {end - start} in subgraph {subgraph}. Got: {list(tensors)}.")
         return places
@@ -205,7 +197,7 @@ class _Reader:
                 elif isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
                     found[name] = value
                 elif isinstance(value, bytes):
-                    found[name] = _text(value)
+                    found[name] = text(value)
                 elif isinstance(value, list | np.ndarray) and len(value) <= FEW:
                     found[name] = [int(item) for item in value if isinstance(item, int | np.integer)]
         return found
@@ -214,7 +206,7 @@ class _Reader:
         """Return for each subgraph that an operation runs: the subgraph and the operation, and as what."""
         found: dict[int, tuple[int, Any, str]] = {}
         for place, subgraph in enumerate(self.subgraphs):
-            for operator in _each(subgraph.operators):
+            for operator in items(subgraph.operators):
                 options = {**_fields(operator.builtinOptions), **_fields(operator.builtinOptions2)}
                 for name in _SUBGRAPHS:
                     if name in options and 0 < options[name] < len(self.subgraphs):
@@ -227,7 +219,7 @@ class _Reader:
         """Return the name of a subgraph, empty for the first, and how often it runs in one inference."""
         if place == 0:
             return "", 1
-        name = _text(self.subgraphs[place].name) or f"subgraph {place}"
+        name = text(self.subgraphs[place].name) or f"subgraph {place}"
         if place not in parents or depth > len(self.subgraphs):
             return name, 0
         outer, operator, role = parents[place]
@@ -256,7 +248,7 @@ class _Reader:
     @cached_property
     def _entries(self) -> dict[str, bytes]:
         """The file's metadata buffers, by their names."""
-        buffers = {_text(entry.name): self.model.buffers[entry.buffer].data for entry in _each(self.model.metadata)}
+        buffers = {text(entry.name): self.model.buffers[entry.buffer].data for entry in items(self.model.metadata)}
         return {name: bytes(bytearray(data)) for name, data in buffers.items() if data is not None}
 
     def _metadata(self) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -268,7 +260,7 @@ class _Reader:
 
     def _notes(self, parents: dict[int, tuple[int, Any, str]]) -> Iterator[str]:
         others = [
-            _text(subgraph.name) or f"subgraph {place}"
+            text(subgraph.name) or f"subgraph {place}"
             for place, subgraph in enumerate(self.subgraphs)
             if place and place not in parents
         ]
@@ -280,16 +272,8 @@ def _names(enumeration: Any) -> dict[int, str]:
     return {number: name for name, number in vars(enumeration).items() if isinstance(number, int)}
 
 
-def _each(items: Any) -> Any:
-    return () if items is None else items
-
-
 def _fields(options: Any) -> dict[str, Any]:
     return {} if options is None else vars(options)
-
-
-def _text(text: bytes | str | None) -> str:
-    return (text.decode("utf-8", "replace") if isinstance(text, bytes) else text) or ""
 
 
 def _bits(dtype: str) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 from ._exporter import Job
 from ._names import plain_name
+from ._tflite_flatbuffer import packed, signature, text, unpacked
 
 # 4-bit weights have a scale for each output channel: AI Edge Quantizer 0.10 has no groups without quantized
 # activations, and where it is forced to write them the runtimes compute nonsense (tests/test_precisions.py).
@@ -94,22 +95,11 @@ def _ranges(job: Job, content: bytes, recipe: Any) -> Mapping[str, Any]:
 
 def _with_signature(content: bytes) -> bytes:
     """Return a file with a signature, which calibration asks for: files of old converters have none."""
-    from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    model = unpacked(content)
     graph = model.subgraphs[0]
-
-    def named(tensors: Any) -> list[Any]:
-        maps = []
-        for index in tensors:
-            each = schema.TensorMapT()
-            each.name, each.tensorIndex = plain_name(graph.tensors[index].name.decode()), int(index)
-            maps.append(each)
-        return maps
-
-    signature = schema.SignatureDefT()
-    signature.signatureKey, signature.subgraphIndex = _ADDED_SIGNATURE, 0
-    signature.inputs, signature.outputs = named(graph.inputs), named(graph.outputs)
-    model.signatureDefs = [signature]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    sides = (
+        [(plain_name(text(graph.tensors[place].name)), place) for place in places]
+        for places in (graph.inputs, graph.outputs)
+    )
+    model.signatureDefs = [signature(_ADDED_SIGNATURE, *sides)]
+    return packed(model)

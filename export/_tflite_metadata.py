@@ -12,6 +12,7 @@ import flatbuffers
 import numpy as np
 
 from ._about import About
+from ._tflite_flatbuffer import items, names_of, packed, text, unpacked
 
 ENTRY = "TFLITE_METADATA"
 RECIPE_ENTRY = "edgewright_recipe"
@@ -26,38 +27,31 @@ _MAX, _MIN = 0, 1
 
 def write(path: Path, about: About) -> None:
     """Add to a .tflite file what its model is; a file that has metadata keeps it."""
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.convert_bytearray_to_object(path.read_bytes())
-    entries = {_text(entry.name) for entry in model.metadata or []}
-    if ENTRY in entries:
+    model = unpacked(path.read_bytes())
+    entries = {text(entry.name) for entry in items(model.metadata)}
+    # A file of more than 2 GB has its weights behind the flatbuffer, which would move them.
+    if ENTRY in entries or any(buffer.offset > 1 for buffer in model.buffers):
         return
-    signature = model.signatureDefs[0] if model.signatureDefs else None
-    names = {
-        entry.tensorIndex: _text(entry.name)
-        for entry in ([*(signature.inputs or []), *(signature.outputs or [])] if signature else [])
-    }
-    first = model.subgraphs[0]
-
-    def named(index: int) -> str:
-        return names.get(index) or _text(first.tensors[index].name)
-
-    content = metadata_of(about, [named(index) for index in first.inputs], [named(index) for index in first.outputs])
-    _add(model, ENTRY, content)
+    names, first = names_of(model), model.subgraphs[0]
+    inputs, outputs = (
+        [names.get((0, int(place))) or text(first.tensors[place].name) for place in places]
+        for places in (first.inputs, first.outputs)
+    )
+    _add(model, ENTRY, metadata_of(about, inputs, outputs))
     if recipe := about.facts.get("recipe"):
         _add(model, RECIPE_ENTRY, recipe.encode("ascii"))
-    path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+    path.write_bytes(packed(model))
 
 
 def _add(model: Any, name: str, content: bytes) -> None:
-    from tensorflow.lite.python import schema_py_generated as schema
+    from ai_edge_litert import schema_py_generated as schema
 
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(content, np.uint8)
     model.buffers.append(buffer)
     entry = schema.MetadataT()
     entry.name, entry.buffer = name, len(model.buffers) - 1
-    model.metadata = [*(model.metadata or []), entry]
+    model.metadata = [*items(model.metadata), entry]
 
 
 def metadata_of(about: About, inputs: Iterable[str], outputs: Iterable[str]) -> bytes:
@@ -115,12 +109,12 @@ def read(entries: Mapping[str, bytes]) -> dict[str, str]:
         if content[4:8] != _IDENTIFIER:
             raise ValueError(f"expected {_IDENTIFIER.decode()} at byte 4 of its metadata, got {content[4:8]!r}")
         root = flatbuffers.table.Table(content, flatbuffers.encode.Get(flatbuffers.packer.uoffset, content, 0))
-        found = {key: text for key, place in _MODEL.items() if (text := _string(root, place))}
+        found = {key: told for key, place in _MODEL.items() if (told := _string(root, place))}
         for subgraph in list(_tables(root, _SUBGRAPHS))[:1]:
             for kind, place in (("input", _INPUTS), ("output", _OUTPUTS)):
                 for tensor in _tables(subgraph, place):
-                    if text := _told(tensor):
-                        found[f"{kind} {_string(tensor, _NAME)}"] = text
+                    if told := _told(tensor):
+                        found[f"{kind} {_string(tensor, _NAME)}"] = told
     if recipe := entries.get(RECIPE_ENTRY):
         found["recipe"] = recipe.decode("ascii")
     return found
@@ -156,7 +150,3 @@ def _first_float(table: Any, place: int) -> float | None:
     if not offset or not table.VectorLen(offset):
         return None
     return float(table.Get(flatbuffers.number_types.Float32Flags, table.Vector(offset)))
-
-
-def _text(text: bytes | str | None) -> str:
-    return (text.decode("utf-8", "replace") if isinstance(text, bytes) else text) or ""

@@ -18,8 +18,8 @@ import numpy as np
 from ..children import GIB, python, run_child
 from ..errors import InputError
 from ._freeze import SIGNATURE
+from ._tflite_flatbuffer import items, names_of, packed, signature, text, unpacked
 
-_ALIGNED = 16  # bytes: what runtimes expect of weights, and TFLite's schema asks for
 TIME_LIMIT_S = 120.0
 MEMORY_LIMIT_BYTES = 6 * GIB
 
@@ -54,7 +54,7 @@ def parts_of_file(content: bytes, groups: Sequence[Sequence[int]]) -> list[bytes
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    model = unpacked(content)
     if len(model.subgraphs or []) != 1:
         raise InputError(f"{len(model.subgraphs or [])} subgraphs, such as the bodies of loops: one can be cut.")
     if any(operator.largeCustomOptionsOffset for operator in model.subgraphs[0].operators):
@@ -65,14 +65,11 @@ def parts_of_file(content: bytes, groups: Sequence[Sequence[int]]) -> list[bytes
 
 def _names(model: Any) -> dict[int, str]:
     """Return what each tensor is called as an input or output: as in the signature, or as itself; all distinct."""
-    found: dict[int, str] = {}
-    for signature in model.signatureDefs or []:
-        for entry in (*(signature.inputs or []), *(signature.outputs or [])):
-            found.setdefault(int(entry.tensorIndex), _text(entry.name))
+    found = {place: name for (_, place), name in names_of(model).items()}
     taken = set(found.values())
     for place, tensor in enumerate(model.subgraphs[0].tensors):
         if place not in found:
-            name = _text(tensor.name) or f"tensor {place}"
+            name = text(tensor.name) or f"tensor {place}"
             found[place] = name if name not in taken else f"{name} ({place})"
             taken.add(found[place])
     return found
@@ -81,17 +78,17 @@ def _names(model: Any) -> dict[int, str]:
 def _part(schema: Any, model: Any, content: bytes, group: Sequence[int], names: dict[int, str]) -> bytes:
     graph = model.subgraphs[0]
     operators = [graph.operators[place] for place in group]
-    made = {int(place) for each in operators for place in _each(each.outputs)}
+    made = {int(place) for each in operators for place in items(each.outputs)}
     touched = {
         int(place)
         for each in operators
-        for place in (*_each(each.inputs), *_each(each.outputs), *_each(each.intermediates))
+        for place in (*items(each.inputs), *items(each.outputs), *items(each.intermediates))
         if place >= 0
     }
     order = sorted(touched)
-    computed = {int(place) for each in graph.operators for place in _each(each.outputs)} | set(map(int, graph.inputs))
+    computed = {int(place) for each in graph.operators for place in items(each.outputs)} | set(map(int, graph.inputs))
     others = [each for place, each in enumerate(graph.operators) if place not in set(group)]
-    wanted = {int(place) for each in others for place in _each(each.inputs)} | set(map(int, graph.outputs))
+    wanted = {int(place) for each in others for place in items(each.inputs)} | set(map(int, graph.outputs))
     inputs = [place for place in order if place in computed and place not in made]
     outputs = [place for place in order if place in made and place in wanted]
 
@@ -107,8 +104,9 @@ def _part(schema: Any, model: Any, content: bytes, group: Sequence[int], names: 
     only.operators = [_moved_operator(each, new, codes) for each in operators]
     part.subgraphs, part.buffers = [only], buffers.kept
     part.operatorCodes = [model.operatorCodes[code] for code in codes]
-    part.signatureDefs = [_signature(schema, inputs, outputs, new, names)]
-    return _packed(part)
+    sides = ([(names[place], new[place]) for place in each] for each in (inputs, outputs))
+    part.signatureDefs = [signature(SIGNATURE, *sides)]
+    return packed(part)
 
 
 class _Buffers:
@@ -151,46 +149,7 @@ def _moved_operator(operator: Any, new: dict[int, int], codes: list[int]) -> Any
 
 def _placed(places: Iterable[int], new: dict[int, int]) -> np.ndarray:
     """Return places among the part's tensors; -1, for an input that is left out, stays."""
-    return np.asarray([new.get(int(place), -1) for place in _each(places)], np.int32)
-
-
-def _signature(
-    schema: Any, inputs: Sequence[int], outputs: Sequence[int], new: dict[int, int], names: dict[int, str]
-) -> Any:
-    def entries(places: Sequence[int]) -> list[Any]:
-        made = []
-        for place in places:
-            entry = schema.TensorMapT()
-            entry.name, entry.tensorIndex = names[place], new[place]
-            made.append(entry)
-        return made
-
-    signature = schema.SignatureDefT()
-    signature.signatureKey, signature.subgraphIndex = SIGNATURE, 0
-    signature.inputs, signature.outputs = entries(inputs), entries(outputs)
-    return signature
-
-
-def _packed(model: Any) -> bytes:
-    import flatbuffers
-
-    class Aligned(flatbuffers.Builder):
-        """Begins each vector of bytes at a multiple of 16, which the schema asks for and generated code forgets."""
-
-        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
-            return super().StartVector(elemSize, numElems, _ALIGNED if elemSize == 1 else alignment)
-
-    builder = Aligned(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def _each(items: Any) -> Any:
-    return () if items is None else items
-
-
-def _text(text: bytes | str | None) -> str:
-    return (text.decode("utf-8", "replace") if isinstance(text, bytes) else text) or ""
+    return np.asarray([new.get(int(place), -1) for place in items(places)], np.int32)
 
 
 def main(job_file: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgewright import export as export_bundle
 from edgewright import train
-from edgewright.compress import compress, parse_recipe
+from edgewright.compress import compress, load_recipe, parse_recipe
 from edgewright.compress._activations import Activations, fake_quantizer
 from edgewright.compress._calibration import METHODS, by_entropy, by_mse, by_percentile, calibrate, with_zero
 from edgewright.compress._mixed_precision import disagreement_percent
@@ -354,6 +354,25 @@ def test_the_int8_artifacts_are_integers_throughout(bundle):
             if artifact.format == "onnx":
                 weights = [tensor for tensor in onnx.load(artifact.path).graph.initializer if len(tensor.dims) > 1]
                 assert len(weights) >= 3 and all(tensor.data_type == onnx.TensorProto.INT8 for tensor in weights)
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_by_default_onnx_is_made_of_one_graph_unless_its_activations_cannot_be_observed(dead, tmp_path):
+    """Our graph has unsigned activations, ONNX Runtime's quantizer writes signed ones; a fallback is a note."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((8,), name="x")
+    hidden = keras.layers.Dense(16, activation="relu", name="hidden")(x)
+    if dead:
+        never = keras.layers.Dense(16, kernel_initializer="zeros", name="never")
+        hidden = hidden + never(x)
+    model = keras.Model(x, keras.layers.Dense(3, activation="softmax", name="kinds")(hidden))
+    data = Dataset({"x": np.random.default_rng(0).normal(size=(64, 8)).astype("float32")})
+    made = compress(model, Task("none", data, data, None, None), load_recipe("int8"))
+    written = export_bundle(made, tmp_path / "bundle", ["onnx"])
+    (artifact,) = (each for each in written.artifacts if each.precision == "int8")
+    kinds = {tensor.data_type for tensor in onnx.load(artifact.path).graph.initializer}
+    assert (onnx.TensorProto.UINT8 in kinds) is not dead
+    assert any("its own quantizer finds the ranges" in note for note in written.manifest["notes"]) is dead
 
 
 @pytest.mark.parametrize("activation", ["swish", "gelu"])
