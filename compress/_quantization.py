@@ -22,7 +22,7 @@ class Int8(Parameters):
         calibration: how: "min_max", "percentile", "mse" or "entropy". One graph with these ranges written into it is
             converted to every format. With "converter" each format's own quantizer decides. "auto" is what
             benchmarks/export.py finds the better for each format: one graph by "min_max" for ONNX, where it is up to
-            twice as fast and smaller, and their own quantizers for the others.
+            three times as fast, and their own quantizers for the others.
         percentile: share of the values, in percent, that a range holds, for that method.
         keep_float: regular expression over the paths of layers that stay in float; none when empty.
         max_disagreement: how far the quantized model may disagree with the float one on the samples, in percent: of
