@@ -19,7 +19,7 @@ def main() -> None:
     """Load the files, run them in turn, and print a list of seconds an inference for each file."""
     runtime, *files = sys.argv[1:]
     _, load = LOADERS[runtime]
-    models = [load(file, 1) for file in files]
+    models = [load(file) for file in files]
     random = np.random.default_rng(0)
     samples = [[_drawn(tensor, random) for tensor in model.inputs] for model in models]
     runs = []

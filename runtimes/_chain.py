@@ -66,7 +66,7 @@ def main(job_file: str) -> None:
     """Run a job and print the answer."""
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     load = LOADERS[_RUNTIME][1]
-    whole, parts = load(job["whole"], 1), [load(path, 1) for path in job["parts"]]
+    whole, parts = load(job["whole"]), [load(path) for path in job["parts"]]
     with np.load(job["inputs"], allow_pickle=False) as arrays:
         inputs = {name: arrays[name] for name in arrays.files}
     given = _called(job["host"], load, inputs) if "host" in job else prepare(inputs, whole.inputs) if inputs else []
@@ -81,7 +81,7 @@ def main(job_file: str) -> None:
 
 def _called(host: Mapping[str, Any], load: Any, inputs: Mapping[str, np.ndarray]) -> list[list[np.ndarray]]:
     """Return what host code calls a graph with, as stored."""
-    models = {name: load(path, 1) for name, path in host["graphs"].items()}
+    models = {name: load(path) for name, path in host["graphs"].items()}
     model, calls = models[host["whole"]], []
     run = model.run
 

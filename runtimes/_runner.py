@@ -70,16 +70,63 @@ def dequantize(stored, scale, zero_point):
     return values.astype(np.float32)
 
 
+class SettingsError(Exception):
+    """What was asked of a runtime is not there: a delegate, an execution provider, a device."""
+
+
+class Settings(object):
+    """How a runtime runs a file.
+
+    threads; of TFLite, delegates (each PATH or PATH,KEY=VALUE,...) and whether XNNPACK is used; of ONNX Runtime, the
+    execution providers in order of preference; of OpenVINO, the unit (CPU, GPU, NPU) and the inference precision.
+    """
+
+    def __init__(self, threads=1, delegates=(), xnnpack=True, providers=(), unit="", precision=""):
+        self.threads = threads
+        self.delegates = delegates
+        self.xnnpack = xnnpack
+        self.providers = providers
+        self.unit = unit
+        self.precision = precision
+
+
+_DELEGATE = "DELEGATE"
+
+
 class TFLite(object):
     """A TFLite interpreter: LiteRT's or tflite-runtime's, which have one interface."""
 
-    def __init__(self, module, artifact, threads, delegates=True):
-        settings = {"model_path": artifact, "num_threads": threads}
-        if not delegates:
-            settings["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        self.interpreter = module.Interpreter(**settings)
+    def __init__(self, module, artifact, settings):
+        options = {"model_path": artifact, "num_threads": settings.threads}
+        if not settings.xnnpack:
+            options["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        if settings.delegates:
+            options["experimental_delegates"] = [_delegate(module, text) for text in settings.delegates]
+        self.settings = {"xnnpack": settings.xnnpack, "delegates": list(settings.delegates)}
+        self.interpreter = module.Interpreter(**options)
         self.interpreter.allocate_tensors()
         self.inputs, self.outputs = self._signature()
+
+    def ran(self):
+        """Return how many operations delegates took over, and how many of each kind the interpreter runs itself."""
+        try:
+            nodes = self.interpreter._get_ops_details()
+        except (AttributeError, RuntimeError, ValueError):  # no public interface tells
+            return None
+        own = [node for node in nodes if node["op_name"] != _DELEGATE]
+        makers = {int(tensor): node for node in own for tensor in node["outputs"]}
+        taken = set()
+        for delegate in (node for node in nodes if node["op_name"] == _DELEGATE):
+            # What lies between its inputs and its outputs; the interpreter lists that still.
+            open_, seen = list(delegate["outputs"]), set(delegate["inputs"])
+            while open_:
+                tensor = int(open_.pop())
+                if tensor not in seen and tensor in makers:
+                    seen.add(tensor)
+                    taken.add(makers[tensor]["index"])
+                    open_.extend(makers[tensor]["inputs"])
+        rest = [node["op_name"] for node in own if node["index"] not in taken]
+        return {"delegated": len(taken), "interpreted": {name: rest.count(name) for name in sorted(set(rest))}}
 
     def _signature(self):
         signatures = self.interpreter.get_signature_list()
@@ -102,13 +149,27 @@ class TFLite(object):
 
 
 class OnnxRuntime(object):
-    """ONNX Runtime's session on the CPU."""
+    """ONNX Runtime's session, on the CPU unless other execution providers are asked for."""
 
-    def __init__(self, module, artifact, threads):
+    # What an execution provider may be called, after the package's own name for it.
+    SHORT = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+
+    def __init__(self, module, artifact, settings):
         options = module.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = settings.threads
         options.inter_op_num_threads = 1
-        self.session = module.InferenceSession(artifact, options, providers=["CPUExecutionProvider"])
+        asked = [self.SHORT.get(name.lower(), name) for name in settings.providers] or [self.SHORT["cpu"]]
+        missing = sorted(set(asked) - set(module.get_available_providers()))
+        if missing:
+            text = "expected execution providers that this ONNX Runtime has ({}), got {}"
+            raise SettingsError(text.format(", ".join(module.get_available_providers()), ", ".join(missing)))
+        self.settings = {"providers": asked}
+        self.session = module.InferenceSession(artifact, options, providers=asked)
+        # A provider whose libraries do not load is dropped with a warning, and the CPU takes over.
+        dropped = [name for name in asked if name not in self.session.get_providers()]
+        if dropped:
+            text = "expected a session on {}, got one on {}: its libraries did not load"
+            raise SettingsError(text.format(", ".join(dropped), ", ".join(self.session.get_providers())))
         self.inputs = [_onnx_tensor(value) for value in self.session.get_inputs()]
         self.outputs = [_onnx_tensor(value) for value in self.session.get_outputs()]
         self.names = [tensor.name for tensor in self.outputs]
@@ -117,6 +178,10 @@ class OnnxRuntime(object):
         """Run one sample: what is timed is the session's call, which takes and returns NumPy arrays."""
         return self.session.run(self.names, {tensor.name: array for tensor, array in zip(self.inputs, arrays)})
 
+    def ran(self):
+        """Return the execution providers of the session; the CPU is the last resort of each."""
+        return {"providers": self.session.get_providers()}
+
 
 class OnnxReference(object):
     """ONNX's reference evaluator: the definition of each operation in NumPy; a referee, not a runtime."""
@@ -124,7 +189,7 @@ class OnnxReference(object):
     # It has no implementation of QuantizeLinear and DequantizeLinear below this opset.
     OPSET = 19
 
-    def __init__(self, module, artifact):
+    def __init__(self, module, artifact, settings):
         onnx = importlib.import_module("onnx")
         model = onnx.load(artifact)
         if any(opset.domain == "" and opset.version < self.OPSET for opset in model.opset_import):
@@ -149,17 +214,21 @@ class OnnxReference(object):
 class OpenVino(object):
     """OpenVINO on the CPU, computing in float32 where the model does (bfloat16 is its default where the CPU has it)."""
 
-    def __init__(self, module, artifact, threads):
-        self.settings = settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        if threads == 1 and platform.machine() == "x86_64":
+    def __init__(self, module, artifact, settings):
+        unit = settings.unit or "CPU"
+        core = module.Core()
+        if unit.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
+            text = "expected a device that OpenVINO finds here ({}), got {}"
+            raise SettingsError(text.format(", ".join(core.available_devices), unit))
+        options = {"INFERENCE_PRECISION_HINT": settings.precision or "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if unit == "CPU":
+            options["INFERENCE_NUM_THREADS"] = settings.threads
+        if unit == "CPU" and settings.threads == 1 and platform.machine() == "x86_64":
             # On one thread of a CPU with AMX, 2026.4.1 fuses int8 dense layers into one kernel that computes nonsense
             # (right on two threads, with oneDNN held below AMX, and with this setting).
-            settings["SNIPPETS_MODE"] = "DISABLE"
-        model = module.Core().compile_model(artifact, "CPU", settings)
+            options["SNIPPETS_MODE"] = "DISABLE"
+        self.settings = dict(options, unit=unit)
+        self.compiled = model = core.compile_model(artifact, unit, options)
         self.request = model.create_infer_request()
         self.inputs = [self._tensor(port, place) for place, port in enumerate(model.inputs)]
         self.outputs = [self._tensor(port, place) for place, port in enumerate(model.outputs)]
@@ -172,6 +241,17 @@ class OpenVino(object):
         """Run one sample: what is timed is the request's call with its copy of inputs and outputs."""
         results = self.request.infer({tensor.key: array for tensor, array in zip(self.inputs, arrays)})
         return [results[tensor.key] for tensor in self.outputs]
+
+    def ran(self):
+        """Return the devices that the model was compiled for, and the precision there."""
+        found = {}
+        for name in ("EXECUTION_DEVICES", "INFERENCE_PRECISION_HINT", "INFERENCE_NUM_THREADS", "NUM_STREAMS"):
+            try:
+                value = self.compiled.get_property(name)
+            except RuntimeError:  # a device without that property
+                continue
+            found[name] = [str(each) for each in value] if isinstance(value, (list, tuple)) else str(value)
+        return found
 
 
 def _bare(name):
@@ -201,30 +281,40 @@ def _onnx_tensor(value):
     return Tensor(value.name, [size if isinstance(size, int) else 1 for size in value.shape], kinds.get(kind, kind))
 
 
-def _tflite(module_name, delegates=True):
-    def load(artifact, threads):
-        return TFLite(importlib.import_module(module_name), artifact, threads, delegates)
+def _delegate(module, text):
+    """Return the delegate of a shared library: PATH or PATH,KEY=VALUE,..."""
+    path, *entries = text.split(",")
+    try:
+        return module.load_delegate(path, dict(entry.split("=", 1) for entry in entries))
+    except (OSError, ValueError) as error:
+        text = "expected a TFLite delegate, a shared library such as libedgetpu.so.1, got {}: {}"
+        raise SettingsError(text.format(path, error)) from None
+
+
+def _loader(kind, module, **fixed):
+    def load(artifact, settings=None):
+        settings = settings or Settings()
+        vars(settings).update(fixed)
+        return kind(importlib.import_module(module), artifact, settings)
 
     return load
 
 
-# By the runtime's name: the module whose absence means "not installed", and the loader.
+# By the runtime's name: the module whose absence means "not installed", and the loader; then the options that it heeds.
+_LITERT, _TFLITE_RUNTIME = "ai_edge_litert.interpreter", "tflite_runtime.interpreter"
 LOADERS = {
-    "litert": ("ai_edge_litert.interpreter", _tflite("ai_edge_litert.interpreter")),
-    "tflite_runtime": ("tflite_runtime.interpreter", _tflite("tflite_runtime.interpreter")),
-    "litert_kernels": ("ai_edge_litert.interpreter", _tflite("ai_edge_litert.interpreter", delegates=False)),
-    "onnxruntime": (
-        "onnxruntime",
-        lambda artifact, threads: OnnxRuntime(importlib.import_module("onnxruntime"), artifact, threads),
-    ),
-    "onnx_reference": (
-        "onnx.reference",
-        lambda artifact, threads: OnnxReference(importlib.import_module("onnx.reference"), artifact),
-    ),
-    "openvino": (
-        "openvino",
-        lambda artifact, threads: OpenVino(importlib.import_module("openvino"), artifact, threads),
-    ),
+    "litert": (_LITERT, _loader(TFLite, _LITERT)),
+    "tflite_runtime": (_TFLITE_RUNTIME, _loader(TFLite, _TFLITE_RUNTIME)),
+    "litert_kernels": (_LITERT, _loader(TFLite, _LITERT, xnnpack=False)),
+    "onnxruntime": ("onnxruntime", _loader(OnnxRuntime, "onnxruntime")),
+    "onnx_reference": ("onnx.reference", _loader(OnnxReference, "onnx.reference")),
+    "openvino": ("openvino", _loader(OpenVino, "openvino")),
+}
+HEEDED = {
+    "litert": ("delegate", "no_xnnpack"),
+    "tflite_runtime": ("delegate", "no_xnnpack"),
+    "onnxruntime": ("provider",),
+    "openvino": ("unit", "precision"),
 }
 
 
@@ -374,6 +464,13 @@ def load_host(path):
     return space["Host"]
 
 
+def settings_of(options):
+    """Return what the command line says of how the runtime runs."""
+    return Settings(
+        options.threads, options.delegate, not options.no_xnnpack, options.provider, options.unit, options.precision
+    )
+
+
 def load(options):
     """Return the program that the command line asks for."""
     make = LOADERS[options.runtime][1]
@@ -381,13 +478,13 @@ def load(options):
         (artifact,) = options.artifact
         with open(artifact, "rb"):  # a missing file is told in the same words for every runtime
             pass
-        return Program(make(artifact, options.threads))
+        return Program(make(artifact, settings_of(options)))
     models = {}
     for entry in options.artifact:
         name, _, artifact = entry.partition("=")
         with open(artifact, "rb"):
             pass
-        models[name] = make(artifact, options.threads)
+        models[name] = make(artifact, settings_of(options))
     settings = {}
     if options.settings:
         with open(options.settings) as file:
@@ -477,16 +574,18 @@ def run(options, answer):
 
 
 def describe_models(program, answer):
-    """Put the runtime's settings and the signatures into ``answer``: of the one model, or of each graph by name."""
-    if isinstance(program, Program):
-        answer["settings"] = getattr(program.model, "settings", {})
-        answer["inputs"] = [tensor.plain() for tensor in program.model.inputs]
-        answer["outputs"] = [tensor.plain() for tensor in program.model.outputs]
-        return
-    graphs = program.graphs.items()
-    answer["settings"] = {name: getattr(graph.model, "settings", {}) for name, graph in graphs}
-    answer["inputs"] = {name: [tensor.plain() for tensor in graph.model.inputs] for name, graph in graphs}
-    answer["outputs"] = {name: [tensor.plain() for tensor in graph.model.outputs] for name, graph in graphs}
+    """Put settings, what they led to, and signatures into ``answer``: of the one model, or of each graph by name."""
+    facts = {
+        "settings": lambda model: getattr(model, "settings", {}),
+        "ran": lambda model: model.ran() if hasattr(model, "ran") else None,
+        "inputs": lambda model: [tensor.plain() for tensor in model.inputs],
+        "outputs": lambda model: [tensor.plain() for tensor in model.outputs],
+    }
+    for name, fact in facts.items():
+        if isinstance(program, Program):
+            answer[name] = fact(program.model)
+        else:
+            answer[name] = {graph.name: fact(graph.model) for graph in program.graphs.values()}
 
 
 def copied(results):
@@ -549,6 +648,12 @@ def parse(arguments):
     parser.add_argument("--inputs", required=True, help=".npz with an array [samples, ...] for each input")
     parser.add_argument("--outputs", required=True, help=".npz to write")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cores", type=_cores, help="run on these cores alone, such as 0,2-3")
+    parser.add_argument("--delegate", action="append", default=[], help="TFLite: PATH[,KEY=VALUE...]; repeat")
+    parser.add_argument("--no-xnnpack", action="store_true", help="TFLite: without XNNPACK")
+    parser.add_argument("--provider", action="append", default=[], help="ONNX Runtime: such as cuda; repeat")
+    parser.add_argument("--unit", default="", help="OpenVINO: CPU, GPU or NPU")
+    parser.add_argument("--precision", default="", help="OpenVINO: f32, f16 or bf16, the precision that it infers in")
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--warmup-s", type=float, default=0.2)
     parser.add_argument("--min-runs", type=int, default=200)
@@ -560,7 +665,16 @@ def parse(arguments):
         parser.error("several artifacts need --host")
     if options.host and not all("=" in entry for entry in options.artifact):
         parser.error("with --host each artifact is GRAPH=FILE")
+    for name in ("delegate", "no_xnnpack", "provider", "unit", "precision"):
+        if getattr(options, name) and name not in HEEDED.get(options.runtime, ()):
+            parser.error("{} does not heed --{}".format(options.runtime, name.replace("_", "-")))
     return options
+
+
+def _cores(text):
+    """Return the set of cores that a text such as 0,2-3 names."""
+    ends = [part.split("-") for part in text.split(",")]
+    return {core for part in ends for core in range(int(part[0]), int(part[-1]) + 1)}
 
 
 def main(arguments=None):

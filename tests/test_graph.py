@@ -491,7 +491,7 @@ def test_int8_forces_follow_the_order_of_the_atoms(format, runtime, force_model,
     made = convert(frozen, format, "int8", tmp_path / "made", tmp_path / "calibration.npz")
     assert made.artifact, made.reason
     host = load_host(str(deployment.host))(
-        {"model": Graph("model", LOADERS[runtime][1](str(made.artifact.path), 1))}, settings
+        {"model": Graph("model", LOADERS[runtime][1](str(made.artifact.path)))}, settings
     )
     steps = np.ptp([answer["forces"] for answer in exact]) / 255
     for positions, answer in list(zip(inputs["positions"], exact, strict=True))[:4]:

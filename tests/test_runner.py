@@ -346,7 +346,7 @@ class _WithoutSignature:
 
 def test_a_tflite_file_without_signature_goes_by_its_tensors():
     """Inputs and outputs are then named as their tensors are, without what the converter put around the names."""
-    model = runner.TFLite(types.SimpleNamespace(Interpreter=_WithoutSignature), "any", 1)
+    model = runner.TFLite(types.SimpleNamespace(Interpreter=_WithoutSignature), "any", runner.Settings())
     assert [(tensor.name, tensor.key) for tensor in model.inputs] == [("a", 1), ("b", 0)]
     assert [tensor.plain() for tensor in model.outputs] == [
         {"name": "StatefulPartitionedCall", "shape": [1, 2], "dtype": "int8", "scale": 0.5, "zero_point": -3}
