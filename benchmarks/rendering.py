@@ -27,7 +27,7 @@ from edgewright import runtimes
 from edgewright.cli import _import_tensorflow
 from edgewright.export import Bundle, Deployable
 from edgewright.export import names as format_names
-from edgewright.runtimes import run_artifact
+from edgewright.runtimes import Settings, run_artifact
 from edgewright.train import Experiment, get, nerf
 from edgewright.train._checkpoints import load, shipped
 from edgewright.train._nerf_cameras import rays_of
@@ -128,7 +128,7 @@ def _row(
 ) -> tuple[str, ...]:
     row = [model, deployable.name, runtime, str(threads), str(views.side)]
     started = time.perf_counter()
-    run = run_artifact(deployable, runtime, views.rays, threads=threads, time_limit_s=_TIME_LIMIT_S)
+    run = run_artifact(deployable, runtime, views.rays, settings=Settings(threads), time_limit_s=_TIME_LIMIT_S)
     if not run.ok:
         return _filled(*row, f"failed: {run.reason}")
     colours = run.outputs["colour"].reshape(views.pictures.shape)
@@ -140,7 +140,7 @@ def _row(
     a_view = (time.perf_counter() - started) / len(views.pictures)
     limit_s = 4 * max(seconds, 3 * a_view)
     two = {name: array[:2] for name, array in views.rays.items()}
-    timed = run_artifact(deployable, runtime, two, threads=threads, measure=True, time_limit_s=limit_s)
+    timed = run_artifact(deployable, runtime, two, settings=Settings(threads), measure=True, time_limit_s=limit_s)
     if timed.measurement is None:
         return _filled(*row, f"failed: {timed.reason}")
     taken_s = statistics.median(timed.measurement.samples_ms) / 1e3

@@ -1,7 +1,8 @@
 """edgewright gets a trained Keras model onto an edge device and proves that it fits there.
 
-The public functions are ``compress``, ``quantize``, ``export``, ``validate``, ``inspect`` and ``split``; the folders of
-the same names are imported with ``from``: ``from edgewright.compress import load_recipe``.
+The public functions are ``compress``, ``quantize``, ``export``, ``validate``, ``measure``, ``compare``, ``inspect``
+and ``split``; the folders of the same names are imported with ``from``: ``from edgewright.compress import
+load_recipe``.
 """
 
 import sys
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from .api import compress, export, quantize, validate
     from .figures import Figure, How
     from .inspecting import inspect
+    from .measuring import compare, measure
     from .report import Report
     from .splitting import split
     from .train import Dataset, Task
@@ -24,9 +26,11 @@ __all__ = [
     "How",
     "Report",
     "Task",
+    "compare",
     "compress",
     "export",
     "inspect",
+    "measure",
     "quantize",
     "split",
     "validate",
@@ -38,9 +42,11 @@ _HOMES = {
     "How": "figures",
     "Report": "report",
     "Task": "train",
+    "compare": "measuring",
     "compress": "api",
     "export": "api",
     "inspect": "inspecting",
+    "measure": "measuring",
     "quantize": "api",
     "split": "splitting",
     "validate": "api",

@@ -107,8 +107,14 @@ def make_bundle(
             failures,
             notes,
             compressed.seed,
-            deployment={"graphs": list(deployment.graphs), "host": host is not None, "per": deployment.per}
-            | {"calls": dict(calls)},
+            deployment={
+                "graphs": list(deployment.graphs),
+                "host": host is not None,
+                "per": deployment.per,
+                "unit": deployment.unit,
+                "units": deployment.units,
+                "calls": dict(calls),
+            },
             variables=[asdict(variable) for variable in compressed.report],
             activations=_activations_facts(compressed),
         )
@@ -147,6 +153,8 @@ def bundled_deployment(bundle: Bundle, allow: Sequence[str] = ()) -> Deployment:
         host=bundle.path / HOST,
         settings=json.loads((bundle.path / SETTINGS).read_text(encoding="utf-8")),
         per=bundle.manifest["deployment"]["per"],
+        unit=bundle.manifest["deployment"].get("unit", "inference"),
+        units=bundle.manifest["deployment"].get("units", 1.0),
     )
 
 

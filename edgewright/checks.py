@@ -12,7 +12,7 @@ from . import runtimes
 from .children import run_together
 from .export import Deployable
 from .progress import Event, OnProgress
-from .runtimes import Measurement, run_artifact
+from .runtimes import Measurement, measure_artifact, read_measurement, run_artifact
 from .train import Dataset, Metric
 from .train._agreement import agreement_percent
 
@@ -25,6 +25,8 @@ _MOST_BYTES = 512 << 20
 # Checks at a time where nothing is timed: each is one process on one thread.
 _CHECKS_AT_ONCE = 2
 CHECK_TIME_LIMIT_S = 600.0
+# Answers of timed runs are those of the accuracy run to this share of the largest value.
+_AT_SPEED = 1e-5
 # Below this agreement with the reference an artifact is not inexact but wrong.
 _GARBAGE_PERCENT = 50.0
 # What artifacts are compared with, unless it is the file that they were made of.
@@ -107,9 +109,7 @@ class Check:
 def read_check(document: dict[str, Any]) -> Check:
     """Return the check that ``plain`` and JSON made plain data of."""
     measurement = document["measurement"]
-    if measurement is not None:
-        measurement = Measurement(**{**measurement, "samples_ms": tuple(measurement["samples_ms"])})
-    return Check(**{**document, "measurement": measurement})
+    return Check(**{**document, "measurement": None if measurement is None else read_measurement(measurement)})
 
 
 def check(artifact: Deployable, runtime: str, reference: Reference, measure: bool = False) -> Check:
@@ -129,13 +129,8 @@ def check(artifact: Deployable, runtime: str, reference: Reference, measure: boo
         samples = min(samples, max(_REFEREE_FEWEST, affordable))
     samples = min(samples, samples_at_once(reference.data))
     data = reference.data.take(samples)
-    run = run_artifact(
-        artifact,
-        runtime,
-        data.inputs,
-        measure=measure and not adapter.referee,
-        time_limit_s=CHECK_TIME_LIMIT_S,
-    )
+    of = measure_artifact if measure and not adapter.referee else run_artifact
+    run = of(artifact, runtime, data.inputs, time_limit_s=CHECK_TIME_LIMIT_S)
     made = Check(
         artifact=artifact.name,
         runtime=runtime,
@@ -158,8 +153,11 @@ def check(artifact: Deployable, runtime: str, reference: Reference, measure: boo
     before = reference.original_metric(samples)
     lost = _lost(reference.metric, before, value)
     agreement = _agreement(compressed, run.outputs)
+    at_speed = run.measurement.difference_at_speed() if run.measurement else None
     reason = ""
-    if agreement < _GARBAGE_PERCENT:
+    if at_speed is not None and at_speed > _AT_SPEED:
+        reason = f"computes something else when it is timed: answers differ by {at_speed:.2g} of the largest value"
+    elif agreement < _GARBAGE_PERCENT:
         reason = f"computes something else: it agrees with {reference.name} to {agreement:.4g} % only"
     elif reference.metric and lost is not None and reference.max_drop is not None and lost > reference.max_drop:
         reason = f"loses {lost:.3g} of the {reference.metric.name}, where the recipe allows {reference.max_drop:.3g}"

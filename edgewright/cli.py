@@ -47,6 +47,17 @@ Allow = Annotated[
 About = Annotated[
     Path | None, typer.Option(help="A TOML file that tells of the model: its version, licence, inputs and outputs.")
 ]
+Files = Annotated[Path, typer.Argument(help="A bundle's folder, or a .tflite, .onnx or OpenVINO .xml file.")]
+Threads = Annotated[int, typer.Option(help="Of the runtime.")]
+Cores = Annotated[str | None, typer.Option(help="Run on these alone, such as 0,2-3.")]
+Delegates = Annotated[
+    list[str] | None, typer.Option(help="TFLite: a delegate's shared library, PATH or PATH,KEY=VALUE,...; repeat.")
+]
+Providers = Annotated[
+    list[str] | None, typer.Option(help="ONNX Runtime: an execution provider, such as cuda; repeat in order.")
+]
+Unit = Annotated[str, typer.Option(help="OpenVINO: CPU, GPU or NPU.")]
+Precision = Annotated[str, typer.Option(help="OpenVINO: infer in f32, f16 or bf16.")]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 
 
@@ -135,6 +146,88 @@ def validate(
         return report.plain(), report.exit_code, table(report)
 
     _end("validate", json_, work)
+
+
+@app.command()
+def measure(
+    artifact: Files,
+    data: Data = None,
+    only: Annotated[str | None, typer.Option("--artifact", help="Of a bundle, such as 'tflite int8'.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="Only in this one; by default in all that take it.")] = None,
+    threads: Threads = 1,
+    cores: Cores = None,
+    delegate: Delegates = None,
+    xnnpack: Annotated[bool, typer.Option(help="TFLite: use XNNPACK.")] = True,
+    provider: Providers = None,
+    unit: Unit = "",
+    precision: Precision = "",
+    processes: Annotated[int, typer.Option(help="Fresh processes for each.")] = 5,
+    max_latency_ms: Annotated[float | None, typer.Option(help="What the median may be; the exit code tells.")] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure ARTIFACT in the runtimes of this host: latency with its interval, load, first inference, memory."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from .measuring import measure as measure_files
+        from .measuring_text import measurements_text
+
+        settings = _settings(threads, cores, delegate, xnnpack, provider, unit, precision)
+        with shown(quiet) as on_progress:
+            made = measure_files(
+                artifact,
+                only,
+                runtime,
+                data,
+                settings=settings,
+                processes=processes,
+                max_latency_ms=max_latency_ms,
+                on_progress=on_progress,
+            )
+        return made.plain(), made.exit_code, measurements_text(made)
+
+    _end("measure", json_, work)
+
+
+@app.command()
+def compare(
+    before: Files,
+    after: Files,
+    data: Data = None,
+    artifact: Annotated[
+        list[str] | None, typer.Option(help="Of a bundle, such as 'tflite int8'; for both, or one for each.")
+    ] = None,
+    runtime: Annotated[list[str] | None, typer.Option(help="For both, or one for each.")] = None,
+    threads: Threads = 1,
+    cores: Cores = None,
+    pairs: Annotated[int, typer.Option(help="Of fresh processes; with --max-regression as many as it takes.")] = 10,
+    max_regression: Annotated[
+        str | None, typer.Option(help="How much slower AFTER may be, such as 5%; the exit code tells.")
+    ] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tell whether AFTER is faster or slower than BEFORE on this host: the ratio with its interval."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from .measuring import compare as compare_files
+        from .measuring_text import compared_text
+
+        with shown(quiet) as on_progress:
+            made = compare_files(
+                before,
+                after,
+                artifact or (),
+                runtime or (),
+                data,
+                settings=_settings(threads, cores),
+                pairs=pairs,
+                max_regression=None if max_regression is None else _share(max_regression),
+                on_progress=on_progress,
+            )
+        return made.plain(), made.exit_code, compared_text(made)
+
+    _end("compare", json_, work)
 
 
 @app.command()
@@ -352,6 +445,39 @@ def devices(json_: Json = False) -> None:
         return {"devices": [{"name": profile.name, "title": profile.title} for profile in found]}, 0, text
 
     _end("devices", json_, work)
+
+
+def _settings(
+    threads: int,
+    cores: str | None,
+    delegates: list[str] | None = None,
+    xnnpack: bool = True,
+    providers: list[str] | None = None,
+    unit: str = "",
+    precision: str = "",
+) -> Any:
+    from .errors import InputError
+    from .runtimes import Settings
+    from .runtimes._runner import cores_of
+
+    try:
+        chosen = tuple(sorted(cores_of(cores))) if cores else ()
+    except ValueError:
+        raise InputError(f"Expected cores such as 0,2-3. Got: {cores!r}.") from None
+    return Settings(threads, chosen, tuple(delegates or ()), xnnpack, tuple(providers or ()), unit, precision)
+
+
+def _share(text: str) -> float:
+    """Return a share such as 5% or 0.05."""
+    from .errors import InputError
+
+    try:
+        value = float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 10:
+        raise InputError(f"Expected how much slower it may be, such as 5% or 0.05. Got: {text!r}.")
+    return value
 
 
 def _parameters_of(parameters: Any) -> dict[str, str]:

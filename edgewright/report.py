@@ -8,6 +8,8 @@ from .checks import KERAS, Check, read_check
 from .devices import Budget, Evidence, Placement, Profile, Status, Verdict, judge
 from .export import Bundle, Deployable
 from .figures import Figure
+from .measuring_text import throughput
+from .runtimes import Measurement
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -222,7 +224,10 @@ def _table(left: Sequence[str], right: Sequence[str], last: Sequence[str] = ()) 
 def _host_table(report: Report) -> Any:
     references = {_reference(facts) for facts in report.models.values()}
     agrees = "agrees with Keras" if references <= {KERAS} else "agrees with ref."
-    made = _table(("model", "artifact", "runtime"), ("samples", "metric", agrees, "largest diff.", "p50", "p90"))
+    made = _table(
+        ("model", "artifact", "runtime"),
+        ("samples", "metric", agrees, "largest diff.", "p50", "90 % interval", "p90", "throughput"),
+    )
     for model, facts in report.models.items():
         for document in facts["checks"]:
             run = read_check(document)
@@ -234,9 +239,23 @@ def _host_table(report: Report) -> Any:
             made.add_row(
                 *(model, run.artifact, runtime, str(run.samples), _quality(run, facts)),
                 *(f"{run.agreement_keras_percent:.4g} %", f"{run.max_difference:.2g}"),
-                *(_milliseconds(measured.percentile_ms(percent) if measured else None) for percent in (50, 90)),
+                *_latency_cells(measured),
             )
     return made
+
+
+def _latency_cells(measured: Measurement | None) -> tuple[str, str, str, str]:
+    """Return p50, its interval, p90 and throughput; what noise or throttling made worthless says so."""
+    latency = measured.latency() if measured else None
+    if measured is None or latency is None:
+        return "-", "-", "-", "-"
+    doubt = " (inconclusive)" if measured.inconclusive() else ""
+    return (
+        _milliseconds(latency.value),
+        f"{latency.low:.3g} to {latency.high:.3g}{doubt}",
+        _milliseconds(measured.p90_ms),
+        throughput(measured),
+    )
 
 
 _STYLES = {Status.PASS: "green", Status.FAIL: "red", Status.INCONCLUSIVE: "yellow", Status.UNSUPPORTED: "dim"}

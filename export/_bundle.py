@@ -38,7 +38,9 @@ class Bundle:
         """The artifacts as they go to a device: those of one format and precision together."""
         facts = self.manifest["deployment"]
         host = HostCode(self.path / HOST, self.path / SETTINGS, facts["per"]) if facts["host"] else None
-        return deployables(self.artifacts, host, facts["calls"])
+        return deployables(
+            self.artifacts, host, facts["calls"], facts.get("unit", "inference"), facts.get("units", 1.0)
+        )
 
     def golden(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Return the golden inputs and the Keras model's outputs for them, ``[samples, ...]`` by name."""

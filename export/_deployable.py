@@ -30,11 +30,14 @@ class Deployable:
         artifacts: one for each graph.
         host: the code around them; None where the one graph's outputs are the answer.
         calls: by graph, how often it is called for one answer, or for one call of ``host.per``; 1 where not given.
+        unit, units: what a user counts in one answer, or in one call of ``host.per``, and how many of them that is.
     """
 
     artifacts: tuple[Artifact, ...]
     host: HostCode | None = None
     calls: Mapping[str, float] = field(default_factory=dict)
+    unit: str = "inference"
+    units: float = 1.0
 
     @property
     def name(self) -> str:
@@ -72,10 +75,14 @@ class Deployable:
 
 
 def deployables(
-    artifacts: tuple[Artifact, ...], host: HostCode | None = None, calls: Mapping[str, float] | None = None
+    artifacts: tuple[Artifact, ...],
+    host: HostCode | None = None,
+    calls: Mapping[str, float] | None = None,
+    unit: str = "inference",
+    units: float = 1.0,
 ) -> tuple[Deployable, ...]:
     """Return the artifacts together with those of their format and precision, in their order."""
     groups: dict[str, list[Artifact]] = {}
     for artifact in artifacts:
         groups.setdefault(artifact.name, []).append(artifact)
-    return tuple(Deployable(tuple(group), host, dict(calls or {})) for group in groups.values())
+    return tuple(Deployable(tuple(group), host, dict(calls or {}), unit, units) for group in groups.values())

@@ -1,8 +1,12 @@
 """Runtimes: the runner, one file that runs anywhere, its client on this host, and an adapter for each runtime."""
 
 from ..plugins import Plugins
-from ._client import Measurement, Run, run_artifact
+from ._client import Run, run_artifact
+from ._comparison import FEWEST_PAIRS, MOST_PAIRS, Comparison, Guard, compare
+from ._measurement import Measurement, Process, read_measurement
+from ._measuring import Measured, measure_artifact, measure_in_turn
 from ._runtime import Runtime
+from ._settings import Settings, Timing
 
 _PLUGINS: Plugins[Runtime] = Plugins(__name__, __path__, "RUNTIME", "runtime")
 names = _PLUGINS.names
@@ -15,4 +19,24 @@ def for_format(format: str) -> tuple[str, ...]:
     return tuple(runtime.name for runtime in sorted(taking, key=lambda runtime: (runtime.referee, runtime.name)))
 
 
-__all__ = ["Measurement", "Run", "Runtime", "for_format", "get", "names", "run_artifact"]
+__all__ = [
+    "FEWEST_PAIRS",
+    "MOST_PAIRS",
+    "Comparison",
+    "Guard",
+    "Measured",
+    "Measurement",
+    "Process",
+    "Run",
+    "Runtime",
+    "Settings",
+    "Timing",
+    "compare",
+    "for_format",
+    "get",
+    "measure_artifact",
+    "measure_in_turn",
+    "names",
+    "read_measurement",
+    "run_artifact",
+]

@@ -13,91 +13,18 @@ from typing import Any
 import numpy as np
 
 from ..children import GIB, Child, python, run_child
-from ..errors import InputError
 from ..export import Deployable
 from ..export import get as get_exporter
 from ..export import names as format_names
-from ..figures import Figure, How
+from ._measurement import Measurement, Process
 from ._runner import save
 from ._runtime import Runtime
+from ._settings import Settings, Timing
 
 RUNNER = Path(__file__).with_name("_runner.py")
-# Samples that a percentile needs at 99 % confidence, by MLPerf's early-stopping rule.
-_SAMPLES_NEEDED = {50: 11, 90: 64, 95: 130, 99: 662}
-_BOOTSTRAPS = 1000
 # Of a run's time limit, this much may go to timing, and never more than this many seconds: a slow model then has few
 # samples, with the percentiles that they allow, rather than none.
 _MEASURING_SHARE, _MEASURING_S = 0.25, 30.0
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Latencies of single inferences at batch 1, and what they were taken under.
-
-    Attributes:
-        samples_ms: every latency, in the order taken.
-        load_ms: loading the file, in a fresh process.
-        first_ms: the first inference.
-        warmup_runs: inferences before the first that counts.
-        threads: of the runtime.
-        runtime, runtime_version: what ran it.
-        peak_memory_bytes: the process' largest resident set, Python and runtime included.
-        how: where it was taken.
-        conditions: CPU, cores and those allowed, governor, and clock and load before and after; None where unreadable.
-    """
-
-    samples_ms: tuple[float, ...]
-    load_ms: float
-    first_ms: float
-    warmup_runs: int
-    threads: int
-    runtime: str
-    runtime_version: str
-    peak_memory_bytes: int | None
-    how: How = How.MEASURED_HERE
-    conditions: Mapping[str, Any] = field(default_factory=dict)
-
-    def percentile_ms(self, percent: int) -> float | None:
-        """Return a percentile (50, 90, 95 or 99), or None when there are too few samples for it."""
-        if len(self.samples_ms) < _SAMPLES_NEEDED[percent]:
-            return None
-        return float(np.percentile(self.samples_ms, percent))
-
-    @property
-    def p50_ms(self) -> float | None:
-        """The median, or None."""
-        return self.percentile_ms(50)
-
-    @property
-    def p90_ms(self) -> float | None:
-        """What nine in ten are below, or None."""
-        return self.percentile_ms(90)
-
-    @property
-    def p99_ms(self) -> float | None:
-        """What 99 in a hundred are below, or None."""
-        return self.percentile_ms(99)
-
-    @property
-    def coefficient_of_variation(self) -> float:
-        """Standard deviation over mean of the latencies."""
-        return float(np.std(self.samples_ms) / np.mean(self.samples_ms))
-
-    def latency(self) -> Figure | None:
-        """Return the median in ms with its 90 % bootstrap interval; None when there are too few samples.
-
-        The interval is that of one process; between processes the median moves more.
-        """
-        median = self.percentile_ms(50)
-        if median is None:
-            return None
-        draws = np.random.default_rng(0).choice(self.samples_ms, (_BOOTSTRAPS, len(self.samples_ms)))
-        low, high = np.percentile(np.median(draws, axis=1), (5, 95))
-        basis = (
-            f"p50 of {len(self.samples_ms)} runs in one process, {self.threads} "
-            f"thread{'s' if self.threads > 1 else ''}, {self.runtime} {self.runtime_version}"
-        )
-        return Figure(median, self.how, float(low), float(high), basis)
 
 
 @dataclass(frozen=True)
@@ -128,8 +55,8 @@ def run_artifact(
     runtime: str,
     inputs: Mapping[str, np.ndarray],
     *,
-    threads: int = 1,
-    measure: bool = False,
+    settings: Settings | None = None,
+    measure: bool | Timing = False,
     time_limit_s: float = 120,
     memory_limit_bytes: int = 4 * GIB,
 ) -> Run:
@@ -139,8 +66,8 @@ def run_artifact(
         artifact: the file, or all that is deployed together, with the host code around it.
         runtime: a runtime's name.
         inputs: ``[samples, ...]`` by the name of the model's, or the host code's, input.
-        threads: of the runtime.
-        measure: also take latencies.
+        settings: how the runtime runs it; one thread when None.
+        measure: also take latencies, in this one process; how long, where it is a Timing.
         time_limit_s, memory_limit_bytes: of the child.
 
     Returns:
@@ -152,10 +79,9 @@ def run_artifact(
     from . import get
 
     adapter = get(runtime)
-    if threads < 1:
-        raise InputError(f"Expected at least one thread. Got: {threads}.")
     version = adapter.version()
     program = _program(artifact)
+    whole = artifact
     artifact = artifact.artifacts[0].path if isinstance(artifact, Deployable) else artifact
     refusal = _refusal(adapter, artifact)
     if refusal:
@@ -169,9 +95,10 @@ def run_artifact(
         except (OSError, ValueError) as error:  # a full disk, an array of objects
             return Run(artifact, runtime, version, ok=False, reason=f"the inputs could not be written: {error}")
         command = python(RUNNER, "--runtime", runtime, *program, "--inputs", given, "--outputs", made)
-        command += ["--threads", str(threads)]
+        command += (settings or Settings()).arguments()
         if measure:
-            command += ["--measure", "--max-time-s", str(min(_MEASURING_S, _MEASURING_SHARE * time_limit_s))]
+            timing = measure if isinstance(measure, Timing) else Timing()
+            command += timing.arguments(min(_MEASURING_S, _MEASURING_SHARE * time_limit_s))
         child = run_child(
             command,
             time_limit_s=time_limit_s,
@@ -189,7 +116,7 @@ def run_artifact(
     measurement = None
     if measure and not reason:
         try:
-            measurement = _measurement(answer, version, _both(before, host_conditions()))
+            measurement = _measurement(whole, answer, version, before)
         except (KeyError, TypeError) as error:
             reason = f"the runner gave no measurement: {type(error).__name__}: {error}"
     if reason:
@@ -232,45 +159,47 @@ def _answer(child: Child) -> tuple[dict[str, Any], str]:
     return answer, "" if child.ok else child.reason()
 
 
-def _measurement(answer: dict[str, Any], version: str, conditions: dict[str, Any]) -> Measurement:
-    return Measurement(
+def _measurement(
+    artifact: Path | Deployable, answer: dict[str, Any], version: str, conditions: dict[str, Any]
+) -> Measurement:
+    told = ("settings", "ran", "affinity", "python", "numpy", "kernel", "libc", "machine")
+    unit, units = (artifact.unit, artifact.units) if isinstance(artifact, Deployable) else ("inference", 1.0)
+    process = Process(
         samples_ms=tuple(answer["samples_ms"]),
         load_ms=answer["load_ms"],
         first_ms=answer["first_ms"],
         warmup_runs=answer["warmup_runs"],
+        warmup_stable=answer["warmup_stable"],
+        cold=answer.get("evicted", False),
+        peak_memory_bytes=answer["peak_memory_bytes"],
+        telemetry=answer["telemetry"],
+        at_speed=answer["at_speed"],
+        repeated_ms=tuple(answer.get("repeated_ms", ())),
+        among_others_ms=tuple(answer.get("among_others_ms", ())),
+    )
+    return Measurement(
+        processes=(process,),
         threads=answer["threads"],
         runtime=answer["runtime"],
         runtime_version=version,
-        peak_memory_bytes=answer["peak_memory_bytes"],
-        conditions={**conditions, "settings": answer.get("settings", {})},
+        conditions={**conditions, **{name: answer.get(name) for name in told}},
+        unit=unit,
+        units=units,
     )
 
 
 def host_conditions() -> dict[str, Any]:
-    """Return what latencies on this host depend on, as far as the system tells."""
+    """Return what latencies on this host depend on and what does not move, as far as the system tells."""
     cpu = next(
         (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.processor() or platform.machine(),
     )
-    frequency = "/sys/devices/system/cpu/cpu0/cpufreq"
+    governor = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
         "cores_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        "governor": next(iter(_lines(f"{frequency}/scaling_governor")), None),
-        "clock_khz": next(iter(_lines(f"{frequency}/scaling_cur_freq")), None),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-    }
-
-
-def _both(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """Return conditions with what moves, clock and load, as it was before the run and after it."""
-    moving = ("clock_khz", "load")
-    still = {name: value for name, value in before.items() if name not in moving}
-    return {
-        **still,
-        **{f"{name}_before": before[name] for name in moving},
-        **{f"{name}_after": after[name] for name in moving},
+        "governor": next(iter(_lines(governor)), None),
     }
 
 

@@ -14,11 +14,16 @@ Exit status: 0 done, 1 the artifact or the inputs failed, 2 usage, 3 the runtime
 
 import argparse
 import gc
+import glob
 import importlib
 import json
 import os
 import platform
+import re
+import shutil
+import subprocess
 import sys
+import threading
 import time
 import zipfile
 
@@ -492,8 +497,36 @@ def load(options):
     return HostProgram(models, options.host, settings, options.per)
 
 
-def measure(model, samples, warmup_s, min_runs, min_time_s, max_runs, max_time_s):
-    """Return (warm-up runs, latencies in ms): single inferences over the varied samples, one after the other.
+# Warm-up goes on until the medians of two windows of so many runs in a row are this close, or for so many times its
+# shortest length.
+_WINDOW, _STABLE, _PATIENCE = 10, 0.03, 5
+# Of the timed runs the first few, then every so many (a prime, so that each sample has its turn), leave their answer.
+_KEPT_FIRST, _KEPT_EACH, _KEPT_MOST = 16, 61, 64
+
+
+def warm_up(model, samples, least_s, max_s):
+    """Return (runs, whether they were stable): single inferences until their latency no longer moves."""
+    clock = time.perf_counter_ns
+    started, runs, taken = clock(), 0, []
+    while True:
+        before = clock()
+        model.run(samples[runs % len(samples)])
+        after = clock()
+        runs += 1
+        taken.append((after - before) / model.units())
+        spent_s = (after - started) / 1e9
+        if runs >= 5 and spent_s >= least_s:
+            medians = [np.median(taken[-_WINDOW:]), np.median(taken[-2 * _WINDOW : -_WINDOW] or taken)]
+            if abs(medians[0] - medians[1]) <= _STABLE * max(medians):
+                return runs, runs >= 2 * _WINDOW
+            if spent_s >= _PATIENCE * least_s:
+                return runs, False
+        if spent_s > max_s:
+            return runs, False
+
+
+def measure(model, samples, min_runs, min_time_s, max_runs, max_time_s):
+    """Return (latencies in ms, answers by run): single inferences over the varied samples, one after the other.
 
     With host code it is one answer after the other, its time divided by the units of work in it.
 
@@ -503,14 +536,8 @@ def measure(model, samples, warmup_s, min_runs, min_time_s, max_runs, max_time_s
     # inference, and the outputs as NumPy arrays, likewise as stored. Quantizing, dequantizing, keeping the outputs and
     # Python's garbage collection lie outside.
     clock = time.perf_counter_ns
-    warmup_runs, started = 0, clock()
-    while warmup_runs < 5 or clock() - started < warmup_s * 1e9:
-        model.run(samples[warmup_runs % len(samples)])
-        warmup_runs += 1
-        if clock() - started > max_time_s * 1e9:
-            break
     model.units()
-    latencies = []
+    latencies, kept = [], {}
     gc.collect()
     gc.disable()
     try:
@@ -520,14 +547,56 @@ def measure(model, samples, warmup_s, min_runs, min_time_s, max_runs, max_time_s
             and clock() - started < max_time_s * 1e9
             and (len(latencies) < min_runs or clock() - started < min_time_s * 1e9)
         ):
-            arrays = samples[len(latencies) % len(samples)]
+            place = len(latencies)
+            arrays = samples[place % len(samples)]
             before = clock()
-            model.run(arrays)
+            answer = model.run(arrays)
             taken = clock() - before
             latencies.append(taken / 1e6 / model.units())
+            if (place < _KEPT_FIRST or place % _KEPT_EACH == 0) and len(kept) < _KEPT_MOST:
+                kept[place] = copied(answer)
     finally:
         gc.enable()
-    return warmup_runs, latencies
+    return latencies, kept
+
+
+def difference_at_speed(kept, answers):
+    """Return how the answers of timed runs differ from those of the accuracy run (MLPerf's TEST01).
+
+    ``kept`` holds answers by run, ``answers`` one for each sample; both as ``model.run`` gives them.
+    """
+    found = {"compared": len(kept), "max_difference": 0.0, "largest": 0.0}
+    for place, answer in kept.items():
+        expected = answers[place % len(answers)]
+        names = sorted(answer) if isinstance(answer, dict) else range(len(answer))
+        for name in names:
+            right, timed = np.asarray(expected[name], np.float64), np.asarray(answer[name], np.float64)
+            off = np.where((right == timed) | (np.isnan(right) & np.isnan(timed)), 0.0, np.abs(right - timed))
+            found["max_difference"] = max(found["max_difference"], float(np.max(off, initial=0.0)))
+            found["largest"] = max(found["largest"], float(np.max(np.abs(np.nan_to_num(right)), initial=0.0)))
+    return found
+
+
+def repeated(model, samples, repeats, max_time_s):
+    """Return (latencies in ms of one sample again and again, and of the same sample with others in between).
+
+    A runtime or host that keeps answers makes the first smaller (MLPerf's TEST04).
+    """
+    clock = time.perf_counter_ns
+    taken = [[], []]
+    for among_others, latencies in enumerate(taken):
+        model.run(samples[0])
+        model.units()
+        started = clock()
+        while len(latencies) < repeats and clock() - started < max_time_s / 2 * 1e9:
+            if among_others:
+                model.run(samples[1 + len(latencies) % (len(samples) - 1)])
+                model.units()
+            before = clock()
+            model.run(samples[0])
+            after = clock()
+            latencies.append((after - before) / 1e6 / model.units())
+    return taken
 
 
 def save(path, arrays):
@@ -547,6 +616,10 @@ def run(options, answer):
     """Load, run and measure; put what is found into ``answer``, step by step."""
     with np.load(options.inputs, allow_pickle=False) as arrays:
         inputs = {name: arrays[name] for name in arrays.files}
+    if options.measure:
+        answer["telemetry"] = {"before": telemetry()}
+    if options.cold:
+        answer["evicted"] = all([evict(entry.split("=")[-1]) for entry in options.artifact])
     before = time.perf_counter()
     program = load(options)
     answer["load_ms"] = (time.perf_counter() - before) * 1e3
@@ -556,21 +629,34 @@ def run(options, answer):
     before = time.perf_counter()
     first = copied(program.run(samples[0]))
     answer["first_ms"] = (time.perf_counter() - before) * 1e3 / program.units()
-    outputs = program.collect([first] + [copied(program.run(sample)) for sample in samples[1:]])
+    answers = [first] + [copied(program.run(sample)) for sample in samples[1:]]
+    outputs = program.collect(answers)
     answer["non_finite"] = int(sum(np.count_nonzero(~np.isfinite(array)) for array in outputs.values()))
     if options.measure:
-        answer["warmup_runs"], answer["samples_ms"] = measure(
-            program,
-            samples,
-            options.warmup_s,
-            options.min_runs,
-            options.min_time_s,
-            options.max_runs,
-            options.max_time_s,
+        answer["warmup_runs"], answer["warmup_stable"] = warm_up(program, samples, options.warmup_s, options.max_time_s)
+        answer["samples_ms"], kept = measure(
+            program, samples, options.min_runs, options.min_time_s, options.max_runs, options.max_time_s
         )
+        answer["at_speed"] = difference_at_speed(kept, answers)
+        if options.repeats and len(samples) > 1:
+            answer["repeated_ms"], answer["among_others_ms"] = repeated(
+                program, samples, options.repeats, options.max_time_s / 4
+            )
+        answer["telemetry"]["after"] = telemetry()
     save(options.outputs, outputs)
     answer["peak_memory_bytes"] = peak_memory_bytes()
     answer["ok"] = True
+
+
+def evict(path):
+    """Ask the system to drop a file from its page cache, so that it is read from the disk; tell whether it could."""
+    try:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    except (OSError, AttributeError):
+        return False
+    return True
 
 
 def describe_models(program, answer):
@@ -605,7 +691,10 @@ def describe(options):
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": platform.machine(),
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()).strip(),
         "threads": options.threads,
+        "affinity": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
     }
 
 
@@ -625,6 +714,120 @@ def peak_memory_bytes():
             return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
     except (OSError, StopIteration, ValueError):
         return None
+
+
+def telemetry(root="/", commands=("vcgencmd", "tegrastats")):
+    """Return what latency depends on, as far as the system tells, raw: clocks, heat, throttling, power, load.
+
+    ``root`` is where the file system begins. It is read outside of what is timed.
+    """
+    system = os.path.join(root, "sys")
+    cores = _glob(system, "devices/system/cpu/cpu[0-9]*")
+    found = {
+        "clock_khz": {os.path.basename(core): _number(core, "cpufreq/scaling_cur_freq") for core in cores},
+        "governor": sorted({name for name in (_text(core, "cpufreq/scaling_governor") for core in cores) if name}),
+        "temperature_c": {},
+        "throttled": {},
+        "power_mw": {},
+        "load": _number(root, "proc/loadavg"),
+    }
+    for zone in _glob(system, "class/thermal/thermal_zone*"):
+        value = _number(zone, "temp")
+        if value is not None:
+            found["temperature_c"]["{} {}".format(os.path.basename(zone), _text(zone, "type"))] = value / 1e3
+    for tpu in _glob(system, "class/apex/apex_*"):
+        value = _number(tpu, "temp")
+        if value is not None:
+            found["temperature_c"][os.path.basename(tpu)] = value / 1e3
+    # Counters, of which an increase tells; and the Raspberry Pi's flags, of which the lowest four bits tell of now.
+    counters = _glob(system, "devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count")
+    for counter in counters + _glob(system, "class/hwmon/hwmon*/oc*_event_cnt"):
+        found["throttled"][os.path.relpath(counter, system)] = _number(counter)
+    flags = _text(system, "devices/platform/soc/soc:firmware/get_throttled")
+    if flags is None and "vcgencmd" in commands:
+        answered = _answered(["vcgencmd", "get_throttled"])
+        flags = answered.split("=")[-1].strip() if answered else None
+    if flags:
+        found["throttled"]["get_throttled"] = int(flags, 16)
+    _read_power(system, found["power_mw"])
+    if "tegrastats" in commands:
+        line = _answered(["tegrastats", "--interval", "100"])
+        if line:
+            found["tegrastats"] = parse_tegrastats(line)
+    return found
+
+
+def _read_power(system, into):
+    """Put the power of each rail with an INA sensor into ``into``: voltage times current, or as the driver says."""
+    for folder in _glob(system, "class/hwmon/hwmon*"):
+        if not (_text(folder, "name") or "").startswith("ina"):
+            continue
+        for label in _glob(folder, "in*_label"):
+            place = os.path.basename(label)[len("in") : -len("_label")]
+            millivolt = _number(folder, "in{}_input".format(place))
+            milliampere = _number(folder, "curr{}_input".format(place))
+            if millivolt is not None and milliampere is not None:
+                into[_text(label)] = millivolt * milliampere / 1e3
+    for label in _glob(system, "bus/i2c/drivers/ina3221x/*/iio:device*/rail_name_*"):  # JetPack 4
+        value = _number(os.path.dirname(label), "in_power{}_input".format(label.rsplit("_", 1)[-1]))
+        if value is not None:
+            into[_text(label)] = value
+
+
+def parse_tegrastats(line):
+    """Return what a line of tegrastats tells: temperatures in degrees Celsius, rails in mW, loads and memory.
+
+    The formats are those of NVIDIA's "tegrastats Utility" pages for JetPack 4 to 6.
+    """
+    found = {"temperature_c": {}, "power_mw": {}}
+    for name, value in re.findall(r"(\S+)@(-?[\d.]+)C\b", line):
+        found["temperature_c"][name] = float(value)
+    for name, value in re.findall(r"(\S+) (\d+)(?:mW)?/\d+(?:mW)?(?= |$)", line):
+        found["power_mw"][name] = float(value)
+    memory = re.search(r"\bRAM (\d+)/(\d+)MB", line)
+    if memory:
+        found["memory_mb"] = [int(memory.group(1)), int(memory.group(2))]
+    for name, value in re.findall(r"\b(GR3D_FREQ|EMC_FREQ) (\d+)%", line):
+        found[name.lower() + "_percent"] = int(value)
+    return found
+
+
+def _glob(folder, pattern):
+    return sorted(glob.glob(os.path.join(glob.escape(folder), pattern)))
+
+
+def _text(*parts):
+    try:
+        with open(os.path.join(*parts)) as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _number(*parts):
+    try:
+        return float((_text(*parts) or "").split()[0])
+    except (IndexError, ValueError):
+        return None
+
+
+def _answered(command):
+    """Return the first line that a command prints, or None; a command that goes on is stopped."""
+    if not shutil.which(command[0]):
+        return None
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except OSError:
+        return None
+    timer = threading.Timer(3.0, process.kill)
+    timer.start()
+    try:
+        return process.stdout.readline().decode("utf-8", "replace") or None
+    finally:
+        timer.cancel()
+        process.kill()
+        process.stdout.close()
+        process.wait()
 
 
 def die_with_parent():
@@ -648,13 +851,15 @@ def parse(arguments):
     parser.add_argument("--inputs", required=True, help=".npz with an array [samples, ...] for each input")
     parser.add_argument("--outputs", required=True, help=".npz to write")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--cores", type=_cores, help="run on these cores alone, such as 0,2-3")
+    parser.add_argument("--cores", type=cores_of, help="run on these cores alone, such as 0,2-3")
     parser.add_argument("--delegate", action="append", default=[], help="TFLite: PATH[,KEY=VALUE...]; repeat")
     parser.add_argument("--no-xnnpack", action="store_true", help="TFLite: without XNNPACK")
     parser.add_argument("--provider", action="append", default=[], help="ONNX Runtime: such as cuda; repeat")
     parser.add_argument("--unit", default="", help="OpenVINO: CPU, GPU or NPU")
     parser.add_argument("--precision", default="", help="OpenVINO: f32, f16 or bf16, the precision that it infers in")
     parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--cold", action="store_true", help="drop the artifact from the page cache before it is loaded")
+    parser.add_argument("--repeats", type=int, default=30, help="runs of one sample to see whether answers are kept")
     parser.add_argument("--warmup-s", type=float, default=0.2)
     parser.add_argument("--min-runs", type=int, default=200)
     parser.add_argument("--min-time-s", type=float, default=0.5)
@@ -671,7 +876,7 @@ def parse(arguments):
     return options
 
 
-def _cores(text):
+def cores_of(text):
     """Return the set of cores that a text such as 0,2-3 names."""
     ends = [part.split("-") for part in text.split(",")]
     return {core for part in ends for core in range(int(part[0]), int(part[-1]) + 1)}
@@ -681,6 +886,8 @@ def main(arguments=None):
     """Answer on stdout; return the exit status."""
     options = parse(arguments)
     die_with_parent()
+    if options.cores:
+        os.sched_setaffinity(0, options.cores)
     # Runtimes write to stdout too: it is theirs, and the answer goes to a copy of it.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -1,9 +1,12 @@
-"""What all tests share: tflite-runtime has no wheel for Python 3.12 and later, and what needs it is skipped there."""
+"""What all tests share: a small model in every format, and what is skipped where tflite-runtime has no wheel."""
 
 import sys
 
 import hypothesis
+import numpy as np
 import pytest
+
+from edgewright.children import python, run_child
 
 # A busy machine is no failure of a property.
 hypothesis.settings.register_profile("edgewright", deadline=None)
@@ -22,3 +25,89 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def of_runtimes_here(checks):
     """Return the checks of the runtimes that exist for this Python."""
     return [made for made in checks if made["runtime"] not in ABSENT]
+
+
+# Makes the files: run in a process of its own, for TensorFlow's start, with the folder as its argument.
+_MAKE = """
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import openvino
+import tensorflow as tf
+from onnx import TensorProto, helper, numpy_helper
+
+folder = Path(sys.argv[1])
+weights, samples = dict(np.load(folder / "weights.npz")), dict(np.load(folder / "samples.npz"))
+sizes = {"second": 3, "first": 4}, {"wide": 5, "narrow": 2}
+
+
+@tf.function(input_signature=[tf.TensorSpec([1, size], name=name) for name, size in sizes[0].items()])
+def serve(second, first):
+    wide = tf.nn.relu(tf.matmul(tf.concat([second, first], 1), weights["kernel"]) + weights["bias"])
+    return {"wide": wide, "narrow": tf.matmul(wide, weights["kernel_2"]) + weights["bias_2"]}
+
+
+tf.saved_model.save(tf.Module(), folder / "saved", signatures={"serving_default": serve})
+for precision in ("float32", "int8"):
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"))
+    if precision == "int8":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: (
+            {name: array[place : place + 1] for name, array in samples.items()} for place in range(20)
+        )
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    (folder / f"{precision}.tflite").write_bytes(converter.convert())
+
+inputs, outputs = (
+    [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size]) for name, size in side.items()] for side in sizes
+)
+nodes = [
+    helper.make_node("Concat", ["second", "first"], ["x"], axis=1),
+    helper.make_node("Gemm", ["x", "kernel", "bias"], ["h"]),
+    helper.make_node("Relu", ["h"], ["wide"]),
+    helper.make_node("Gemm", ["wide", "kernel_2", "bias_2"], ["narrow"]),
+]
+constants = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+graph = helper.make_graph(nodes, "small", inputs, outputs, constants)
+onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), folder / "float32.onnx")
+openvino.save_model(openvino.convert_model(folder / "float32.onnx"), folder / "float32.xml", compress_to_fp16=False)
+"""
+
+
+@pytest.fixture(scope="session")
+def weights():
+    """Those of two dense layers, small enough for NumPy."""
+    random = np.random.default_rng(1)
+    shapes = {"kernel": (7, 5), "bias": (5,), "kernel_2": (5, 2), "bias_2": (2,)}
+    return {name: random.normal(size=shape).astype("f4") for name, shape in shapes.items()}
+
+
+@pytest.fixture(scope="session")
+def inputs():
+    """Twenty samples of two inputs whose alphabetical order is not the model's."""
+    random = np.random.default_rng(0)
+    return {"first": random.normal(size=(20, 4)).astype("f4"), "second": random.normal(size=(20, 3)).astype("f4")}
+
+
+@pytest.fixture(scope="session")
+def expected(weights, inputs):
+    """The two outputs, computed in NumPy."""
+    x = np.concatenate([inputs["second"], inputs["first"]], axis=1)
+    wide = np.maximum(x @ weights["kernel"] + weights["bias"], 0)
+    return {"wide": wide, "narrow": wide @ weights["kernel_2"] + weights["bias_2"]}
+
+
+@pytest.fixture(scope="session")
+def artifacts(weights, inputs, tmp_path_factory):
+    """The model's file in each format as float32, and as int8 in TFLite."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    np.savez(folder / "weights.npz", **weights)
+    np.savez(folder / "samples.npz", **inputs)
+    made = run_child(python("-c", _MAKE, folder), time_limit_s=300, environment={"TF_CPP_MIN_LOG_LEVEL": "2"})
+    assert made.ok, made.stderr
+    suffixes = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
+    files = {(format, "float32"): folder / f"float32{suffix}" for format, suffix in suffixes.items()}
+    return {**files, ("tflite", "int8"): folder / "int8.tflite"}

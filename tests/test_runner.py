@@ -17,97 +17,11 @@ from hypothesis import strategies as st
 
 from edgewright.children import python, run_child
 from edgewright.errors import InputError
-from edgewright.runtimes import Measurement, for_format, get, names, run_artifact
+from edgewright.runtimes import Measurement, Process, Settings, for_format, get, names, run_artifact
 from edgewright.runtimes import _client as client
 from edgewright.runtimes import _runner as runner
 
 RUNTIMES = [(name, format) for name in names() for format in get(name).formats]
-
-
-# Makes the files: run in a process of its own, for TensorFlow's start, with the folder as its argument.
-MAKE = """
-import sys
-from pathlib import Path
-
-import numpy as np
-import onnx
-import openvino
-import tensorflow as tf
-from onnx import TensorProto, helper, numpy_helper
-
-folder = Path(sys.argv[1])
-weights, samples = dict(np.load(folder / "weights.npz")), dict(np.load(folder / "samples.npz"))
-sizes = {"second": 3, "first": 4}, {"wide": 5, "narrow": 2}
-
-
-@tf.function(input_signature=[tf.TensorSpec([1, size], name=name) for name, size in sizes[0].items()])
-def serve(second, first):
-    wide = tf.nn.relu(tf.matmul(tf.concat([second, first], 1), weights["kernel"]) + weights["bias"])
-    return {"wide": wide, "narrow": tf.matmul(wide, weights["kernel_2"]) + weights["bias_2"]}
-
-
-tf.saved_model.save(tf.Module(), folder / "saved", signatures={"serving_default": serve})
-for precision in ("float32", "int8"):
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"))
-    if precision == "int8":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: (
-            {name: array[place : place + 1] for name, array in samples.items()} for place in range(20)
-        )
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-    (folder / f"{precision}.tflite").write_bytes(converter.convert())
-
-inputs, outputs = (
-    [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size]) for name, size in side.items()] for side in sizes
-)
-nodes = [
-    helper.make_node("Concat", ["second", "first"], ["x"], axis=1),
-    helper.make_node("Gemm", ["x", "kernel", "bias"], ["h"]),
-    helper.make_node("Relu", ["h"], ["wide"]),
-    helper.make_node("Gemm", ["wide", "kernel_2", "bias_2"], ["narrow"]),
-]
-constants = [numpy_helper.from_array(array, name) for name, array in weights.items()]
-graph = helper.make_graph(nodes, "small", inputs, outputs, constants)
-onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), folder / "float32.onnx")
-openvino.save_model(openvino.convert_model(folder / "float32.onnx"), folder / "float32.xml", compress_to_fp16=False)
-"""
-
-
-@pytest.fixture(scope="module")
-def weights():
-    """Those of two dense layers, small enough for NumPy."""
-    random = np.random.default_rng(1)
-    shapes = {"kernel": (7, 5), "bias": (5,), "kernel_2": (5, 2), "bias_2": (2,)}
-    return {name: random.normal(size=shape).astype("f4") for name, shape in shapes.items()}
-
-
-@pytest.fixture(scope="module")
-def inputs():
-    """Twenty samples of two inputs whose alphabetical order is not the model's."""
-    random = np.random.default_rng(0)
-    return {"first": random.normal(size=(20, 4)).astype("f4"), "second": random.normal(size=(20, 3)).astype("f4")}
-
-
-@pytest.fixture(scope="module")
-def expected(weights, inputs):
-    """The two outputs, computed in NumPy."""
-    x = np.concatenate([inputs["second"], inputs["first"]], axis=1)
-    wide = np.maximum(x @ weights["kernel"] + weights["bias"], 0)
-    return {"wide": wide, "narrow": wide @ weights["kernel_2"] + weights["bias_2"]}
-
-
-@pytest.fixture(scope="module")
-def artifacts(weights, inputs, tmp_path_factory):
-    """The model's file in each format as float32, and as int8 in TFLite."""
-    folder = tmp_path_factory.mktemp("artifacts")
-    np.savez(folder / "weights.npz", **weights)
-    np.savez(folder / "samples.npz", **inputs)
-    made = run_child(python("-c", MAKE, folder), time_limit_s=300, environment={"TF_CPP_MIN_LOG_LEVEL": "2"})
-    assert made.ok, made.stderr
-    suffixes = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
-    files = {(format, "float32"): folder / f"float32{suffix}" for format, suffix in suffixes.items()}
-    return {**files, ("tflite", "int8"): folder / "int8.tflite"}
 
 
 def test_the_runner_is_python_3_7():
@@ -223,9 +137,14 @@ def test_latencies_come_with_their_conditions(name, artifacts, inputs):
     assert len(measurement.samples_ms) >= 200 and min(measurement.samples_ms) > 0
     figure = measurement.latency()
     assert figure.how == "measured here" and figure.low <= figure.value <= figure.high
-    assert measurement.warmup_runs >= 5 and measurement.peak_memory_bytes > 1e6
+    (process,) = measurement.processes
+    assert process.warmup_runs >= 5 and measurement.peak_memory_bytes > 1e6
     assert measurement.conditions["cpu"] and measurement.conditions["cores"] >= 1
-    assert {"load_before", "load_after", "clock_khz_before", "clock_khz_after"} <= set(measurement.conditions)
+    assert {"settings", "ran", "affinity", "python", "numpy", "kernel"} <= set(measurement.conditions)
+    for when in ("before", "after"):
+        assert {"clock_khz", "governor", "temperature_c", "throttled", "power_mw", "load"} <= set(
+            process.telemetry[when]
+        )
 
 
 @pytest.mark.parametrize(("name", "format"), RUNTIMES)
@@ -363,6 +282,7 @@ class _Slow:
         """Take the time."""
         self.seen.append(arrays)
         time.sleep(self.seconds)
+        return [np.zeros(1)]
 
     def units(self):
         """Each answer is one inference."""
@@ -373,7 +293,7 @@ def test_measuring_a_slow_model_ends_in_time():
     """At its time limit measuring stops with the few samples that it has, at least one."""
     for max_time_s in (0.2, 0.0):
         started = time.perf_counter()
-        _, latencies = runner.measure(_Slow(0.02), ["a"], 0.05, 1000, 0.1, 5000, max_time_s)
+        latencies, _ = runner.measure(_Slow(0.02), ["a"], 1000, 0.1, 5000, max_time_s)
         assert 1 <= len(latencies) <= 11 and time.perf_counter() - started < 5
         assert min(latencies) >= 20
 
@@ -381,11 +301,10 @@ def test_measuring_a_slow_model_ends_in_time():
 def test_measuring_takes_varied_samples_until_runs_and_time_are_enough():
     """Each sample has its turn, and both the fewest runs and the shortest time are kept."""
     model = _Slow(0.0)
-    warmup_runs, latencies = runner.measure(model, ["a", "b", "c"], 0.0, 30, 0.0, 5000, 30.0)
-    assert warmup_runs == 5 and len(latencies) == 30
-    assert model.seen[5:] == ["a", "b", "c"] * 10
-    assert len(runner.measure(_Slow(0.001), ["a"], 0.0, 1, 0.1, 5000, 30.0)[1]) > 10
-    assert len(runner.measure(_Slow(0.0), ["a"], 0.0, 100, 10.0, 40, 30.0)[1]) == 40
+    latencies, _ = runner.measure(model, ["a", "b", "c"], 30, 0.0, 5000, 30.0)
+    assert len(latencies) == 30 and model.seen == ["a", "b", "c"] * 10
+    assert len(runner.measure(_Slow(0.001), ["a"], 1, 0.1, 5000, 30.0)[0]) > 10
+    assert len(runner.measure(_Slow(0.0), ["a"], 100, 10.0, 40, 30.0)[0]) == 40
 
 
 def test_a_format_that_a_runtime_does_not_take_is_a_reason(artifacts, inputs):
@@ -400,7 +319,7 @@ def test_what_the_caller_gets_wrong_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="Did you mean 'litert'"):
         run_artifact(tmp_path / "any.tflite", "litertt", {})
     with pytest.raises(InputError, match="at least one thread. Got: 0"):
-        run_artifact(tmp_path / "any.tflite", "litert", {}, threads=0)
+        run_artifact(tmp_path / "any.tflite", "litert", {}, settings=Settings(threads=0))
 
 
 def test_inputs_that_cannot_be_written_are_a_reason(tmp_path):
@@ -515,7 +434,7 @@ def test_a_percentile_is_withheld_without_enough_samples(percent, needed):
     """Below MLPerf's minimum for a percentile there is none."""
 
     def measurement(count):
-        return Measurement(tuple(np.linspace(1, 2, count)), 1, 1, 5, 1, "litert", "2", None)
+        return Measurement((Process(tuple(np.linspace(1, 2, count)), 1, 1),), 1, "litert", "2")
 
     assert measurement(needed - 1).percentile_ms(percent) is None
     assert measurement(needed).percentile_ms(percent) == pytest.approx(1 + percent / 100)
@@ -527,7 +446,7 @@ def test_a_percentile_is_withheld_without_enough_samples(percent, needed):
 def test_the_interval_of_the_median_is_the_same_every_time():
     """The bootstrap is seeded: one measurement has one interval, and it holds the median."""
     samples = tuple(np.random.default_rng(3).lognormal(size=200))
-    measurement = Measurement(samples, 1, 1, 5, 1, "litert", "2", None)
+    measurement = Measurement((Process(samples, 1, 1),), 1, "litert", "2")
     first, second = measurement.latency(), measurement.latency()
     assert first == second and first.low < first.value < first.high
     assert first.value == np.median(samples) and "200 runs" in first.basis and "1 thread," in first.basis

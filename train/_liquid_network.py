@@ -111,4 +111,5 @@ def deployment(model: keras.Model, task: Task) -> Deployment:
         host=Path(__file__).with_name("_liquid_host.py"),
         settings={"states": states_of(model.get_layer(RECURRENT).cell), "readout": readout_of(model)},
         per="step",
+        unit="step",
     )

@@ -8,11 +8,13 @@ import numpy as np
 
 from ._nerf_field import radiance
 from ._nerf_light_field import colour_of
-from ._nerf_scene import HIGHEST, LOWEST, SKY
+from ._nerf_scene import HIGHEST, LOWEST, SIDE, SKY
 from ._task import Arrays, Dataset, Deployment, Task
 
 SAMPLES_PER_CALL = 512
 RAYS_PER_CALL = 256
+RAYS_PER_ANSWER = 64
+_VIEW = f"view of {SIDE} x {SIDE} rays"
 _TEST_RAYS, _TRAINING_RAYS = 1280, 8192
 
 
@@ -25,7 +27,7 @@ def field_deployment(model: keras.Model, task: Task) -> Deployment:
     weights, position = layers["fine_weights"], layers["fine_encoded_position"]
     return Deployment(
         graphs={kind: _network(kind, layers) for kind in ("coarse", "fine")},
-        task=_in_sets(task, 64),
+        task=_in_sets(task, RAYS_PER_ANSWER),
         host=Path(__file__).with_name("_nerf_host.py"),
         settings={
             "lowest": list(LOWEST),
@@ -39,6 +41,8 @@ def field_deployment(model: keras.Model, task: Task) -> Deployment:
             "densest": weights.highest,
             "samples_per_call": SAMPLES_PER_CALL,
         },
+        unit=_VIEW,
+        units=RAYS_PER_ANSWER / SIDE**2,
     )
 
 
@@ -69,6 +73,8 @@ def light_field_deployment(model: keras.Model, task: Task) -> Deployment:
             "levels": levels,
             "rays_per_call": RAYS_PER_CALL,
         },
+        unit=_VIEW,
+        units=RAYS_PER_CALL / SIDE**2,
     )
 
 

@@ -170,6 +170,8 @@ class Deployment:
             answer; None where the one graph's outputs are the answer. See docs/architecture.md.
         settings: what ``Host`` needs to know, as plain data for JSON.
         per: the graph whose calls latency is counted by, such as a recurrent network's step; the answer when empty.
+        unit: what a user counts in one answer, or in one call of ``per``, such as "token"; throughput is told by it.
+        units: how many of them that is.
     """
 
     graphs: "Mapping[str, keras.Model]"
@@ -177,6 +179,8 @@ class Deployment:
     host: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     per: str = ""
+    unit: str = "inference"
+    units: float = 1.0
 
 
 @dataclass(frozen=True)

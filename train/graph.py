@@ -74,6 +74,7 @@ def deploy_gap(model: "keras.Model") -> Deployment:
         task=qm9.whole_molecules(),
         host=_HOST,
         settings={**settings, **_geometry(model, graph), "outputs": ["gap"]},
+        unit="molecule",
     )
 
 
@@ -82,7 +83,7 @@ def deploy_forces(model: "keras.Model") -> Deployment:
     from ._graph_forces import force_graph
 
     graph = force_graph(model)
-    return Deployment({"model": graph}, ethanol.molecules_in_motion(), _HOST, _of_forces(model, graph))
+    return Deployment({"model": graph}, ethanol.molecules_in_motion(), _HOST, _of_forces(model, graph), unit="molecule")
 
 
 def deploy_dynamics(
@@ -101,13 +102,16 @@ def deploy_dynamics(
 
     graph = force_graph(model)
     of_element = dict(zip(ethanol.NUMBERS.tolist(), ethanol.MASSES.tolist(), strict=True))
+    steps = round(1000 * picoseconds / STEP_FS)
     dynamics = {
-        "steps": round(1000 * picoseconds / STEP_FS),
+        "steps": steps,
         "step_fs": STEP_FS,
         "masses": [of_element[element] for element in ethanol.ELEMENTS],
     }
     settings = {**_of_forces(model, graph), "dynamics": dynamics}
-    return Deployment({"model": graph}, thermal_start(model, temperature, seed), _HOST, settings)
+    return Deployment(
+        {"model": graph}, thermal_start(model, temperature, seed), _HOST, settings, unit="step", units=steps
+    )
 
 
 def _of_forces(model: "keras.Model", graph: "keras.Model") -> dict[str, Any]:

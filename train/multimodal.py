@@ -43,6 +43,8 @@ def deploy(model: "keras.Model") -> Deployment:
         task=_as_floats(sort_of_clevr(), DEPLOYED),
         host=HOST,
         settings={"shapes": {"image": [SIDE, SIDE, 3], "questions": [QUESTIONS, BITS]}},
+        unit="question",
+        units=QUESTIONS,
     )
 
 

@@ -51,6 +51,7 @@ def deploy_scan(split: str, model: "keras.Model") -> Deployment:
         host=_HOST,
         settings={**_settings(model), "table": grammar.table.tolist(), "start": grammar.starts[""], "width": 1},
         per="step",
+        unit="token",
     )
 
 
@@ -106,6 +107,7 @@ def deploy_scan_gru(split: str, model: "keras.Model") -> Deployment:
             "start": grammar.starts[""],
         },
         per="step",
+        unit="token",
     )
 
 
@@ -158,6 +160,7 @@ def deploy_list(model: "keras.Model", nodes: int = 100) -> Deployment:
         host=_LIST_HOST,
         settings=_list_settings(model, nodes),
         per="step",
+        unit="token",
     )
 
 
@@ -227,6 +230,7 @@ def deploy_sql(model: "keras.Model", steps: int = 100) -> Deployment:
             "answer": sql.ANSWER_BYTES,
         },
         per="step",
+        unit="token",
     )
 
 
@@ -296,6 +300,7 @@ def deploy_verilog(model: "keras.Model") -> Deployment:
             "verilog": circuits.MODULE_BYTES,
         },
         per="step",
+        unit="token",
     )
 
 

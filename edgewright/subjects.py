@@ -1,0 +1,155 @@
+"""What is measured, compared or profiled: an artifact, the runtime that runs it, and what it is fed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import runtimes
+from .errors import InputError, nearest
+from .export import Deployable, load_bundle, read_graph
+from .files import is_ours
+from .train._data_file import Input
+from .train._user_data import dataset_of
+
+if TYPE_CHECKING:
+    from .export import Graph, Value
+
+RANDOM_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One artifact in one runtime.
+
+    Attributes:
+        path: the bundle or file that the user named.
+        artifact: the file, or of a bundle all that is deployed together.
+        runtime: the runtime's name.
+        inputs: ``[samples, ...]`` by input name.
+        source: where the inputs come from, as a report says it.
+    """
+
+    path: Path
+    artifact: Path | Deployable
+    runtime: str
+    inputs: Mapping[str, np.ndarray]
+    source: str
+
+    @property
+    def name(self) -> str:
+        """What a report calls it."""
+        kind = f" {self.artifact.name}" if isinstance(self.artifact, Deployable) else ""
+        return f"{self.path.name}{kind} in {self.runtime}"
+
+
+def subjects_of(
+    path: str | Path,
+    artifact: str | None = None,
+    runtime: str | None = None,
+    data: str | Path | Mapping[str, np.ndarray] | None = None,
+    *,
+    every: bool = True,
+) -> tuple[Subject, ...]:
+    """Return what of a bundle or file can be run here.
+
+    Args:
+        path: a bundle's folder, or a .tflite, .onnx or OpenVINO .xml file, edgewright's own or not.
+        artifact: of a bundle, such as "tflite int8"; all when None.
+        runtime: a runtime's name; when None all that are installed and take the format, but for referees.
+        data: what it is fed, by input name: arrays, an .npz or a folder of .npy. When None, a bundle's golden inputs,
+            and for a file random numbers of a fixed seed.
+        every: else only the first artifact in the first runtime.
+
+    Raises:
+        InputError: no such bundle, file, artifact or runtime; a broken file; data that does not fit; no runtime for it.
+    """
+    path = Path(path)
+    found: list[tuple[Path | Deployable, str]]
+    if path.is_dir():
+        deployables, inputs, source = _of_bundle(path, data)
+        found = [(each, each.format) for each in deployables if artifact in (None, each.name)]
+        if not found:
+            known = [each.name for each in deployables]
+            hint = nearest(artifact or "", known)
+            raise InputError(f"Expected an artifact of {path}: {', '.join(known)}. Got: {artifact!r}.{hint}")
+    else:
+        format, inputs, source = _of_file(path, data)
+        found = [(path, format)]
+    made = [
+        Subject(path, each, name, inputs, source) for each, format in found for name in _runtimes_of(format, runtime)
+    ]
+    if not made:
+        formats = ", ".join(sorted({format for _, format in found}))
+        raise InputError(
+            f"Expected a runtime here that takes {formats} ({path}). Got: {runtime or 'none that is installed'}."
+        )
+    return tuple(made if every else made[:1])
+
+
+def _runtimes_of(format: str, asked: str | None) -> Sequence[str]:
+    if asked is not None:
+        return (asked,) if format in runtimes.get(asked).formats else ()
+    found = [runtimes.get(name) for name in runtimes.for_format(format)]
+    return [each.name for each in found if not each.referee and each.version()]
+
+
+def _of_bundle(
+    path: Path, data: str | Path | Mapping[str, np.ndarray] | None
+) -> tuple[tuple[Deployable, ...], Mapping[str, np.ndarray], str]:
+    if not is_ours(path):
+        raise InputError(
+            f"Expected a .tflite, .onnx or .xml file, or a bundle that edgewright wrote. Got: {path}, another folder."
+        )
+    bundle = load_bundle(path)
+    golden, _ = bundle.golden()
+    if data is None:
+        return bundle.deployables, golden, f"{len(next(iter(golden.values())))} golden inputs"
+    wanted = {name: Input(array.shape[1:], str(array.dtype)) for name, array in golden.items()}
+    given = dataset_of(data, wanted)
+    return bundle.deployables, given.inputs, f"{len(given)} samples of {_told(data)}"
+
+
+def _of_file(
+    path: Path, data: str | Path | Mapping[str, np.ndarray] | None
+) -> tuple[str, Mapping[str, np.ndarray], str]:
+    graph = read_graph(path)
+    if data is None:
+        return graph.format, random_inputs(graph), f"{RANDOM_SAMPLES} random inputs, seed 0"
+    values = [graph.values[place] for place in graph.inputs]
+    # What is fed are real numbers, whatever the file stores.
+    wanted = {each.name: Input(_sizes(each)[1:], "float32" if each.scale else each.dtype) for each in values}
+    given = dataset_of(data, wanted)
+    return graph.format, given.inputs, f"{len(given)} samples of {_told(data)}"
+
+
+def random_inputs(graph: "Graph", samples: int = RANDOM_SAMPLES) -> dict[str, np.ndarray]:
+    """Return random inputs ``[samples, ...]`` of a fixed seed: normal floats, all of a quantized range, and zeros.
+
+    Integers that are not quantized are zeros: what they may be, such as places in a table, does not stand in a file.
+    """
+    random = np.random.default_rng(0)
+    made = {}
+    for place in graph.inputs:
+        value = graph.values[place]
+        shape = (samples, *_sizes(value)[1:])
+        if value.scale:
+            limits = np.iinfo(value.dtype)
+            stored = random.integers(limits.min, limits.max, shape, endpoint=True)
+            made[value.name] = (value.scale * (stored - (value.zero_point or 0))).astype(np.float32)
+        elif np.dtype(value.dtype).kind == "f":
+            made[value.name] = random.normal(size=shape).astype(value.dtype)
+        else:
+            made[value.name] = np.zeros(shape, value.dtype)
+    return made
+
+
+def _sizes(value: "Value") -> tuple[int, ...]:
+    """Return a shape in which a size that is left open is 1, as the runner runs one sample at a time."""
+    return tuple(max(size, 1) for size in value.shape or (1,))
+
+
+def _told(data: object) -> str:
+    return str(data) if isinstance(data, str | Path) else "the data given"
