@@ -237,15 +237,22 @@ class OpenVino(object):
         self.request = model.create_infer_request()
         self.inputs = [self._tensor(port, place) for place, port in enumerate(model.inputs)]
         self.outputs = [self._tensor(port, place) for place, port in enumerate(model.outputs)]
+        self.buffers = [self.request.get_input_tensor(place).data for place in range(len(self.inputs))]
+        self.places = range(len(self.outputs))
 
     @staticmethod
     def _tensor(port, place):
         return Tensor(_bare(port.get_any_name()), port.shape, port.element_type.to_dtype(), key=place)
 
     def run(self, arrays):
-        """Run one sample: what is timed is the request's call with its copy of inputs and outputs."""
-        results = self.request.infer({tensor.key: array for tensor, array in zip(self.inputs, arrays)})
-        return [results[tensor.key] for tensor in self.outputs]
+        """Run one sample: what is timed is the copy into the request's own inputs, the inference, and its outputs.
+
+        Handed over as arguments, inputs take 25 microseconds more of Python.
+        """
+        for buffer, array in zip(self.buffers, arrays):
+            np.copyto(buffer, array)
+        self.request.infer(share_outputs=True)
+        return [self.request.get_output_tensor(place).data for place in self.places]
 
     def ran(self):
         """Return the devices that the model was compiled for, and the precision there."""
@@ -497,8 +504,8 @@ def load(options):
     return HostProgram(models, options.host, settings, options.per)
 
 
-# Warm-up goes on until the medians of two windows of so many runs in a row are this close, or for so many times its
-# shortest length.
+# Warm-up goes on until the medians of two windows in a row, of up to so many runs, are this close, or for so many times
+# its shortest length.
 _WINDOW, _STABLE, _PATIENCE = 10, 0.03, 5
 # Of the timed runs the first few, then every so many (a prime, so that each sample has its turn), leave their answer.
 _KEPT_FIRST, _KEPT_EACH, _KEPT_MOST = 16, 61, 64
@@ -515,10 +522,11 @@ def warm_up(model, samples, least_s, max_s):
         runs += 1
         taken.append((after - before) / model.units())
         spent_s = (after - started) / 1e9
-        if runs >= 5 and spent_s >= least_s:
-            medians = [np.median(taken[-_WINDOW:]), np.median(taken[-2 * _WINDOW : -_WINDOW] or taken)]
+        if runs >= 6 and spent_s >= least_s:
+            window = min(_WINDOW, runs // 2)
+            medians = [np.median(taken[-window:]), np.median(taken[-2 * window : -window])]
             if abs(medians[0] - medians[1]) <= _STABLE * max(medians):
-                return runs, runs >= 2 * _WINDOW
+                return runs, True
             if spent_s >= _PATIENCE * least_s:
                 return runs, False
         if spent_s > max_s:
