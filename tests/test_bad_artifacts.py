@@ -116,8 +116,8 @@ def test_outputs_that_are_no_numbers_fail_the_check(name, artifacts, inputs, wei
     (format,) = get(name).formats
     artifact = artifacts[format, "float32"]
     given = {key: array.copy() for key, array in inputs.items()}
-    # Too large to be multiplied; of NaN as an input, OpenVINO's Relu would make zeros.
-    given["first"][3] = 3e38 * np.sign(weights["kernel"][3:, 0])
+    # OpenVINO's Relu makes zeros of NaN, and TFLite's own kernels keep what overflows at the largest float.
+    given["first"][3] = 3e38 * np.sign(weights["kernel"][3:, 0]) if name == "openvino" else np.nan
     run = run_artifact(artifact, name, given)
     assert run.ok and not np.isfinite(run.outputs["narrow"][3]).all() and np.isfinite(run.outputs["narrow"][2]).all()
     deployable = Deployable((Artifact(artifact, format, "float32", (), (), "", 1, 1),))
