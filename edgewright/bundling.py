@@ -70,7 +70,8 @@ def make_bundle(
         host = _write_host(deployment, folder)
         (folder / "artifacts").mkdir()
         digests = {key: digest_of(graph) for key, graph in deployment.graphs.items()}
-        plan = Plan(about, frozen, digests, compressed.recipe, calibration, quantized, compressed.zero_blocks, as_one)
+        blocks, hosted = compressed.zero_blocks, host is not None
+        plan = Plan(about, frozen, digests, compressed.recipe, calibration, quantized, blocks, as_one, hosted)
 
         def attempted(plan: Plan, cells: list[tuple[str, str]], listener: OnProgress) -> Attempt:
             return attempt(plan, cells, folder / "artifacts", stages, reference, listener, host, calls)

@@ -12,6 +12,7 @@ from .attempts import Attempt
 from .checks import Reference, check_all
 from .children import run_together
 from .compress import Recipe
+from .compress._recipe import EDGE_TPU
 from .export import About, Artifact, Conversion, Deployable, Frozen, HostCode, convert, deployables
 from .export import get as exporter
 from .export._bundle import artifact_at, plain_artifact
@@ -63,6 +64,8 @@ class Plan:
         quantized: by graph, the one with the ranges of its activations, and a digest of these.
         as_one: the formats that get it.
         sparse: whether weights that have zeros in blocks are stored without them.
+        hosted: whether host code calls the graphs, with real numbers. To quantize these takes NumPy longer than many a
+            graph takes; in the graph it takes next to nothing. The Edge TPU has no float, so that its files do not.
     """
 
     about: About
@@ -73,6 +76,7 @@ class Plan:
     quantized: Mapping[str, tuple[Frozen, str]] = field(default_factory=dict)
     sparse: bool = False
     as_one: tuple[str, ...] = ()
+    hosted: bool = False
 
     @property
     def group_size(self) -> int:
@@ -120,8 +124,9 @@ def _convert_all(
         as_one = precision == "int8" and format in plan.as_one
         source, ranges = plan.quantized.get(graph, (frozen, "")) if as_one else (frozen, "")
         unit = plan.recipe.unit if precision == "int8" else ""
-        settings = [graph, format, precision, unit, calibrated, ranges, grouped, plan.sparse, asdict(plan.about)]
-        key = [plan.digests[graph], *settings, versions(), passes]
+        float_tensors = plan.hosted and unit != EDGE_TPU
+        settings = [graph, format, precision, unit, calibrated, ranges, grouped, plan.sparse, float_tensors]
+        key = [plan.digests[graph], *settings, asdict(plan.about), versions(), passes]
 
         def make(folder: Path) -> None:
             made = convert(
@@ -135,6 +140,7 @@ def _convert_all(
                 plan.sparse,
                 unit=unit,
                 about=plan.about,
+                float_tensors=float_tensors,
             )
             if made.artifact is None:
                 raise _Failed(made)

@@ -57,6 +57,7 @@ def convert(
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     unit: str = "",
     about: About | None = None,
+    float_tensors: bool = False,
 ) -> Conversion:
     """Convert a frozen graph or an imported file to one format and precision, in a child process.
 
@@ -73,6 +74,7 @@ def convert(
         time_limit_s, memory_limit_bytes: of the child.
         unit: a kind of processing unit that is exported for besides the format: "edgetpu", "tensorrt", or empty.
         about: what the model is, for the file's own fields; None writes nothing there.
+        float_tensors: of an integer precision, leave inputs and outputs in float.
 
     Raises:
         InputError: no such format or unit; the format lacks the precision; no representative dataset.
@@ -103,6 +105,7 @@ def convert(
         "quantized": frozen.quantized,
         "sparse": sparse,
         "unit": unit,
+        "float_tensors": float_tensors,
         "types": sorted(frozen.types),
         "about": asdict(_about_graph(about, frozen, graph)) if about else None,
         "imported": frozen.imported,

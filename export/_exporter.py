@@ -32,6 +32,7 @@ class Job:
         sparse: whether weights that have zeros in blocks are stored without them.
         group_size: how many 4-bit weights share a scale, where the format has groups.
         unit: a kind of processing unit that it is for, such as "edgetpu" or "tensorrt"; empty for none.
+        float_tensors: whether inputs and outputs stay in float, for host code that calls the graph with real numbers.
         imported: the format of the user's float file that is converted, such as "onnx"; empty for a graph of Keras.
     """
 
@@ -46,6 +47,7 @@ class Job:
     quantized: bool = False
     sparse: bool = False
     unit: str = ""
+    float_tensors: bool = False
     imported: str = ""
 
     def samples(self) -> Iterator[dict[str, np.ndarray]]:

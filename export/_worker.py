@@ -33,6 +33,7 @@ def main(job_file: str) -> None:
         quantized=document["quantized"],
         sparse=document["sparse"],
         unit=document["unit"],
+        float_tensors=document["float_tensors"],
         imported=document["imported"],
     )
     target = Target(document["format"], job.precision, job.unit)

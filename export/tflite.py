@@ -60,7 +60,8 @@ def _convert(job: Job) -> bytes:
         if not job.quantized:
             converter.representative_dataset = job.samples
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
+        if not job.float_tensors:
+            converter.inference_input_type = converter.inference_output_type = tf.int8
     if job.precision == "int16x8":
         converter.representative_dataset = job.samples
         # What TFLite has no 16-bit kernel for, such as NEG and SELECT_V2, stays in float.
@@ -68,7 +69,8 @@ def _convert(job: Job) -> bytes:
             tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
             tf.lite.OpsSet.TFLITE_BUILTINS,
         ]
-        converter.inference_input_type = converter.inference_output_type = tf.int16
+        if not job.float_tensors:
+            converter.inference_input_type = converter.inference_output_type = tf.int16
     return bytes(converter.convert())
 
 

@@ -113,6 +113,37 @@ def test_the_table_shows_what_the_report_holds(job):
     assert "\x1b" not in text
 
 
+def test_host_code_hands_real_numbers_to_int8_graphs(job):
+    """TFLite int8 graphs that host code calls take and give floats, which is twice as fast; others take integers."""
+    for name, dtype in (("liquid", "float32"), ("sparse", "int8")):
+        manifest = json.loads((job[0] / name / "manifest.json").read_text())
+        (made,) = [each for each in manifest["artifacts"] if (each["format"], each["precision"]) == ("tflite", "int8")]
+        assert {tensor["dtype"] for tensor in made["inputs"] + made["outputs"]} == {dtype}
+        assert any("int8" in operation["dtypes"] for operation in made["operations"])
+
+
+UNITS = {
+    "sparse": "inference",
+    "convolutional": "inference",
+    "liquid": "step",
+    "graph": "molecule",
+    "program_synthesis": "token",
+    "nerf": "view of 100 x 100 rays",
+    "multimodal": "question",
+}
+
+
+def test_throughput_is_told_in_what_a_user_counts(job):
+    """Each model's latencies are of its own unit, from five fresh processes, and the table tells units a second."""
+    for name in models_of(job):
+        facts = job[2]["models"][name]
+        assert facts["deployment"]["unit"] == UNITS[name]
+        measured = [check["measurement"] for check in facts["checks"] if check["measurement"]]
+        assert measured and {each["unit"] for each in measured} == {UNITS[name]}
+        assert {len(each["processes"]) for each in measured} == {5}
+    assert " steps/s" in job[1].stdout
+
+
 def test_finished_stages_are_removed(job):
     """When all is done, only the bundles, the report and the manifest are left."""
     assert {path.name for path in job[0].iterdir()} == models_of(job) | {"report.json", "manifest.json"}
