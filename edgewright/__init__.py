@@ -1,7 +1,7 @@
 """edgewright gets a trained Keras model onto an edge device and proves that it fits there.
 
-The public functions are ``compress``, ``quantize``, ``export``, ``validate``, ``inspect`` and ``split``; the folders of
-the same names are imported with ``from``: ``from edgewright.compress import load_recipe``.
+The public functions are ``compress``, ``quantize``, ``export``, ``validate``, ``inspect``, ``profile_operations`` and
+``split``; the folders of the same names are imported with ``from``: ``from edgewright.compress import load_recipe``.
 """
 
 import sys
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .api import compress, export, quantize, validate
     from .figures import Figure, How
     from .inspecting import inspect
+    from .profiling import profile_operations
     from .report import Report
     from .splitting import split
     from .train import Dataset, Task
@@ -27,6 +28,7 @@ __all__ = [
     "compress",
     "export",
     "inspect",
+    "profile_operations",
     "quantize",
     "split",
     "validate",
@@ -41,6 +43,7 @@ _HOMES = {
     "compress": "api",
     "export": "api",
     "inspect": "inspecting",
+    "profile_operations": "profiling",
     "quantize": "api",
     "split": "splitting",
     "validate": "api",

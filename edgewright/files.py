@@ -28,13 +28,19 @@ def gzip_bytes(path: Path) -> int:
     return len(gzip.compress(path.read_bytes(), compresslevel=9, mtime=0))
 
 
-def write_json(path: Path, document: Any) -> None:
-    """Write ``document`` as JSON beside ``path`` and rename it into place."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` in UTF-8 beside ``path`` and rename it into place.
+
+    Raises:
+        MissingRequirement: there is no such folder, or it cannot be written.
+    """
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise MissingRequirement(f"Expected a folder that can be written at {path.parent}. Got: {error}.") from error
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1, allow_nan=False)
-            file.write("\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
@@ -42,6 +48,11 @@ def write_json(path: Path, document: Any) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write ``document`` as JSON beside ``path`` and rename it into place."""
+    write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 def check_output_folder(path: Path) -> None:
