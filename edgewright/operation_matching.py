@@ -1,7 +1,7 @@
 """Which operations of a file a runtime ran as one piece: by name where it keeps names, else by kind and order."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from .export import Graph
 from .runtimes._profile import RanGraph, RanOperation
@@ -43,6 +43,8 @@ _XNNPACK = {
 # Kinds of a runtime's operation that multiply by a kernel, in letters alone.
 _PRODUCTS = re.compile(r"conv|gemm|matmul|fullyconnected|einsum|gru|lstm|attention|inner|brgemm|batchmatrix|subgraph")
 _ENCLOSING = {"CALL_ONCE", "IF", "If", "Loop", "STABLEHLO_COMPOSITE", "Scan", "TensorIterator", "WHILE"}
+# Names up to this long stand in others by chance.
+_SHORT = 4
 # What runtimes put behind a name when they rewrite an operation.
 _REWRITTEN = re.compile(r"(_nchwc|_token_\d+|/duplicated\w*|_transformed|_kernel_time|/Dequantization\w+)$")
 
@@ -86,8 +88,9 @@ def _alike(kind: str, graph: Graph, node: int) -> int:
     name = kind.split(" (")[0].lower()
     known = graph.nodes[node].kind
     if known in _XNNPACK.get(name, ()) or name.replace(" ", "_") == known.lower():
-        return 3 if graph.nodes[node].macs else 2 - (name == "square" and known == "MUL")
-    return 0
+        return 4 if graph.nodes[node].macs else 3 - (name == "square" and known == "MUL")
+    # A kind that is not in the table, of a type that is new.
+    return int(bool(graph.nodes[node].macs) and _multiplies(kind))
 
 
 def _aligned(ran: Sequence[int], nodes: Sequence[int], worth: Callable[[int, int], int]) -> list[tuple[int, int]]:
@@ -120,7 +123,7 @@ def _by_name(graph: Graph, operations: Sequence[RanOperation]) -> list[list[int]
                 names.setdefault(name, index)
     claimed: list[list[int]] = [[] for _ in operations]
     taken: set[int] = set()
-    for find in (_exact, _rewritten, _placed):
+    for find in (_exact, _rewritten, _contained, _placed):
         for index, operation in enumerate(operations):
             if not claimed[index]:
                 found = [each for each in find(graph, names, operation) if each not in taken]
@@ -144,6 +147,12 @@ def _rewritten(graph: Graph, names: dict[str, int], operation: RanOperation) -> 
                 break
             name, bare = bare, _REWRITTEN.sub("", bare)
     return found
+
+
+def _contained(graph: Graph, names: dict[str, int], operation: RanOperation) -> list[int]:
+    """Return what has the longest name within the operation's, such as of "fused dense/MatMul"."""
+    within = [name for name in names if len(name) > _SHORT and name in operation.name]
+    return [names[max(within, key=len)]] if within else []
 
 
 def _placed(graph: Graph, names: dict[str, int], operation: RanOperation) -> list[int]:
@@ -175,13 +184,21 @@ def _give_the_rest(graph: Graph, operations: Sequence[RanOperation], claimed: li
         owner[node] = index
         claimed[index].append(node)
 
+    def nearest(place: int, side: int) -> Iterator[int]:
+        """Yield those that have what comes before (0) or after (1), by way of operations that none has yet."""
+        open_, seen = list(around(place)[side]), set()
+        while open_:
+            each = open_.pop(0)
+            if each in owner:
+                yield owner[each]
+            elif each not in seen and not graph.nodes[each].macs:
+                seen.add(each)
+                open_.extend(around(each)[side])
+
     free = [place for place in range(len(graph.nodes)) if place not in owner]
     for place in [each for each in free if graph.nodes[each].macs and not graph.nodes[each].body]:
-        before, after = around(place)
-        near = [owner[each] for each in (*after, *before) if each in owner]
-        fitting = [
-            index for index in near if _multiplies(operations[index].kind) and not _has_macs(graph, claimed[index])
-        ]
+        near = [index for side in (1, 0) for index in nearest(place, side) if _multiplies(operations[index].kind)]
+        fitting = [index for index in near if not _has_macs(graph, claimed[index])]
         if fitting:
             give(place, fitting[0])
     changed = True

@@ -6,8 +6,6 @@ from .inspection_text import _table
 from .profile_values import ONLY, GraphTime, OperationProfile
 
 _NOT_MAPPED, _RUNTIME = "(not mapped)", "(runtime)"
-# Below this for each operation the profilers' whole microseconds, rounded down, tell too little for a rate.
-_ROUGH_MS = 0.002
 
 
 def profile_text(profile: OperationProfile, every: bool = True) -> str:
@@ -54,11 +52,10 @@ def _graph(graph: GraphTime, every: bool) -> Iterator[str]:
 
 def _layers(graph: GraphTime) -> Iterator[tuple[str, ...]]:
     for layer in graph.layers:
-        moved = layer.weight_bytes + layer.activation_bytes
         yield (
             *(layer.layer or _NOT_MAPPED, _ms(layer.ms), _share(layer.ms, graph.ms), str(layer.operations)),
             *(f"{layer.macs:,}", f"{layer.weight_bytes:,}", f"{layer.activation_bytes:,}"),
-            *(_rate(count, layer.ms, layer.operations) for count in (layer.macs, moved)),
+            *map(_rate, layer.rates()),
         )
     yield (_RUNTIME, _ms(graph.runtime_ms), _share(graph.runtime_ms, graph.ms), "", "", "", "", "", "")
     macs, weights = (sum(getattr(each, name) for each in graph.operations) for name in ("macs", "weight_bytes"))
@@ -66,16 +63,18 @@ def _layers(graph: GraphTime) -> Iterator[tuple[str, ...]]:
 
 
 def _each(graph: GraphTime) -> list[str]:
-    rows = [("#", "operation", "unit", "ms", "share", "MACs", "bytes", "layer", "found by", "with")]
+    heads = ("#", "operation", "unit", "ms", "share", "MACs", "bytes", "GMAC/s", "GB/s", "layer", "found by", "with")
+    rows: list[tuple[str, ...]] = [heads]
     for place, each in enumerate(graph.operations):
         rows.append(
             (
                 *(str(place), each.kind, each.unit.removesuffix("ExecutionProvider"), _ms(each.ms)),
                 *(_share(each.ms, graph.ms), f"{each.macs:,}", f"{each.weight_bytes + each.activation_bytes:,}"),
+                *map(_rate, each.rates()),
                 *(each.layer or _NOT_MAPPED, each.mapped, ", ".join(each.also)),
             )
         )
-    return _table(rows, right=(0, 3, 4, 5, 6))
+    return _table(rows, right=(0, 3, 4, 5, 6, 7, 8))
 
 
 def _ms(value: float) -> str:
@@ -86,6 +85,5 @@ def _share(value: float, whole: float) -> str:
     return f"{100 * value / whole:.1f} %" if whole else "-"
 
 
-def _rate(count: float, ms: float, operations: int) -> str:
-    """Return a count of one inference as billions a second; not where rounding is much of the time."""
-    return f"{count / ms / 1e6:.3g}" if ms >= _ROUGH_MS * operations else "-"
+def _rate(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

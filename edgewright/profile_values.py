@@ -10,6 +10,9 @@ from .figures import How
 # Of the graph of a bundle without host code, and of a file alone.
 ONLY = "model"
 
+# Below this for each operation rounding down to whole microseconds is much of a time.
+_ROUGH_MS = 0.002
+
 
 @dataclass(frozen=True)
 class OperationTime:
@@ -43,15 +46,9 @@ class OperationTime:
     weight_bytes: int
     activation_bytes: int
 
-    @property
-    def gmacs_per_s(self) -> float | None:
-        """Multiply-accumulates a second, in 1e9; None where no time was seen."""
-        return self.macs / self.ms / 1e6 if self.ms > 0 else None
-
-    @property
-    def gbytes_per_s(self) -> float | None:
-        """Bytes of weights and activations a second, in 1e9; None where no time was seen."""
-        return (self.weight_bytes + self.activation_bytes) / self.ms / 1e6 if self.ms > 0 else None
+    def rates(self) -> tuple[float | None, float | None]:
+        """Return 1e9 multiply-accumulates a second, and 1e9 bytes; see ``rate``."""
+        return rate(self.macs, self.ms), rate(self.weight_bytes + self.activation_bytes, self.ms)
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,11 @@ class LayerTime:
     macs: int
     weight_bytes: int
     activation_bytes: int
+
+    def rates(self) -> tuple[float | None, float | None]:
+        """Return 1e9 multiply-accumulates a second, and 1e9 bytes; see ``rate``."""
+        moved = self.weight_bytes + self.activation_bytes
+        return rate(self.macs, self.ms, self.operations), rate(moved, self.ms, self.operations)
 
 
 @dataclass(frozen=True)
@@ -179,11 +181,26 @@ class OperationProfile:
                 "runtime_ms": graph.runtime_ms,
                 "sum_over_whole": graph.sum_over_whole,
                 "mapped_share": graph.mapped_share,
-                "layers": [asdict(layer) for layer in graph.layers],
+                "operations": [_with_rates(operation) for operation in graph.operations],
+                "layers": [_with_rates(layer) for layer in graph.layers],
             }
             for graph in self.graphs
         ]
         return {**asdict(self), "source": str(self.source), "host_ms": self.host_ms, "graphs": graphs}
+
+
+def _with_rates(time: OperationTime | LayerTime) -> dict[str, Any]:
+    gmacs, gbytes = time.rates()
+    return {**asdict(time), "gmacs_per_s": gmacs, "gbytes_per_s": gbytes}
+
+
+def rate(count: float, ms: float, operations: int = 1) -> float | None:
+    """Return a count of one inference in 1e9 a second; None where the profilers' whole microseconds tell too little.
+
+    >>> rate(1_000_000, 0.1), rate(1_000_000, 0.001)
+    (10.0, None)
+    """
+    return count / ms / 1e6 if ms >= _ROUGH_MS * operations else None
 
 
 def without_profiler(told_ms: Sequence[float], whole_ms: float) -> tuple[list[float], float]:

@@ -13,7 +13,7 @@ from .files import is_ours
 from .layer_names import NEIGHBOUR, Origin, known_layers, origins
 from .operation_matching import match
 from .profile_values import ONLY, GraphTime, OperationProfile, OperationTime, without_profiler
-from .runtimes._profile import PROFILED, ProfiledRun, RanGraph, profile_artifact
+from .runtimes._profile import PROFILED, ProfiledRun, RanGraph, RanOperation, profile_artifact
 from .train._data_file import Input
 from .train._user_data import dataset_of
 
@@ -135,7 +135,7 @@ def _random(values: Sequence[Value]) -> dict[str, np.ndarray]:
 def _graph_time(bundle: Bundle | None, name: str, path: Path, graph: Graph, run: ProfiledRun) -> GraphTime:
     ran = run.graphs[name]
     places = match(graph, ran)
-    found = _with_inserted(places, _origins(bundle, path, graph))
+    found = _with_inserted(ran.operations, places, _origins(bundle, path, graph))
     corrected, profiler_ms = without_profiler([each.ms for each in ran.operations], ran.ms)
     made = _Made(graph, ran, places, found, corrected)
     return GraphTime(
@@ -163,14 +163,21 @@ def _origins(bundle: Bundle | None, path: Path, graph: Graph) -> tuple[Origin, .
     return origins(graph, known, read_graph(same[0].path) if lost else None)
 
 
-def _with_inserted(places: Sequence[Sequence[int]], found: Sequence[Origin]) -> list[list[Origin]]:
-    """Return the origins of each operation that ran; of one that the runtime put in, its next neighbour's."""
-    made = [[found[place] for place in each] for each in places]
-    for index, own in enumerate(made):
-        if not own:
-            others = (*made[index + 1 :], *reversed(made[:index]))
-            near = next((each for other in others for each in other if each.layer and each.how), None)
-            made[index] = [Origin(near.model, near.layer, NEIGHBOUR)] if near else []
+def _with_inserted(
+    ran: Sequence[RanOperation], places: Sequence[Sequence[int]], found: Sequence[Origin]
+) -> list[list[Origin]]:
+    """Return the origins of each operation that ran; of one that the runtime put in, those of what reads it.
+
+    Where the runtime does not tell what reads it, it is the next one's, or the last one's.
+    """
+    own = [[found[place] for place in each] for each in places]
+    named = {each.name: index for index, each in enumerate(ran)}
+    made = []
+    for index, origins_here in enumerate(own):
+        readers = [named[name] for name in ran[index].readers if name in named]
+        others = [*readers, *range(index + 1, len(own)), *reversed(range(index))]
+        near = next((each for other in others for each in own[other] if each.layer), None)
+        made.append(origins_here or ([Origin(near.model, near.layer, NEIGHBOUR)] if near else []))
     return made
 
 

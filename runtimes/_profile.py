@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from ._runner import PROFILED, save
 # Runtimes of TFLite files: where their profiler cannot be reached, each operation is cut out and run alone.
 _ALONE = ("litert", "litert_kernels", "tflite_runtime")
 _NO_PROFILER = "NoProfiler"
+# Of an inference; below it a profiler that rounds down to whole microseconds is taken to be too coarse for a file.
+_SEEN = 0.25
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class RanOperation:
         ms: mean time in one inference.
         calls: how often it runs in one inference.
         made_of: the names of the file's operations in it, where the runtime tells.
+        readers: the names of those that read what it computes, likewise.
     """
 
     name: str
@@ -42,6 +46,7 @@ class RanOperation:
     ms: float
     calls: float
     made_of: tuple[str, ...] = ()
+    readers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,14 +106,15 @@ def profile_artifact(
 ) -> ProfiledRun:
     """Profile an artifact in a child process: the samples run with the profiler and without it, in turn.
 
-    Where a TFLite runtime's profiler cannot be reached, each operation is cut out and run alone; ``how`` says so.
+    Where a TFLite runtime's profiler cannot be reached, or its whole microseconds are too coarse for operations this
+    small, each operation is cut out and run alone; ``how`` says so.
 
     Args:
         artifact: the file, or all that is deployed together, with the host code around it.
         runtime: a runtime's name.
         inputs: ``[samples, ...]`` by the name of the model's, or the host code's, input.
         threads: of the runtime.
-        runs: answers, at most; fewer where they take more than a quarter of ``time_limit_s``.
+        runs: answers, at most; fewer where they take more than an eighth of ``time_limit_s``.
         time_limit_s, memory_limit_bytes: of the child.
 
     Returns:
@@ -141,7 +147,7 @@ def profile_artifact(
             return ProfiledRun(runtime, version, ok=False, reason=f"the inputs could not be written: {error}")
         command = python(RUNNER, "--runtime", runtime, *_program(artifact), "--inputs", given, "--outputs", made)
         command += ["--threads", str(threads), "--profile", "--profile-runs", str(runs)]
-        command += ["--profile-time-s", str(time_limit_s / 4)]
+        command += ["--profile-time-s", str(time_limit_s / 8)]
 
         def answered(more: list[str]) -> tuple[dict[str, Any], str]:
             child = run_child(
@@ -159,6 +165,12 @@ def profile_artifact(
         # LiteRT's profiler is reached by way of its library: another build of it may lack it, or end the process.
         if runtime in _ALONE and reason.startswith((_NO_PROFILER, "killed by SIG")):
             answer, reason = answered(_cut(paths, folder))
+        elif runtime in _ALONE and not reason and _too_coarse(answer):
+            with suppress(InputError):  # a file that cannot be cut
+                alone, why = answered(_cut(paths, folder))
+                if not why:
+                    alone["profile"]["how"] += "; whole microseconds of its profiler are too coarse here"
+                    answer = alone
     if reason:
         return ProfiledRun(runtime, version, ok=False, reason=reason)
     told = answer["profile"]
@@ -172,6 +184,12 @@ def profile_artifact(
         graphs={name: _graph(graph) for name, graph in told["graphs"].items()},
         conditions={**host_conditions(), "threads": threads, "settings": answer.get("settings", {})},
     )
+
+
+def _too_coarse(answer: Mapping[str, Any]) -> bool:
+    """Whether rounding down to whole microseconds left less than a quarter of some graph's time."""
+    graphs = answer["profile"]["graphs"].values()
+    return any(sum(each["ms"] for each in graph["operations"]) < _SEEN * graph["ms"] for graph in graphs)
 
 
 def _cut(paths: Sequence[Path], folder: Path) -> list[str]:
@@ -191,6 +209,9 @@ def _cut(paths: Sequence[Path], folder: Path) -> list[str]:
 
 
 def _graph(told: Mapping[str, Any]) -> RanGraph:
-    operations = tuple(RanOperation(**{**each, "made_of": tuple(each["made_of"])}) for each in told["operations"])
+    operations = tuple(
+        RanOperation(**{**each, "made_of": tuple(each["made_of"]), "readers": tuple(each["readers"])})
+        for each in told["operations"]
+    )
     partitions = tuple(tuple(part) for part in told["partitions"])
     return RanGraph(**{**told, "partitions": partitions, "operations": operations})

@@ -819,7 +819,7 @@ class OpenVinoProfiled(OpenVino):
     def __init__(self, module, artifact, settings):
         self.again = (module, artifact, settings)
         OpenVino.__init__(self, *self.again)
-        self.calls, self.before, self.means = 0, {}, {}
+        self.calls, self.before, self.nodes, self.means, self.origins = 0, [], [], [], {}
 
     def run(self, arrays):
         """Run one sample."""
@@ -834,37 +834,48 @@ class OpenVinoProfiled(OpenVino):
         """There is nothing to forget: a pause begins anew."""
 
     def _totals(self):
-        """Return what each node has taken so far, in milliseconds: the mean, in whole microseconds, times the calls."""
-        totals = {}
-        for info in self.request.get_profiling_info():
-            # What was left out or fused is listed too, as "not run".
-            if str(info.status).endswith("EXECUTED"):
-                key = (info.node_name, info.node_type, info.exec_type, None)
-                totals[key] = totals.get(key, 0.0) + info.real_time.total_seconds() * 1e3 * self.calls
-        return totals
+        """Return each node, whether it ran, and its milliseconds so far: its mean times the calls."""
+        return [
+            (
+                (info.node_name, info.node_type, info.exec_type, None),
+                # What was left out or fused is listed too, as "not run".
+                str(info.status).endswith("EXECUTED"),
+                info.real_time.total_seconds() * 1e3 * self.calls,
+            )
+            for info in self.request.get_profiling_info()
+        ]
 
     def pause(self):
         """Keep the means so far, and begin anew."""
         calls = self.calls - self.WARM_UP
-        if calls > 0:
-            for key, total in self._totals().items():
-                self.means.setdefault(key, []).append(max(0.0, total - self.before.get(key, 0.0)) / calls)
-            OpenVino.__init__(self, *self.again)
-            self.calls, self.before = 0, {}
+        if calls <= 0:
+            return
+        totals = self._totals()
+        # Names that OpenVINO makes up differ each time, places do not.
+        if [key[1] for key, _, _ in totals] != [key[1] for key, _, _ in self.nodes]:
+            self.means = [[] for _ in totals]
+        self.nodes, self.origins = totals, self._origins()
+        for place, (_, _, total) in enumerate(totals):
+            self.means[place].append(max(0.0, total - self.before[place][2]) / calls)
+        OpenVino.__init__(self, *self.again)
+        self.calls = 0
 
     def operations(self):
         """Return the operations and their milliseconds."""
-        return [(key, sorted(means)[len(means) // 4], 1.0) for key, means in self.means.items()]
+        ran = [(key, means) for (key, ran, _), means in zip(self.nodes, self.means) if ran]
+        return [(key, sorted(means)[len(means) // 4], 1.0) for key, means in ran]
 
-    def made_of(self):
-        """Return by node the names of the file's operations that it computes, as OpenVINO tells them."""
+    def _origins(self):
+        """Return by node the names of the file's operations that it computes, and of the nodes that read it."""
         found = {}
         for node in self.compiled.get_runtime_model().get_ops():
-            facts = node.get_rt_info()
+            facts, names = node.get_rt_info(), []
             if "originalLayersNames" in facts:
                 value = facts["originalLayersNames"]
-                names = str(getattr(value, "value", value))
-                found[node.get_friendly_name()] = [name for name in names.split(",") if name]
+                names = [name for name in str(getattr(value, "value", value)).split(",") if name]
+            inputs = [port for end in node.outputs() for port in end.get_target_inputs()]
+            readers = [port.get_node().get_friendly_name() for port in inputs]
+            found[node.get_friendly_name()] = names, readers
         return found
 
 
@@ -994,7 +1005,7 @@ def _in_turn(sides, samples, runs, time_s):
         for turn in range(rounds):
             for side, (program, watched) in enumerate(sides):
                 until = time.perf_counter() + time_s / (2.0 * rounds)
-                calls, many = _calls(watched), 2 * len(watched) * runs / rounds
+                calls, many = _calls(watched), len(watched) * runs / rounds
                 for place in range(max(fewest, runs // rounds)):
                     before = time.perf_counter_ns()
                     program.run(samples[(turn + place) % len(samples)])
@@ -1021,7 +1032,8 @@ def _told(plain, watched, answers):
     """Return what there is to tell of one graph; a graph that no answer called has no times."""
     if not watched.taken_ms:
         return {"calls": 0.0, "runs": 0, "ms": 0.0, "profiled_ms": 0.0, "partitions": [], "operations": []}
-    made_of = watched.model.made_of() if hasattr(watched.model, "made_of") else {}
+    operations = watched.model.operations()
+    origins = getattr(watched.model, "origins", {})
     return {
         "calls": len(plain.taken_ms) / float(answers),
         "runs": len(watched.taken_ms),
@@ -1036,9 +1048,10 @@ def _told(plain, watched, answers):
                 "node": node,
                 "ms": taken,
                 "calls": calls,
-                "made_of": made_of.get(name, []),
+                "made_of": origins.get(name, ([], []))[0],
+                "readers": origins.get(name, ([], []))[1],
             }
-            for (name, kind, unit, node), taken, calls in watched.model.operations()
+            for (name, kind, unit, node), taken, calls in operations
         ],
     }
 

@@ -18,10 +18,11 @@ from edgewright.errors import GateFailed, InputError
 from edgewright.export import Artifact, Bundle, Graph, Job, Node, Value, freeze, get
 from edgewright.export._bundle import HOST, SETTINGS, save_golden
 from edgewright.flame import WIDTH, flame_svg
-from edgewright.layer_names import known_layers, origins
+from edgewright.layer_names import Origin, known_layers, origins
 from edgewright.operation_matching import match
 from edgewright.profile_text import profile_text
 from edgewright.profile_values import GraphTime, OperationProfile, OperationTime, without_profiler
+from edgewright.profiling import _with_inserted
 from edgewright.runtimes import _profile as client
 from edgewright.runtimes._profile import RanGraph, RanOperation, profile_artifact
 from edgewright.runtimes._runner import _typical
@@ -265,7 +266,8 @@ def test_the_command_prints_tables_or_json_and_writes_the_picture(bundle, tmp_pa
     assert (result["threads"], result["how"], result["host_ms"]) == (2, "measured here", None)
     (graph,) = result["graphs"]
     assert {layer["layer"] for layer in graph["layers"]} == {"narrow_first", "flat", "heavy", "last"}
-    assert {"kind", "unit", "ms", "layer", "macs", "weight_bytes", "activation_bytes"} <= set(graph["operations"][0])
+    told = {"kind", "unit", "ms", "layer", "macs", "weight_bytes", "activation_bytes", "gmacs_per_s", "gbytes_per_s"}
+    assert told <= set(graph["operations"][0])
     done = CliRunner().invoke(app, ["profile", path, "--runs", "5", "--picture", str(tmp_path / "no" / "flame.svg")])
     assert done.exit_code == 3 and "Expected a folder" in done.stderr
 
@@ -399,6 +401,18 @@ def test_rewritten_names_and_places_lead_to_the_files_operations():
     assert match(graph, fused) == [(), (0, 1, 2), (3,)]
     quantized = ran(("Conv__1_token_17", "QLinearConv", 41), ("renamed", "MatMul", 3))
     assert match(graph, quantized) == [(0, 1, 2), (3,)]
+    prefixed = ran(("fused Conv__1", "FusedConv", 8), ("m", "MatMul", 3))
+    assert match(graph, prefixed) == [(0, 1, 2), (3,)]
+
+
+def test_what_a_runtime_puts_in_belongs_to_what_reads_it():
+    """An operation that is none of the file's has the layer of its reader where that is told, else of the next one."""
+    found = [Origin("net", ("first",), "name"), Origin("net", ("second",), "name"), Origin("net", ("third",), "name")]
+    operations = ran(*((name, "X", None) for name in ("a", "in 1", "b", "in 2", "c"))).operations
+    operations = tuple(replace(each, readers=("c",)) if each.name == "in 1" else each for each in operations)
+    made = _with_inserted(operations, [(0,), (), (1,), (), (2,)], found)
+    assert [origins_here[0].layer[0] for origins_here in made] == ["first", "third", "second", "third", "third"]
+    assert [origins_here[0].how for origins_here in made] == ["name", "neighbour", "name", "neighbour", "name"]
 
 
 def test_layers_come_from_the_names_that_converters_keep():
