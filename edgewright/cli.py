@@ -175,14 +175,15 @@ def profile(
     """Tell where the time of an inference goes on this host: each operation's, and each Keras layer's."""
 
     def work() -> tuple[dict[str, Any], int, Any]:
+        from .files import check_parent, write_text
+        from .flame import flame_svg
         from .profile_text import profile_text
         from .profiling import profile_operations
 
+        if picture is not None:
+            check_parent(picture)
         found = profile_operations(source, runtime, data, name=artifact, threads=threads, runs=runs)
         if picture is not None:
-            from .files import write_text
-            from .flame import flame_svg
-
             write_text(picture, flame_svg(found))
             print(f"wrote {picture}", file=sys.stderr)
         return found.plain(), 0, profile_text(found)

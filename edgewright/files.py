@@ -28,16 +28,20 @@ def gzip_bytes(path: Path) -> int:
     return len(gzip.compress(path.read_bytes(), compresslevel=9, mtime=0))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` in UTF-8 beside ``path`` and rename it into place.
+def check_parent(path: Path) -> None:
+    """Raise unless a file can be written at ``path``.
 
     Raises:
         MissingRequirement: there is no such folder, or it cannot be written.
     """
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise MissingRequirement(f"Expected a folder that can be written at {path.parent}. Got: {error}.") from error
+    if not os.access(path.parent, os.W_OK) or path.is_dir():
+        found = "a folder of that name" if path.is_dir() else "one that cannot" if path.parent.is_dir() else "none"
+        raise MissingRequirement(f"Expected a folder that the file {path} can be written in. Got: {found}.")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` in UTF-8 beside ``path`` and rename it into place."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)

@@ -40,7 +40,7 @@ def profile_operations(
         name: of a bundle's artifacts, such as "tflite int8"; by default its first.
         threads: of the runtime.
         runs: answers, at most.
-        time_limit_s: for all of it.
+        time_limit_s: of the run, in a child process.
 
     Raises:
         InputError: no such file, artifact or runtime; a broken file; a runtime of another format or without a profiler;
@@ -174,8 +174,12 @@ def _with_inserted(
     named = {each.name: index for index, each in enumerate(ran)}
     made = []
     for index, origins_here in enumerate(own):
-        readers = [named[name] for name in ran[index].readers if name in named]
-        others = [*readers, *range(index + 1, len(own)), *reversed(range(index))]
+        others, seen = [index], {index}
+        for each in others:  # it grows: what reads an inserted operation may be inserted too
+            readers = [named[name] for name in ran[each].readers if name in named and not own[each]]
+            others += [reader for reader in readers if reader not in seen]
+            seen.update(readers)
+        others += [*range(index + 1, len(own)), *reversed(range(index))]
         near = next((each for other in others for each in own[other] if each.layer), None)
         made.append(origins_here or ([Origin(near.model, near.layer, NEIGHBOUR)] if near else []))
     return made

@@ -854,7 +854,7 @@ class OpenVinoProfiled(OpenVino):
         # Names that OpenVINO makes up differ each time, places do not.
         if [key[1] for key, _, _ in totals] != [key[1] for key, _, _ in self.nodes]:
             self.means = [[] for _ in totals]
-        self.nodes, self.origins = totals, self._origins()
+        self.nodes, self.origins = totals, self._origins({key[0] for key, ran, _ in totals if ran})
         for place, (_, _, total) in enumerate(totals):
             self.means[place].append(max(0.0, total - self.before[place][2]) / calls)
         OpenVino.__init__(self, *self.again)
@@ -865,17 +865,26 @@ class OpenVinoProfiled(OpenVino):
         ran = [(key, means) for (key, ran, _), means in zip(self.nodes, self.means) if ran]
         return [(key, sorted(means)[len(means) // 4], 1.0) for key, means in ran]
 
-    def _origins(self):
-        """Return by node the names of the file's operations that it computes, and of the nodes that read it."""
-        found = {}
+    def _origins(self, ran):
+        """Return by node the names of the file's operations that it computes, and of those that ran and read it."""
+        made_of, readers, found = {}, {}, {}
         for node in self.compiled.get_runtime_model().get_ops():
-            facts, names = node.get_rt_info(), []
+            facts, name, told = node.get_rt_info(), node.get_friendly_name(), ""
             if "originalLayersNames" in facts:
-                value = facts["originalLayersNames"]
-                names = [name for name in str(getattr(value, "value", value)).split(",") if name]
+                told = facts["originalLayersNames"]
+            made_of[name] = [each for each in str(getattr(told, "value", told)).split(",") if each]
             inputs = [port for end in node.outputs() for port in end.get_target_inputs()]
-            readers = [port.get_node().get_friendly_name() for port in inputs]
-            found[node.get_friendly_name()] = names, readers
+            readers[name] = [port.get_node().get_friendly_name() for port in inputs]
+        for name in made_of:
+            open_, seen, read_by = list(readers[name]), set(), []
+            while open_:  # past what did not run, such as a change of shape
+                each = open_.pop(0)
+                if each in ran:
+                    read_by.append(each)
+                elif each not in seen:
+                    seen.add(each)
+                    open_.extend(readers.get(each, []))
+            found[name] = made_of[name], read_by
         return found
 
 
@@ -951,7 +960,7 @@ def profile(options, program, samples):
     """Return where the time goes: of one answer, and of each graph's operations.
 
     The same samples run with the profiler and without, in turn. Of an answer, an inference and an operation the mean
-    between the 10th and the 90th percentile counts.
+    between the quartiles counts: on a busy machine many are interrupted.
     """
     if options.runtime not in PROFILED and not options.parts:
         text = "expected a runtime whose profiler can be reached ({}), or --parts, got {}"
@@ -1057,8 +1066,8 @@ def _told(plain, watched, answers):
 
 
 def _typical(values):
-    """Return the mean of the values between the 10th and the 90th percentile."""
-    cut = len(values) // 10
+    """Return the mean of the values between the quartiles."""
+    cut = len(values) // 4
     middle = sorted(values)[cut : len(values) - cut]
     return sum(middle) / len(middle)
 
