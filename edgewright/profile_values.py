@@ -195,12 +195,12 @@ def _with_rates(time: OperationTime | LayerTime) -> dict[str, Any]:
 
 
 def rate(count: float, ms: float, operations: int = 1) -> float | None:
-    """Return a count of one inference in 1e9 a second; None where the profilers' whole microseconds tell too little.
+    """Return a count of one inference in 1e9 a second; None for 0, and where whole microseconds tell too little.
 
     >>> rate(1_000_000, 0.1), rate(1_000_000, 0.001)
     (10.0, None)
     """
-    return count / ms / 1e6 if ms >= _ROUGH_MS * operations else None
+    return count / ms / 1e6 if count and ms >= _ROUGH_MS * operations else None
 
 
 def without_profiler(told_ms: Sequence[float], whole_ms: float) -> tuple[list[float], float]:

@@ -641,7 +641,7 @@ class _LiteRt(object):
         """Call a function of the library; all return 0 or an error's number."""
         status = getattr(self.library, name)(*arguments)
         if status:
-            raise RuntimeError("{} of LiteRT ended with status {}".format(name, status))
+            raise NoProfiler("{} of LiteRT ended with status {}".format(name, status))
 
     def load(self, artifact, settings):
         """Load a file with the profiler on, and make its buffers."""
@@ -735,7 +735,8 @@ class _LiteRt(object):
         self.call("LiteRtStopProfiler", self.profiler)
         count = self.c.c_int()
         self.call("LiteRtGetNumProfilerEvents", self.profiler, self.c.byref(count))
-        events = (self.Event * max(count.value, 1))()
+        # Room for as many of twice the size: where the library's events are laid out otherwise, it is seen below.
+        events = (self.Event * (2 * count.value + 1))()
         if count.value:
             self.call("LiteRtGetProfilerEvents", self.profiler, count, events)
         found = events[: count.value]
