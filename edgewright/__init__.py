@@ -1,8 +1,8 @@
 """edgewright gets a trained Keras model onto an edge device and proves that it fits there.
 
-The public functions are ``compress``, ``quantize``, ``export``, ``validate``, ``measure``, ``compare``, ``inspect``
-and ``split``; the folders of the same names are imported with ``from``: ``from edgewright.compress import
-load_recipe``.
+The public functions are ``compress``, ``quantize``, ``export``, ``validate``, ``measure``, ``compare``, ``inspect``,
+``profile_operations`` and ``split``; the folders of the same names are imported with ``from``: ``from
+edgewright.compress import load_recipe``.
 """
 
 import sys
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .figures import Figure, How
     from .inspecting import inspect
     from .measuring import compare, measure
+    from .profiling import profile_operations
     from .report import Report
     from .splitting import split
     from .train import Dataset, Task
@@ -31,6 +32,7 @@ __all__ = [
     "export",
     "inspect",
     "measure",
+    "profile_operations",
     "quantize",
     "split",
     "validate",
@@ -47,6 +49,7 @@ _HOMES = {
     "export": "api",
     "inspect": "inspecting",
     "measure": "measuring",
+    "profile_operations": "profiling",
     "quantize": "api",
     "split": "splitting",
     "validate": "api",

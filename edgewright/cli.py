@@ -251,6 +251,40 @@ def inspect(
 
 
 @app.command()
+def profile(
+    source: Annotated[
+        Path, typer.Argument(metavar="BUNDLE|FILE", help="A bundle, or a .tflite, .onnx or OpenVINO .xml file.")
+    ],
+    artifact: Annotated[str | None, typer.Option(help="Such as 'tflite int8'; the bundle's first by default.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="That runs it; the first that takes it by default.")] = None,
+    threads: Annotated[int, typer.Option(help="Of the runtime.")] = 1,
+    data: Data = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="An SVG file to write: layers and operations, wide as time.")
+    ] = None,
+    runs: Annotated[int, typer.Option(help="Answers to take means over, at most.")] = 200,
+    json_: Json = False,
+) -> None:
+    """Tell where the time of an inference goes on this host: each operation's, and each Keras layer's."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from .files import check_parent, write_text
+        from .flame import flame_svg
+        from .profile_text import profile_text
+        from .profiling import profile_operations
+
+        if picture is not None:
+            check_parent(picture)
+        found = profile_operations(source, runtime, data, name=artifact, threads=threads, runs=runs)
+        if picture is not None:
+            write_text(picture, flame_svg(found))
+            print(f"wrote {picture}", file=sys.stderr)
+        return found.plain(), 0, profile_text(found)
+
+    _end("profile", json_, work)
+
+
+@app.command()
 def split(
     artifact: Annotated[Path, typer.Argument(help="An int8 .tflite file.")],
     out: Out,

@@ -28,13 +28,23 @@ def gzip_bytes(path: Path) -> int:
     return len(gzip.compress(path.read_bytes(), compresslevel=9, mtime=0))
 
 
-def write_json(path: Path, document: Any) -> None:
-    """Write ``document`` as JSON beside ``path`` and rename it into place."""
+def check_parent(path: Path) -> None:
+    """Raise unless a file can be written at ``path``.
+
+    Raises:
+        MissingRequirement: there is no such folder, or it cannot be written.
+    """
+    if not os.access(path.parent, os.W_OK) or path.is_dir():
+        found = "a folder of that name" if path.is_dir() else "one that cannot" if path.parent.is_dir() else "none"
+        raise MissingRequirement(f"Expected a folder that the file {path} can be written in. Got: {found}.")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` in UTF-8 beside ``path`` and rename it into place."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1, allow_nan=False)
-            file.write("\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
@@ -42,6 +52,11 @@ def write_json(path: Path, document: Any) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write ``document`` as JSON beside ``path`` and rename it into place."""
+    write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
 def check_output_folder(path: Path) -> None:

@@ -1,11 +1,9 @@
 """Measuring on this host: what an artifact takes in each runtime, and whether another one is faster or slower."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from .errors import GateFailed, InputError
 from .progress import Event, OnProgress, part
@@ -25,7 +23,9 @@ from .runtimes import compare as compare_measurements
 from .runtimes._measuring import PROCESSES, SHORT
 from .subjects import Subject, subjects_of
 
-DataFile = str | Path | Mapping[str, np.ndarray] | None
+if TYPE_CHECKING:
+    from .api import DataLike
+
 _EXIT = {Guard.PASS: 0, Guard.FAIL: 1, Guard.INCONCLUSIVE: 5}
 
 
@@ -124,7 +124,7 @@ def measure(
     path: str | Path,
     artifact: str | None = None,
     runtime: str | None = None,
-    data: DataFile = None,
+    data: "DataLike" = None,
     *,
     settings: Settings | None = None,
     processes: int = PROCESSES,
@@ -166,7 +166,7 @@ def compare(
     after: str | Path,
     artifacts: Sequence[str] = (),
     runtimes: Sequence[str] = (),
-    data: DataFile = None,
+    data: "DataLike" = None,
     *,
     settings: Settings | None = None,
     pairs: int = 10,

@@ -9,12 +9,13 @@ import numpy as np
 
 from . import runtimes
 from .errors import InputError, nearest
-from .export import Deployable, load_bundle, read_graph
+from .export import Bundle, Deployable, load_bundle, read_graph
 from .files import is_ours
 from .train._data_file import Input
 from .train._user_data import dataset_of
 
 if TYPE_CHECKING:
+    from .api import DataLike
     from .export import Graph, Value
 
 RANDOM_SAMPLES = 16
@@ -30,6 +31,7 @@ class Subject:
         runtime: the runtime's name.
         inputs: ``[samples, ...]`` by input name.
         source: where the inputs come from, as a report says it.
+        bundle: the bundle that it is of; None for a file.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Subject:
     runtime: str
     inputs: Mapping[str, np.ndarray]
     source: str
+    bundle: Bundle | None = None
 
     @property
     def name(self) -> str:
@@ -46,40 +49,45 @@ class Subject:
 
 
 def subjects_of(
-    path: str | Path,
+    bundle_or_file: Bundle | str | Path,
     artifact: str | None = None,
     runtime: str | None = None,
-    data: str | Path | Mapping[str, np.ndarray] | None = None,
+    data: "DataLike" = None,
     *,
     every: bool = True,
 ) -> tuple[Subject, ...]:
     """Return what of a bundle or file can be run here.
 
     Args:
-        path: a bundle's folder, or a .tflite, .onnx or OpenVINO .xml file, edgewright's own or not.
+        bundle_or_file: a bundle or its folder, or a .tflite, .onnx or OpenVINO .xml file, edgewright's own or not.
         artifact: of a bundle, such as "tflite int8"; all when None.
         runtime: a runtime's name; when None all that are installed and take the format, but for referees.
-        data: what it is fed, by input name: arrays, an .npz or a folder of .npy. When None, a bundle's golden inputs,
-            and for a file random numbers of a fixed seed.
+        data: what it is fed, in any form that ``compress`` takes. When None, a bundle's golden inputs, and for a file
+            random numbers of a fixed seed.
         every: else only the first artifact in the first runtime.
 
     Raises:
         InputError: no such bundle, file, artifact or runtime; a broken file; data that does not fit; no runtime for it.
     """
-    path = Path(path)
+    bundle = _bundle(bundle_or_file)
+    path = Path(bundle.path if bundle else str(bundle_or_file))
     found: list[tuple[Path | Deployable, str]]
-    if path.is_dir():
-        deployables, inputs, source = _of_bundle(path, data)
+    if bundle:
+        deployables, inputs, source = _of_bundle(bundle, data)
         found = [(each, each.format) for each in deployables if artifact in (None, each.name)]
         if not found:
             known = [each.name for each in deployables]
             hint = nearest(artifact or "", known)
             raise InputError(f"Expected an artifact of {path}: {', '.join(known)}. Got: {artifact!r}.{hint}")
+    elif artifact is not None:
+        raise InputError(f"Expected a bundle to choose {artifact!r} from. Got: {path}, which is none.")
     else:
         format, inputs, source = _of_file(path, data)
         found = [(path, format)]
     made = [
-        Subject(path, each, name, inputs, source) for each, format in found for name in _runtimes_of(format, runtime)
+        Subject(path, each, name, inputs, source, bundle)
+        for each, format in found
+        for name in _runtimes_of(format, runtime)
     ]
     if not made:
         formats = ", ".join(sorted({format for _, format in found}))
@@ -96,14 +104,18 @@ def _runtimes_of(format: str, asked: str | None) -> Sequence[str]:
     return [each.name for each in found if not each.referee and each.version()]
 
 
-def _of_bundle(
-    path: Path, data: str | Path | Mapping[str, np.ndarray] | None
-) -> tuple[tuple[Deployable, ...], Mapping[str, np.ndarray], str]:
-    if not is_ours(path):
+def _bundle(given: Bundle | str | Path) -> Bundle | None:
+    """Return the bundle, or None where a file is named."""
+    if isinstance(given, Bundle) or not Path(given).is_dir():
+        return given if isinstance(given, Bundle) else None
+    if not is_ours(Path(given)):
         raise InputError(
-            f"Expected a .tflite, .onnx or .xml file, or a bundle that edgewright wrote. Got: {path}, another folder."
+            f"Expected a .tflite, .onnx or .xml file, or a bundle that edgewright wrote. Got: {given}, another folder."
         )
-    bundle = load_bundle(path)
+    return load_bundle(Path(given))
+
+
+def _of_bundle(bundle: Bundle, data: "DataLike") -> tuple[tuple[Deployable, ...], Mapping[str, np.ndarray], str]:
     golden, _ = bundle.golden()
     if data is None:
         return bundle.deployables, golden, f"{len(next(iter(golden.values())))} golden inputs"
@@ -112,9 +124,7 @@ def _of_bundle(
     return bundle.deployables, given.inputs, f"{len(given)} samples of {_told(data)}"
 
 
-def _of_file(
-    path: Path, data: str | Path | Mapping[str, np.ndarray] | None
-) -> tuple[str, Mapping[str, np.ndarray], str]:
+def _of_file(path: Path, data: "DataLike") -> tuple[str, Mapping[str, np.ndarray], str]:
     graph = read_graph(path)
     if data is None:
         return graph.format, random_inputs(graph), f"{RANDOM_SAMPLES} random inputs, seed 0"
@@ -126,9 +136,9 @@ def _of_file(
 
 
 def random_inputs(graph: "Graph", samples: int = RANDOM_SAMPLES) -> dict[str, np.ndarray]:
-    """Return random inputs ``[samples, ...]`` of a fixed seed: normal floats, all of a quantized range, and zeros.
+    """Return random inputs ``[samples, ...]`` of a fixed seed: normal floats, all of a quantized range.
 
-    Integers that are not quantized are zeros: what they may be, such as places in a table, does not stand in a file.
+    Integers that are not quantized are 0 or 1: what they may be, such as places in a table, does not stand in a file.
     """
     random = np.random.default_rng(0)
     made = {}
@@ -142,7 +152,7 @@ def random_inputs(graph: "Graph", samples: int = RANDOM_SAMPLES) -> dict[str, np
         elif np.dtype(value.dtype).kind == "f":
             made[value.name] = random.normal(size=shape).astype(value.dtype)
         else:
-            made[value.name] = np.zeros(shape, value.dtype)
+            made[value.name] = random.integers(0, 2, shape).astype(value.dtype)
     return made
 
 

@@ -23,6 +23,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zipfile
@@ -84,7 +85,12 @@ class Settings(object):
 
     threads; of TFLite, delegates (each PATH or PATH,KEY=VALUE,...) and whether XNNPACK is used; of ONNX Runtime, the
     execution providers in order of preference; of OpenVINO, the unit (CPU, GPU, NPU) and the inference precision.
+    profiling is the folder that the runtime's profiler may write to; empty where it is off. parts are by artifact the
+    folder with a file for each of its operations.
     """
+
+    profiling = ""
+    parts = ()
 
     def __init__(self, threads=1, delegates=(), xnnpack=True, providers=(), unit="", precision=""):
         self.threads = threads
@@ -96,6 +102,18 @@ class Settings(object):
 
 
 _DELEGATE = "DELEGATE"
+
+
+def _taken_by(delegate, makers):
+    """Return the operations that a delegate took over: between its inputs and its outputs, listed still."""
+    taken, open_, seen = set(), list(delegate["outputs"]), set(delegate["inputs"])
+    while open_:
+        tensor = int(open_.pop())
+        if tensor not in seen and tensor in makers:
+            seen.add(tensor)
+            taken.add(int(makers[tensor]["index"]))
+            open_.extend(makers[tensor]["inputs"])
+    return taken
 
 
 class TFLite(object):
@@ -122,14 +140,7 @@ class TFLite(object):
         makers = {int(tensor): node for node in own for tensor in node["outputs"]}
         taken = set()
         for delegate in (node for node in nodes if node["op_name"] == _DELEGATE):
-            # What lies between its inputs and its outputs; the interpreter lists that still.
-            open_, seen = list(delegate["outputs"]), set(delegate["inputs"])
-            while open_:
-                tensor = int(open_.pop())
-                if tensor not in seen and tensor in makers:
-                    seen.add(tensor)
-                    taken.add(makers[tensor]["index"])
-                    open_.extend(makers[tensor]["inputs"])
+            taken |= _taken_by(delegate, makers)
         rest = [node["op_name"] for node in own if node["index"] not in taken]
         return {"delegated": len(taken), "interpreted": {name: rest.count(name) for name in sorted(set(rest))}}
 
@@ -168,6 +179,9 @@ class OnnxRuntime(object):
         if missing:
             text = "expected execution providers that this ONNX Runtime has ({}), got {}"
             raise SettingsError(text.format(", ".join(module.get_available_providers()), ", ".join(missing)))
+        if settings.profiling:
+            options.enable_profiling = True
+            options.profile_file_prefix = os.path.join(settings.profiling, "trace")
         self.settings = {"providers": asked}
         self.session = module.InferenceSession(artifact, options, providers=asked)
         # A provider whose libraries do not load is dropped with a warning, and the CPU takes over.
@@ -232,6 +246,8 @@ class OpenVino(object):
             # On one thread of a CPU with AMX, 2026.4.1 fuses int8 dense layers into one kernel that computes nonsense
             # (right on two threads, with oneDNN held below AMX, and with this setting).
             options["SNIPPETS_MODE"] = "DISABLE"
+        if settings.profiling:
+            options["PERF_COUNT"] = True
         self.settings = dict(options, unit=unit)
         self.compiled = model = core.compile_model(artifact, unit, options)
         self.request = model.create_infer_request()
@@ -483,20 +499,23 @@ def settings_of(options):
     )
 
 
-def load(options):
-    """Return the program that the command line asks for."""
-    make = LOADERS[options.runtime][1]
+def load(options, make=None, profiling=""):
+    """Return the program that the command line asks for; ``make`` loads a model otherwise than its runtime does."""
+    make = make or LOADERS[options.runtime][1]
+    how = settings_of(options)
+    how.profiling = profiling
+    how.parts = dict(zip([entry.partition("=")[2] or entry for entry in options.artifact], options.parts))
     if not options.host:
         (artifact,) = options.artifact
         with open(artifact, "rb"):  # a missing file is told in the same words for every runtime
             pass
-        return Program(make(artifact, settings_of(options)))
+        return Program(make(artifact, how))
     models = {}
     for entry in options.artifact:
         name, _, artifact = entry.partition("=")
         with open(artifact, "rb"):
             pass
-        models[name] = make(artifact, settings_of(options))
+        models[name] = make(artifact, how)
     settings = {}
     if options.settings:
         with open(options.settings) as file:
@@ -607,6 +626,545 @@ def repeated(model, samples, repeats, max_time_s):
     return taken
 
 
+# Profiling: where the time of one inference goes, by each runtime's own profiler. A profiled model is a second one of
+# the same file: the runtimes switch their profilers on as they load. ``begin()`` comes after the warm-up, ``pause()``
+# after some inferences, ``operations()`` at the end. An operation is (name, kind, unit, place in the file or None); its
+# time is told in milliseconds, and how often it runs.
+
+
+class NoProfiler(Exception):
+    """A runtime without a profiler that can be reached."""
+
+
+class LiteRtProfiled(object):
+    """LiteRT's compiled model, by its C interface: the interpreter that Python has hands no profiler out.
+
+    The names and structures are those of litert/c in LiteRT's own repository, as ai-edge-litert 2.3 has them.
+    """
+
+    HOW = "LiteRT's profiler, with XNNPACK's own time for each of its operators, in whole microseconds, rounded down"
+    # Kinds of events (litert/c/litert_profiler_event.h): the interpreter's own operation, and two of a delegate.
+    INTERPRETED, DELEGATED = 2, (4, 8)
+
+    def __init__(self, module, artifact, settings):
+        if settings.delegates:
+            raise SettingsError("expected no delegate with --profile, got {}".format(", ".join(settings.delegates)))
+        plain = TFLite(module, artifact, settings)
+        self.inputs, self.outputs = plain.inputs, plain.outputs
+        self.partitions = _partitions(plain.interpreter)
+        self.interface = _LiteRt(os.path.join(os.path.dirname(module.__file__), "libLiteRt.so"))
+        kernels = "" if settings.xnnpack else 'kernel_mode = "builtin"\n'
+        self.interface.load(artifact, "num_threads = {}\n{}".format(settings.threads, kernels))
+        self.places = [
+            [self.interface.names[side].index(tensor.name) for tensor in tensors]
+            for side, tensors in (("Input", self.inputs), ("Output", self.outputs))
+        ]
+
+    def run(self, arrays):
+        """Run one sample."""
+        for place, array in zip(self.places[0], arrays):
+            self.interface.write(place, array)
+        self.interface.run()
+        return [self.interface.read(place, tensor) for place, tensor in zip(self.places[1], self.outputs)]
+
+    def begin(self):
+        """Forget what was recorded."""
+        self.interface.call("LiteRtStartProfiler", self.interface.profiler)
+
+    def operations(self):
+        """Return the operations and their mean milliseconds."""
+        runs, part, before = [], -1, -1
+        for tag, kind, microseconds, place, subgraph in self.interface.events():
+            if subgraph:
+                continue  # the body of a loop or branch, whose time is in its own
+            if kind == 1 and tag == "Invoke":
+                runs.append([])
+                part, before = -1, -1
+            elif runs and kind == self.INTERPRETED:
+                runs[-1].append((("", tag, "interpreter", place), microseconds / 1e3))
+                before = -1
+            elif runs and kind in self.DELEGATED:
+                part += place <= before or before < 0
+                before = place
+                runs[-1].append((("{}.{}".format(part, place), tag, "XNNPACK", None), microseconds / 1e3))
+        return _means(runs)
+
+
+class _LiteRt(object):
+    """LiteRT's C interface: one file, its first signature, its profiler."""
+
+    def __init__(self, path):
+        import ctypes
+
+        self.c = ctypes
+        try:
+            self.library = ctypes.CDLL(path)
+            self.library.LiteRtGetProfilerEvents  # noqa: B018
+        except (OSError, AttributeError) as error:
+            text = "expected LiteRT with a profiler, as ai-edge-litert has it from 2.3, got {}"
+            raise NoProfiler(text.format(error)) from None
+        pointer, byte, size = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_size_t
+        layout = [("rank", ctypes.c_uint), ("sizes", ctypes.c_int32 * 8), ("strides", ctypes.c_uint32 * 8)]
+        self.TensorType = type("TensorType", (ctypes.Structure,), {"_fields_": [("dtype", ctypes.c_int)] + layout})
+        fields = [("tag", ctypes.c_char_p), ("kind", ctypes.c_int), ("start_us", byte), ("elapsed_us", byte)]
+        fields += [("memory", size * 6), ("place", byte), ("subgraph", byte), ("source", ctypes.c_int)]
+        self.Event = type("Event", (ctypes.Structure,), {"_fields_": fields})
+        for name in ("environment", "model", "options", "compiled", "profiler", "signature"):
+            setattr(self, name, pointer())
+        self.names, self.buffers = {}, {}
+
+    def call(self, name, *arguments):
+        """Call a function of the library; all return 0 or an error's number."""
+        status = getattr(self.library, name)(*arguments)
+        if status:
+            raise NoProfiler("{} of LiteRT ended with status {}".format(name, status))
+
+    def load(self, artifact, settings):
+        """Load a file with the profiler on, and make its buffers."""
+        c, by = self.c, self.c.byref
+        self.call("LiteRtCreateEnvironment", 0, None, by(self.environment))
+        self.call("LiteRtCreateModelFromFile", self.environment, artifact.encode(), by(self.model))
+        self.call("LiteRtCreateOptions", by(self.options))
+        self.call("LiteRtSetOptionsHardwareAccelerators", self.options, 1)  # the CPU
+        self._set(b"runtime_options_string", b"enable_profiling = true\n")
+        self._set(b"xnnpack", settings.encode())
+        self.call("LiteRtCreateCompiledModel", self.environment, self.model, self.options, by(self.compiled))
+        self.call("LiteRtCompiledModelGetProfiler", self.compiled, by(self.profiler))
+        if not self.profiler:
+            raise NoProfiler("expected a profiler of LiteRT's compiled model, got none")
+        self.place = c.c_size_t(self._signature())
+        self.call("LiteRtGetModelSignature", self.model, self.place, by(self.signature))
+        for side in ("Input", "Output"):
+            count = c.c_size_t()
+            self.call("LiteRtGetNumSignature{}s".format(side), self.signature, by(count))
+            made = [self._buffer(side, c.c_size_t(place)) for place in range(count.value)]
+            self.names[side] = [name for name, _, _ in made]
+            self.buffers[side] = [(buffer, size) for _, buffer, size in made]
+        self.arrays = {side: (c.c_void_p * len(all_))(*[b for b, _ in all_]) for side, all_ in self.buffers.items()}
+
+    def _set(self, owner, text):
+        """Hand over settings as TOML; the library frees the copy."""
+        c, option = self.c, self.c.c_void_p()
+        libc = c.CDLL(None)
+        libc.strdup.restype = c.c_void_p
+        copy, free = c.c_void_p(libc.strdup(text)), c.cast(libc.free, c.c_void_p)
+        self.call("LiteRtCreateOpaqueOptions", owner, copy, free, c.byref(option))
+        self.call("LiteRtAddOpaqueOptions", self.options, option)
+
+    def _signature(self):
+        """Return the place of the signature that the interpreter's adapter takes."""
+        c, count = self.c, self.c.c_size_t()
+        self.call("LiteRtGetNumModelSignatures", self.model, c.byref(count))
+        keys = {}
+        for place in range(count.value):
+            signature, key = c.c_void_p(), c.c_char_p()
+            self.call("LiteRtGetModelSignature", self.model, c.c_size_t(place), c.byref(signature))
+            self.call("LiteRtGetSignatureKey", signature, c.byref(key))
+            keys[key.value] = place
+        return keys[b"serving_default" if b"serving_default" in keys else sorted(keys)[0]]
+
+    def _buffer(self, side, place):
+        """Return (name, buffer, bytes) of an input or output."""
+        c, by = self.c, self.c.byref
+        name, size, kind = c.c_char_p(), c.c_size_t(), self.TensorType()
+        tensor, needed, buffer = c.c_void_p(), c.c_void_p(), c.c_void_p()
+        self.call("LiteRtGetSignature{}Name".format(side), self.signature, place, by(name))
+        self.call("LiteRtGetSignature{}TensorByIndex".format(side), self.signature, place, by(tensor))
+        self.call("LiteRtGetRankedTensorType", tensor, by(kind))
+        requirements = "LiteRtGetCompiledModel{}BufferRequirements".format(side)
+        self.call(requirements, self.compiled, self.place, place, by(needed))
+        make = "LiteRtCreateManagedTensorBufferFromRequirements"
+        self.call(make, self.environment, by(kind), needed, by(buffer))
+        self.call("LiteRtGetTensorBufferPackedSize", buffer, by(size))
+        return _bare(name.value.decode()), buffer, size.value
+
+    def write(self, place, array):
+        """Copy an array into an input's buffer."""
+        buffer, size = self.buffers["Input"][place]
+        if size != array.nbytes:
+            raise RuntimeError("expected an input of {} bytes, got {}".format(size, array.nbytes))
+        address = self.c.c_void_p()
+        self.call("LiteRtLockTensorBuffer", buffer, self.c.byref(address), 1)
+        self.c.memmove(address, array.ctypes.data, size)
+        self.call("LiteRtUnlockTensorBuffer", buffer)
+
+    def read(self, place, tensor):
+        """Return an output's array."""
+        buffer, size = self.buffers["Output"][place]
+        array = np.empty(tensor.shape, tensor.dtype)
+        if size != array.nbytes:
+            raise RuntimeError("expected an output of {} bytes, got {}".format(array.nbytes, size))
+        address = self.c.c_void_p()
+        self.call("LiteRtLockTensorBuffer", buffer, self.c.byref(address), 0)
+        self.c.memmove(array.ctypes.data, address, size)
+        self.call("LiteRtUnlockTensorBuffer", buffer)
+        return array
+
+    def run(self):
+        """Run the signature."""
+        counts = {side: self.c.c_size_t(len(all_)) for side, all_ in self.buffers.items()}
+        ends = (counts["Input"], self.arrays["Input"], counts["Output"], self.arrays["Output"])
+        self.call("LiteRtRunCompiledModel", self.compiled, self.place, *ends)
+
+    def events(self):
+        """Stop recording; return each event as (tag, kind, microseconds, place, subgraph), in the order they began."""
+        self.call("LiteRtStopProfiler", self.profiler)
+        count = self.c.c_int()
+        self.call("LiteRtGetNumProfilerEvents", self.profiler, self.c.byref(count))
+        # Room for as many of twice the size: where the library's events are laid out otherwise, it is seen below.
+        events = (self.Event * (2 * count.value + 1))()
+        if count.value:
+            self.call("LiteRtGetProfilerEvents", self.profiler, count, events)
+        found = events[: count.value]
+        if any(event.kind not in [1 << bit for bit in range(9)] for event in found):
+            raise NoProfiler("expected events laid out as in ai-edge-litert 2.3, got others")
+        return [
+            ((event.tag or b"").decode("utf-8", "replace"), event.kind, event.elapsed_us, event.place, event.subgraph)
+            for event in found
+        ]
+
+
+def _partitions(interpreter):
+    """Return the operations that each delegate took over, in the order in which the delegates run."""
+    try:
+        nodes = interpreter._get_ops_details()
+    except (AttributeError, RuntimeError, ValueError):  # no public interface tells
+        return []
+    makers = {int(t): node for node in nodes if node["op_name"] != _DELEGATE for t in node["outputs"]}
+    return [sorted(_taken_by(node, makers)) for node in nodes if node["op_name"] == _DELEGATE]
+
+
+class OnnxRuntimeProfiled(OnnxRuntime):
+    """ONNX Runtime with its trace on: a JSON file that names each node that ran, its provider and its time."""
+
+    HOW = "ONNX Runtime's trace, in whole microseconds, rounded down"
+    partitions = ()
+    skipped = 0
+    calls = 0
+
+    def run(self, arrays):
+        """Run one sample."""
+        self.calls += 1
+        return OnnxRuntime.run(self, arrays)
+
+    def begin(self):
+        """Leave out the calls so far."""
+        self.skipped = self.calls
+
+    def operations(self):
+        """Return the operations and their mean milliseconds; the session is over then."""
+        path = self.session.end_profiling()
+        with open(path) as file:
+            events = json.load(file)
+        os.remove(path)
+        runs, run = [], []
+        for event in events:
+            if event.get("name") == "model_run":
+                runs.append(run)
+                run = []
+            elif event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+                run.append(event)
+        return _means([self._outermost(run) for run in runs[self.skipped :]])
+
+    @staticmethod
+    def _outermost(run):
+        """Return the operations of a run without those in the body of a loop or branch, whose time is in its own."""
+        found, until = [], -1
+        for event in sorted(run, key=lambda event: (event["ts"], -event["dur"])):
+            if event["ts"] + event["dur"] <= until:
+                continue
+            facts = event["args"]
+            kind = facts.get("op_name", "")
+            if kind in ("Loop", "If", "Scan"):
+                until = event["ts"] + event["dur"]
+            name = event["name"][: -len("_kernel_time")]
+            found.append(((name, kind, facts.get("provider", ""), int(facts["node_index"])), event["dur"] / 1e3))
+        return found
+
+
+class OpenVinoProfiled(OpenVino):
+    """OpenVINO with its performance counts on: each node's mean over all inferences since the model was compiled.
+
+    The first inferences, which compile kernels, are subtracted. The model is compiled again at each pause, and the
+    lower quartile of the means counts: otherwise one inference that the system interrupts would be in all of them.
+    """
+
+    HOW = "OpenVINO's performance counts, in whole microseconds, rounded down"
+    WARM_UP = 3
+    partitions = ()
+
+    def __init__(self, module, artifact, settings):
+        self.again = (module, artifact, settings)
+        OpenVino.__init__(self, *self.again)
+        self.calls, self.before, self.nodes, self.means, self.origins = 0, [], [], [], {}
+
+    def run(self, arrays):
+        """Run one sample."""
+        results = OpenVino.run(self, arrays)
+        self.calls += 1
+        if self.calls == self.WARM_UP:
+            results = copied(results)
+            self.before = self._totals()
+        return results
+
+    def begin(self):
+        """There is nothing to forget: a pause begins anew."""
+
+    def _totals(self):
+        """Return each node, whether it ran, and its milliseconds so far: its mean times the calls."""
+        return [
+            (
+                (info.node_name, info.node_type, info.exec_type, None),
+                # What was left out or fused is listed too, as "not run".
+                str(info.status).endswith("EXECUTED"),
+                info.real_time.total_seconds() * 1e3 * self.calls,
+            )
+            for info in self.request.get_profiling_info()
+        ]
+
+    def pause(self):
+        """Keep the means so far, and begin anew."""
+        calls = self.calls - self.WARM_UP
+        if calls <= 0:
+            return
+        totals = self._totals()
+        # Names that OpenVINO makes up differ each time, places do not.
+        if [key[1] for key, _, _ in totals] != [key[1] for key, _, _ in self.nodes]:
+            self.means = [[] for _ in totals]
+        self.nodes, self.origins = totals, self._origins({key[0] for key, ran, _ in totals if ran})
+        for place, (_, _, total) in enumerate(totals):
+            self.means[place].append(max(0.0, total - self.before[place][2]) / calls)
+        OpenVino.__init__(self, *self.again)
+        self.calls = 0
+
+    def operations(self):
+        """Return the operations and their milliseconds."""
+        ran = [(key, means) for (key, ran, _), means in zip(self.nodes, self.means) if ran]
+        return [(key, sorted(means)[len(means) // 4], 1.0) for key, means in ran]
+
+    def _origins(self, ran):
+        """Return by node the names of the file's operations that it computes, and of those that ran and read it."""
+        made_of, readers, found = {}, {}, {}
+        for node in self.compiled.get_runtime_model().get_ops():
+            facts, name, told = node.get_rt_info(), node.get_friendly_name(), ""
+            if "originalLayersNames" in facts:
+                told = facts["originalLayersNames"]
+            made_of[name] = [each for each in str(getattr(told, "value", told)).split(",") if each]
+            inputs = [port for end in node.outputs() for port in end.get_target_inputs()]
+            readers[name] = [port.get_node().get_friendly_name() for port in inputs]
+        for name in made_of:
+            open_, seen, read_by = list(readers[name]), set(), []
+            while open_:  # past what did not run, such as a change of shape
+                each = open_.pop(0)
+                if each in ran:
+                    read_by.append(each)
+                elif each not in seen:
+                    seen.add(each)
+                    open_.extend(readers.get(each, []))
+            found[name] = made_of[name], read_by
+        return found
+
+
+class Alone(TFLite):
+    """A TFLite file cut into one file an operation, in a folder: they run one after the other, each timed alone."""
+
+    HOW = "each operation cut out and run alone, one after the other: fusion and caches differ from the whole"
+    partitions = ()
+
+    def __init__(self, module, artifact, settings):
+        TFLite.__init__(self, module, artifact, settings)
+        folder = settings.parts[artifact]
+        files = [os.path.join(folder, "{}.tflite".format(place)) for place in range(len(os.listdir(folder)))]
+        self.parts = [TFLite(module, path, settings) for path in files]
+        self.recorded = []
+
+    def run(self, arrays):
+        """Run one sample: a part takes what those before it computed."""
+        values = {tensor.name: array for tensor, array in zip(self.inputs, arrays)}
+        taken = []
+        for place, part in enumerate(self.parts):
+            for tensor in part.inputs:
+                name = tensor.name if tensor.name in values else _bare(tensor.name)
+                part.interpreter.set_tensor(tensor.key, values[name])
+            before = time.perf_counter_ns()
+            part.interpreter.invoke()
+            taken.append((("", "", "alone", place), (time.perf_counter_ns() - before) / 1e6))
+            for tensor in part.outputs:
+                values[tensor.name] = part.interpreter.get_tensor(tensor.key)
+        self.recorded.append(taken)
+        # The names of a file without a signature are bare on this side.
+        values = dict({_bare(name): array for name, array in values.items()}, **values)
+        return [values[tensor.name] for tensor in self.outputs]
+
+    def begin(self):
+        """Forget what was recorded."""
+        self.recorded = []
+
+    def operations(self):
+        """Return the operations and their milliseconds."""
+        return _means(self.recorded)
+
+
+PROFILED = {
+    "litert": LiteRtProfiled,
+    "litert_kernels": LiteRtProfiled,
+    "onnxruntime": OnnxRuntimeProfiled,
+    "openvino": OpenVinoProfiled,
+}
+
+
+class Watched(object):
+    """A model whose runs are timed, each alone."""
+
+    def __init__(self, model):
+        self.model = model
+        self.inputs, self.outputs = model.inputs, model.outputs
+        self.taken_ms = []
+
+    def run(self, arrays):
+        """Run one sample."""
+        before = time.perf_counter_ns()
+        results = self.model.run(arrays)
+        self.taken_ms.append((time.perf_counter_ns() - before) / 1e6)
+        return results
+
+    def tell(self, what):
+        """Tell a profiled model to begin, or of a pause."""
+        getattr(self.model, what, lambda: None)()
+
+
+def profile(options, program, samples):
+    """Return where the time goes: of one answer, and of each graph's operations.
+
+    The same samples run with the profiler and without, in turn. Of an answer, an inference and an operation the mean
+    between the quartiles counts: on a busy machine many are interrupted.
+    """
+    if options.runtime not in PROFILED and not options.parts:
+        text = "expected a runtime whose profiler can be reached ({}), or --parts, got {}"
+        raise NoProfiler(text.format(", ".join(sorted(PROFILED)), options.runtime))
+    kind = Alone if options.parts else PROFILED[options.runtime]
+    folder = tempfile.mkdtemp(prefix="edgewright-profile-")
+    try:
+        module = LOADERS[options.runtime][0]
+        fixed = {"xnnpack": False} if options.runtime == "litert_kernels" else {}
+        profiled = load(options, _loader(kind, module, **fixed), folder)
+        sides = [(each, _watch(each)) for each in (program, profiled)]
+        answers_ms = _in_turn(sides, samples, options.profile_runs, options.profile_time_s)
+        plain, watched = sides[0][1], sides[1][1]
+        return {
+            "how": kind.HOW,
+            "answers": len(answers_ms),
+            "answer_ms": _typical(answers_ms),
+            "graphs": {name: _told(plain[name], watched[name], len(answers_ms)) for name in plain},
+        }
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _watch(program):
+    """Time each of a program's models; return them by name."""
+    if isinstance(program, Program):
+        program.model = watched = Watched(program.model)
+        program.run = watched.run
+        return {"model": watched}
+    for graph in program.graphs.values():
+        graph.model = Watched(graph.model)
+    return {name: graph.model for name, graph in program.graphs.items()}
+
+
+def _in_turn(sides, samples, runs, time_s):
+    """Run two programs in turn, some samples at a time; return the milliseconds of each answer of the first.
+
+    Where an answer is many calls, fewer answers do.
+    """
+    rounds, fewest = 5, 4
+    for program, watched in sides:
+        for place in range(3):
+            program.run(samples[place % len(samples)])
+        for model in watched.values():
+            model.taken_ms = []
+            model.tell("begin")
+    answers_ms, started = [], time.perf_counter()
+    gc.collect()
+    gc.disable()
+    try:
+        for turn in range(rounds):
+            for side, (program, watched) in enumerate(sides):
+                until = time.perf_counter() + time_s / (2.0 * rounds)
+                calls, many = _calls(watched), len(watched) * runs / rounds
+                for place in range(max(fewest, runs // rounds)):
+                    before = time.perf_counter_ns()
+                    program.run(samples[(turn + place) % len(samples)])
+                    if side == 0:
+                        answers_ms.append((time.perf_counter_ns() - before) / 1e6)
+                    enough = time.perf_counter() > until or _calls(watched) - calls > many
+                    if place + 1 >= fewest and enough:
+                        break
+                for model in watched.values():
+                    model.tell("pause")
+            if time.perf_counter() - started > time_s:
+                break
+    finally:
+        gc.enable()
+    return answers_ms
+
+
+def _calls(watched):
+    """Return how often models were called."""
+    return sum(len(model.taken_ms) for model in watched.values())
+
+
+def _told(plain, watched, answers):
+    """Return what there is to tell of one graph; a graph that no answer called has no times."""
+    if not watched.taken_ms:
+        return {"calls": 0.0, "runs": 0, "ms": 0.0, "profiled_ms": 0.0, "partitions": [], "operations": []}
+    operations = watched.model.operations()
+    origins = getattr(watched.model, "origins", {})
+    return {
+        "calls": len(plain.taken_ms) / float(answers),
+        "runs": len(watched.taken_ms),
+        "ms": _typical(plain.taken_ms),
+        "profiled_ms": _typical(watched.taken_ms),
+        "partitions": list(watched.model.partitions),
+        "operations": [
+            {
+                "name": name,
+                "kind": kind,
+                "unit": unit,
+                "node": node,
+                "ms": taken,
+                "calls": calls,
+                "made_of": origins.get(name, ([], []))[0],
+                "readers": origins.get(name, ([], []))[1],
+            }
+            for (name, kind, unit, node), taken, calls in operations
+        ],
+    }
+
+
+def _typical(values):
+    """Return the mean of the values between the quartiles."""
+    cut = len(values) // 4
+    middle = sorted(values)[cut : len(values) - cut]
+    return sum(middle) / len(middle)
+
+
+def _means(runs):
+    """Return (operation, its typical ms in an inference, calls an inference), in the order of the first inference."""
+    taken = {}
+    for place, run in enumerate(runs):
+        seen = {}
+        for operation, milliseconds in run:
+            # The same one again in a run is another one, such as a layer that is used twice.
+            seen[operation] = seen.get(operation, 0) + 1
+            taken.setdefault((operation, seen[operation]), {})[place] = milliseconds
+    count = len(runs)
+    return [
+        (operation, _typical([times.get(place, 0.0) for place in range(count)]), len(times) / float(count))
+        for (operation, _), times in taken.items()
+    ]
+
+
 def save(path, arrays):
     """Write arrays by name as an .npz beside ``path`` and rename it into place.
 
@@ -651,6 +1209,8 @@ def run(options, answer):
                 program, samples, options.repeats, options.max_time_s / 4
             )
         answer["telemetry"]["after"] = telemetry()
+    if options.profile:
+        answer["profile"] = profile(options, program, samples)
     save(options.outputs, outputs)
     answer["peak_memory_bytes"] = peak_memory_bytes()
     answer["ok"] = True
@@ -868,6 +1428,11 @@ def parse(arguments):
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--cold", action="store_true", help="drop the artifact from the page cache before it is loaded")
     parser.add_argument("--repeats", type=int, default=30, help="runs of one sample to see whether answers are kept")
+    parser.add_argument("--profile", action="store_true", help="each operation's time, by the runtime's profiler")
+    parts = "TFLite: for each --artifact a folder with 0.tflite, 1.tflite, ..., its operations, to profile each alone"
+    parser.add_argument("--parts", action="append", default=[], help=parts)
+    parser.add_argument("--profile-runs", type=int, default=200, help="inferences that are profiled, at most")
+    parser.add_argument("--profile-time-s", type=float, default=5.0, help="stop profiling then")
     parser.add_argument("--warmup-s", type=float, default=0.2)
     parser.add_argument("--min-runs", type=int, default=200)
     parser.add_argument("--min-time-s", type=float, default=0.5)
