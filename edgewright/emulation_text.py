@@ -49,7 +49,7 @@ def _cells(row: Emulation) -> tuple[str, ...]:
     counted = ""
     if row.instructions:
         counted = f"{row.instructions.median:,}"
-        kernels = {text: row.instructions.classes[name] for name, text in _KERNELS.items()}
+        kernels = {text: row.instructions.classes.get(name, 0) for name, text in _KERNELS.items()}
         notes = [*(f"{count:,} {text}" for text, count in kernels.items() if count), *notes]
     if row.growth is not None:
         counted += f" ({100 * row.growth:+.2f} %)"

@@ -23,7 +23,7 @@ from ._place import HERE, Place
 from ._runner import save
 from ._runtime import Runtime
 
-RUNNER = Path(__file__).with_name("_runner.py")
+RUNNER = Path(__file__).absolute().with_name("_runner.py")
 # Samples that a percentile needs at 99 % confidence, by MLPerf's early-stopping rule.
 _SAMPLES_NEEDED = {50: 11, 90: 64, 95: 130, 99: 662}
 _BOOTSTRAPS = 1000
@@ -189,7 +189,7 @@ def run_artifact(
         counts = Path(folder) / "counts.json" if count else None
         arguments += ["--count", str(count)] if count else []
         child = run_child(
-            place.command(arguments, counts),
+            place.command(arguments, Path(folder), counts),
             time_limit_s=time_limit_s,
             memory_limit_bytes=memory_limit_bytes,
             environment={"TF_CPP_MIN_LOG_LEVEL": "2"},
@@ -222,13 +222,16 @@ def run_artifact(
 def _program(artifact: Path | Deployable) -> list[str]:
     """Return the runner's arguments that say what to run."""
     if isinstance(artifact, Path):
-        return ["--artifact", str(artifact)]
+        return ["--artifact", str(artifact.absolute())]
     if artifact.host is None:
         (only,) = artifact.artifacts
-        return ["--artifact", str(only.path)]
-    arguments = ["--host", str(artifact.host.path), "--settings", str(artifact.host.settings)]
+        return ["--artifact", str(only.path.absolute())]
+    host, settings = artifact.host.path.absolute(), artifact.host.settings.absolute()
+    arguments = ["--host", str(host), "--settings", str(settings)]
     arguments += ["--per", artifact.host.per] if artifact.host.per else []
-    return arguments + [text for part in artifact.artifacts for text in ("--artifact", f"{part.graph}={part.path}")]
+    return arguments + [
+        text for part in artifact.artifacts for text in ("--artifact", f"{part.graph}={part.path.absolute()}")
+    ]
 
 
 def _refusal(runtime: Runtime, artifact: Path, place: Place) -> str:

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +114,7 @@ class Emulated(Place):
         """Return the version of a runtime's aarch64 wheel."""
         return self.manifest["wheels"].get(runtime.distribution)
 
-    def command(self, arguments: Sequence[str | Path], counts: Path | None = None) -> list[str | Path]:
+    def command(self, arguments: Sequence[str | Path], folder: Path, counts: Path | None = None) -> list[str | Path]:
         """Return the command that runs the emulated Python; see ``Place``.
 
         Raises:
@@ -121,19 +123,28 @@ class Emulated(Place):
         qemu = shutil.which(QEMU)
         if qemu is None:
             raise MissingRequirement(f"Expected {QEMU} on the PATH. Got: none. Install it: apt-get install qemu-user")
-        command: list[str | Path] = [qemu, "-L", self.folder / CORES / self.type.cpu, "-cpu", self.type.cpu]
+        # A count depends a little on where things lie in memory, and so on the environment and the names of files: the
+        # first is the same each time, and files of the run are named in the folder. And what this host sets for its
+        # own programs, of another architecture, is not for the emulated one.
+        settings = {"PYTHONPATH": self.folder / WHEELS, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
+        command: list[str | Path] = ["env", "-i", "-C", folder, *(f"{name}={settings[name]}" for name in settings)]
+        command += [*_fixed_addresses(), qemu, "-L", self.folder / CORES / self.type.cpu, "-cpu", self.type.cpu]
         if counts is not None:
             plugin, into = (str(path).replace(",", ",,") for path in (self.folder / PLUGIN, counts))
             command += ["-plugin", f"{plugin},out={into}"]
-        # What this host sets for its own programs is not for the emulated one.
-        for name in ("LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONSTARTUP"):
-            command += ["-U", name]
-        settings = {
-            "PYTHONPATH": str(self.folder / WHEELS),
-            "PYTHONHASHSEED": "0",  # or the order of sets, and so the work, differs between runs
-            "OPENBLAS_NUM_THREADS": "1",
-        }
-        for name, value in settings.items():
-            command += ["-E", f"{name}={value}"]
-        # -S: this host's own packages, of another architecture, are not looked for.
-        return [*command, self.folder / ROOT / PYTHON, "-S", "-s", *arguments]
+        # -S: this host's own packages are not looked for.
+        command += [self.folder / ROOT / PYTHON, "-S", "-s"]
+        return command + [
+            argument.name if isinstance(argument, Path) and argument.parent == folder else argument
+            for argument in arguments
+        ]
+
+
+@cache
+def _fixed_addresses() -> tuple[str, ...]:
+    """Return the command that turns off the random placing of memory; nothing where it is not allowed."""
+    setarch = shutil.which("setarch")
+    if setarch is None:
+        return ()
+    tried = subprocess.run([setarch, "-R", "true"], capture_output=True, check=False)
+    return (setarch, "-R") if tried.returncode == 0 else ()

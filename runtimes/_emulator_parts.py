@@ -176,13 +176,13 @@ def try_out(places: Sequence[Emulated]) -> str:
     for place in places:
         with tempfile.TemporaryDirectory(prefix="edgewright-trial-") as folder:
             counts = Path(folder) / "counts.json"
-            counting = run_child(place.command(["-c", _TRIAL], counts), time_limit_s=120)
+            counting = run_child(place.command(["-c", _TRIAL], Path(folder), counts), time_limit_s=120)
             try:
                 read_instructions(counts, [1], place.title, "", "")
                 continue
             except (OSError, ValueError) as error:
                 reason = str(error) if counting.ok else counting.reason()
-        plain = run_child(place.command(["-c", _TRIAL]), time_limit_s=120)
+            plain = run_child(place.command(["-c", _TRIAL], Path(folder)), time_limit_s=120)
         if not plain.ok:
             raise MissingRequirement(
                 f"Expected {QEMU} to run Debian's Python for arm64 as {place.type.cpu}. Got: {plain.reason()}"

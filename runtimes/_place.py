@@ -35,11 +35,12 @@ class Place(ABC):
         """Return the version of a runtime there, or None where it is not installed."""
 
     @abstractmethod
-    def command(self, arguments: Sequence[str | Path], counts: Path | None = None) -> list[str | Path]:
+    def command(self, arguments: Sequence[str | Path], folder: Path, counts: Path | None = None) -> list[str | Path]:
         """Return the command on this host that runs the Python there with ``arguments``.
 
         Args:
-            arguments: of Python; files are named as they are here.
+            arguments: of Python; files are named by absolute paths here.
+            folder: an empty folder of this host for the files of this run.
             counts: where the counts of instructions are written at each mark (``read_instructions``); None for no
                 counting.
         """
@@ -60,7 +61,7 @@ class Here(Place):
         """Return the version installed here."""
         return runtime.version()
 
-    def command(self, arguments: Sequence[str | Path], counts: Path | None = None) -> list[str | Path]:
+    def command(self, arguments: Sequence[str | Path], folder: Path, counts: Path | None = None) -> list[str | Path]:
         """Return the command of this interpreter."""
         return python(*arguments)
 
