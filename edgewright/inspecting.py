@@ -12,8 +12,9 @@ from .devices import Needed, Placement, Profile, Unsupported, loads_on, needed_r
 from .devices._placing import TENSORRT
 from .devices._versions import Loads
 from .errors import InputError
-from .export import Deployable, Graph, load_bundle, read_graph
-from .files import gzip_bytes, is_ours
+from .export import Deployable, Graph, read_graph
+from .files import gzip_bytes
+from .subjects import bundle_at
 
 
 @dataclass(frozen=True)
@@ -131,13 +132,8 @@ def _graph_or_none(path: Path) -> Graph | None:
 
 
 def _files(path: Path) -> tuple[Path, ...]:
-    if not path.is_dir():
-        return (path,)
-    if not is_ours(path):
-        raise InputError(
-            f"Expected a .tflite, .onnx or .xml file, or a bundle that edgewright wrote. Got: {path}, another folder."
-        )
-    return tuple(entry.path for entry in load_bundle(path).artifacts)
+    bundle = bundle_at(path)
+    return tuple(entry.path for entry in bundle.artifacts) if bundle else (path,)
 
 
 def _inspected(path: Path, profile: Profile | None) -> Inspection:

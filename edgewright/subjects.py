@@ -69,7 +69,7 @@ def subjects_of(
     Raises:
         InputError: no such bundle, file, artifact or runtime; a broken file; data that does not fit; no runtime for it.
     """
-    bundle = _bundle(bundle_or_file)
+    bundle = bundle_at(bundle_or_file)
     path = Path(bundle.path if bundle else str(bundle_or_file))
     found: list[tuple[Path | Deployable, str]]
     if bundle:
@@ -104,8 +104,12 @@ def _runtimes_of(format: str, asked: str | None) -> Sequence[str]:
     return [each.name for each in found if not each.referee and each.version()]
 
 
-def _bundle(given: Bundle | str | Path) -> Bundle | None:
-    """Return the bundle, or None where a file is named."""
+def bundle_at(given: Bundle | str | Path) -> Bundle | None:
+    """Return the bundle, or None where a file is named.
+
+    Raises:
+        InputError: a folder that is no bundle.
+    """
     if isinstance(given, Bundle) or not Path(given).is_dir():
         return given if isinstance(given, Bundle) else None
     if not is_ours(Path(given)):

@@ -12,16 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from ..children import GIB, Child, python, run_child
+from ..children import GIB, Child, run_child
+from ..errors import InputError
 from ..export import Deployable
 from ..export import get as get_exporter
 from ..export import names as format_names
+from ._instructions import Instructions, read_instructions
 from ._measurement import Measurement, Process
+from ._place import HERE, Place
 from ._runner import save
 from ._runtime import Runtime
 from ._settings import Settings, Timing
 
-RUNNER = Path(__file__).with_name("_runner.py")
+RUNNER = Path(__file__).absolute().with_name("_runner.py")
 # Of a run's time limit, this much may go to timing, and never more than this many seconds: a slow model then has few
 # samples, with the percentiles that they allow, rather than none.
 _MEASURING_SHARE, _MEASURING_S = 0.25, 30.0
@@ -38,6 +41,7 @@ class Run:
         outputs: ``[samples, ...]`` by output name, dequantized.
         measurement: None unless asked for.
         ending: how the child process ended.
+        instructions: per unit of work; None unless counted.
     """
 
     artifact: Path
@@ -48,6 +52,7 @@ class Run:
     outputs: Mapping[str, np.ndarray] = field(default_factory=dict)
     measurement: Measurement | None = None
     ending: str = ""
+    instructions: Instructions | None = None
 
 
 def run_artifact(
@@ -57,6 +62,8 @@ def run_artifact(
     *,
     settings: Settings | None = None,
     measure: bool | Timing = False,
+    place: Place = HERE,
+    count: int = 0,
     time_limit_s: float = 120,
     memory_limit_bytes: int = 4 * GIB,
 ) -> Run:
@@ -68,22 +75,32 @@ def run_artifact(
         inputs: ``[samples, ...]`` by the name of the model's, or the host code's, input.
         settings: how the runtime runs it; one thread when None.
         measure: also take latencies, in this one process; how long, where it is a Timing.
+        place: where it runs.
+        count: of how many inferences of the first sample the instructions are counted, where the place counts them.
         time_limit_s, memory_limit_bytes: of the child.
 
     Returns:
         What came of it. A child that dies, hangs, exhausts memory or answers nonsense is a run with its reason.
 
     Raises:
-        InputError: there is no such runtime.
+        InputError: there is no such runtime; latencies are asked for where time is none, or instructions where they are
+            not counted or on more than one thread.
     """
     from . import get
 
     adapter = get(runtime)
-    version = adapter.version()
+    settings = settings or Settings()
+    if measure and not place.timed:
+        raise InputError(f"Expected a place where time is a latency, to measure it. Got: {place.title}.")
+    if count and (settings.threads > 1 or place.no_counts):
+        waiting = f"{settings.threads} threads, which wait for each other by executing more"
+        got = waiting if settings.threads > 1 else place.no_counts
+        raise InputError(f"Expected one thread where instructions are counted. Got: {got}.")
+    version = place.version(adapter)
     program = _program(artifact)
     whole = artifact
     artifact = artifact.artifacts[0].path if isinstance(artifact, Deployable) else artifact
-    refusal = _refusal(adapter, artifact)
+    refusal = _refusal(adapter, artifact, place)
     if refusal:
         return Run(artifact, runtime, version, ok=False, reason=refusal)
     assert version is not None
@@ -94,13 +111,15 @@ def run_artifact(
             save(str(given), inputs)
         except (OSError, ValueError) as error:  # a full disk, an array of objects
             return Run(artifact, runtime, version, ok=False, reason=f"the inputs could not be written: {error}")
-        command = python(RUNNER, "--runtime", runtime, *program, "--inputs", given, "--outputs", made)
-        command += (settings or Settings()).arguments()
+        arguments: list[str | Path] = [RUNNER, "--runtime", runtime, *program, "--inputs", given, "--outputs", made]
+        arguments += settings.arguments()
         if measure:
             timing = measure if isinstance(measure, Timing) else Timing()
-            command += timing.arguments(min(_MEASURING_S, _MEASURING_SHARE * time_limit_s))
+            arguments += timing.arguments(min(_MEASURING_S, _MEASURING_SHARE * time_limit_s))
+        counts = Path(folder) / "counts.json" if count else None
+        arguments += ["--count", str(count)] if count else []
         child = run_child(
-            command,
+            place.command(arguments, Path(folder), counts),
             time_limit_s=time_limit_s,
             memory_limit_bytes=memory_limit_bytes,
             environment={"TF_CPP_MIN_LOG_LEVEL": "2"},
@@ -113,6 +132,12 @@ def run_artifact(
                     outputs = {name: arrays[name] for name in arrays.files}
             except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
                 reason = f"the runner left no outputs: {error}"
+        instructions = None
+        if counts and not reason:
+            try:
+                instructions = read_instructions(counts, answer["counted_units"], place.title, runtime, version)
+            except (OSError, KeyError, ValueError) as error:
+                reason = f"no instructions were counted: {error}"
     measurement = None
     if measure and not reason:
         try:
@@ -121,25 +146,28 @@ def run_artifact(
             reason = f"the runner gave no measurement: {type(error).__name__}: {error}"
     if reason:
         return Run(artifact, runtime, version, ok=False, reason=reason, ending=child.ending)
-    return Run(artifact, runtime, version, True, outputs=outputs, measurement=measurement, ending=child.ending)
+    return Run(artifact, runtime, version, True, "", outputs, measurement, child.ending, instructions)
 
 
 def _program(artifact: Path | Deployable) -> list[str]:
     """Return the runner's arguments that say what to run."""
     if isinstance(artifact, Path):
-        return ["--artifact", str(artifact)]
+        return ["--artifact", str(artifact.absolute())]
     if artifact.host is None:
         (only,) = artifact.artifacts
-        return ["--artifact", str(only.path)]
-    arguments = ["--host", str(artifact.host.path), "--settings", str(artifact.host.settings)]
+        return ["--artifact", str(only.path.absolute())]
+    host, settings = artifact.host.path.absolute(), artifact.host.settings.absolute()
+    arguments = ["--host", str(host), "--settings", str(settings)]
     arguments += ["--per", artifact.host.per] if artifact.host.per else []
-    return arguments + [text for part in artifact.artifacts for text in ("--artifact", f"{part.graph}={part.path}")]
+    return arguments + [
+        text for part in artifact.artifacts for text in ("--artifact", f"{part.graph}={part.path.absolute()}")
+    ]
 
 
-def _refusal(runtime: Runtime, artifact: Path) -> str:
+def _refusal(runtime: Runtime, artifact: Path, place: Place) -> str:
     """Return why a runtime is not even started, or an empty string."""
-    if runtime.version() is None:
-        return f"not installed: pip install {runtime.distribution}"
+    if place.version(runtime) is None:
+        return f"not installed{f': pip install {runtime.distribution}' if place is HERE else f' on the {place.title}'}"
     suffixes = [get_exporter(format).suffix for format in runtime.formats if format in format_names()]
     if suffixes and artifact.suffix not in suffixes:
         return f"expected a file that {runtime.title} takes ({', '.join(suffixes)}), got {artifact.name}"

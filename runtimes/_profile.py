@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..export import Deployable, read_graph
 from ..export._tflite_parts import write_parts
 from ._client import RUNNER, _answer, _program, _refusal, host_conditions
+from ._place import HERE
 from ._runner import PROFILED, save
 
 # Runtimes of TFLite files: where their profiler cannot be reached, each operation is cut out and run alone.
@@ -135,7 +136,7 @@ def profile_artifact(
         raise InputError(f"Expected at least one thread and one run. Got: {threads} and {runs}.")
     version = adapter.version()
     paths = [each.path for each in artifact.artifacts] if isinstance(artifact, Deployable) else [artifact]
-    refusal = _refusal(adapter, paths[0])
+    refusal = _refusal(adapter, paths[0], HERE)
     if refusal:
         return ProfiledRun(runtime, version, ok=False, reason=refusal)
     with tempfile.TemporaryDirectory(prefix="edgewright-profile-") as temporary:

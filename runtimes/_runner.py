@@ -7,6 +7,8 @@ It needs the standard library, NumPy and one runtime, on Python 3.7 or later, an
 The inputs hold an array [samples, ...] for each input of the model, by name; the model runs one sample at a time. Float
 inputs of a quantized model are quantized here, and its outputs dequantized. One JSON document is printed to stdout.
 
+With --count N the first sample is run N more times between marks that an emulator counts instructions by.
+
 With --host FILE the answer to a sample is made by the class Host in that file, which calls one or more graphs: then
 each --artifact is GRAPH=FILE, and the inputs are what Host.run takes.
 Exit status: 0 done, 1 the artifact or the inputs failed, 2 usage, 3 the runtime is not installed.
@@ -36,6 +38,10 @@ if __name__ == "__main__":
 import numpy as np  # noqa: E402
 
 SCHEMA = 1
+# A system call that no kernel has: it does nothing, and an emulator sees it (_instructions.c).
+MARK = 0x7E57
+# Inferences before those that are counted: by then Python and the runtimes do what they do in every further one.
+COUNT_WARMUP_RUNS = 5
 
 
 class Tensor(object):
@@ -1165,6 +1171,33 @@ def _means(runs):
     ]
 
 
+def count(model, sample, times):
+    """Run a sample ``times`` times, each between two marks; return how many units of work were done in each.
+
+    The first two marks have nothing between them: what is counted there is what marking takes.
+    """
+    import ctypes
+
+    mark = ctypes.CDLL(None).syscall
+    for _ in range(COUNT_WARMUP_RUNS):
+        model.run(sample)
+    model.units()
+    units = []
+    gc.collect()
+    gc.disable()
+    try:
+        mark(MARK, 0)
+        mark(MARK, 1)
+        for _ in range(times):
+            mark(MARK, 0)
+            model.run(sample)
+            mark(MARK, 1)
+            units.append(model.units())
+    finally:
+        gc.enable()
+    return units
+
+
 def save(path, arrays):
     """Write arrays by name as an .npz beside ``path`` and rename it into place.
 
@@ -1211,6 +1244,8 @@ def run(options, answer):
         answer["telemetry"]["after"] = telemetry()
     if options.profile:
         answer["profile"] = profile(options, program, samples)
+    if options.count:
+        answer["counted_units"] = count(program, samples[0], options.count)
     save(options.outputs, outputs)
     answer["peak_memory_bytes"] = peak_memory_bytes()
     answer["ok"] = True
@@ -1438,6 +1473,7 @@ def parse(arguments):
     parser.add_argument("--min-time-s", type=float, default=0.5)
     parser.add_argument("--max-runs", type=int, default=5000)
     parser.add_argument("--max-time-s", type=float, default=30.0, help="stop then, however few runs there are")
+    parser.add_argument("--count", type=int, default=0, help="mark so many runs for an emulator that counts")
     options = parser.parse_args(arguments)
     if not options.host and len(options.artifact) > 1:
         parser.error("several artifacts need --host")

@@ -1,0 +1,196 @@
+"""What an emulator is built of: Debian's files for arm64, the runtimes' aarch64 wheels, and the counting plugin."""
+
+import importlib.util
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..children import Child, python, run_child
+from ..errors import DeviceError, MissingRequirement
+from ._emulated import QEMU, Emulated
+from ._instructions import read_instructions
+
+# Raspberry Pi OS bookworm, 64 bit, is this Debian.
+SUITE = "bookworm"
+PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libc6", "libstdc++6", "libgomp1")
+PYTHON_VERSION = "3.11"
+PLUGIN_SOURCE = Path(__file__).with_name("_instructions.c")
+# By command, the Debian package that brings it.
+TOOLS = {"mmdebstrap": "mmdebstrap", QEMU: "qemu-user", "gcc": "gcc"}
+# What goes into a program's prefix; the rest of Debian's files is left out.
+_KEPT = ("lib", "usr")
+_UNUSED = ("share/doc", "share/locale", "share/man", "share/perl5", "share/zoneinfo")
+_SAME_PYTHON = sys.version_info[:2] == (3, 11)
+_TIME_LIMIT_S, _TRIAL_LIMIT_S = 900.0, 120.0
+_RUNNER = Path(__file__).absolute().with_name("_runner.py")
+# The tags of wheels for glibc up to bookworm's 2.36.
+_PLATFORMS = tuple(f"{tag}_aarch64" for tag in ("manylinux2014", *(f"manylinux_2_{minor}" for minor in range(17, 37))))
+# What apt and pip say where the network is the trouble.
+_NETWORK = re.compile(
+    r"could not resolve|temporary failure|name or service not known|failed to fetch|unable to connect|"
+    r"connection (refused|timed out|failed|broken|reset)|could not connect|network is unreachable|newconnectionerror|"
+    r"connecttimeout|proxyerror|max retries|read timed out|cannot connect",
+    re.IGNORECASE,
+)
+_TRIAL = "import ctypes; mark = ctypes.CDLL(None).syscall; [mark(0x7E57, number) for number in (0, 1, 0, 1)]"
+
+
+def missing_tools() -> str:
+    """Return what is missing to build an emulator, as an error says it; empty where nothing is."""
+    if sys.platform != "linux":
+        return f"Expected Linux, for QEMU's user mode. Got: {platform.system()}."
+    missing = [name for name in TOOLS if shutil.which(name) is None]
+    if missing:
+        packages = " ".join(TOOLS[name] for name in missing)
+        return (
+            f"Expected the programs {', '.join(TOOLS)} on the PATH. Got: no {' and no '.join(missing)}. "
+            f"Install what is missing on Debian or Ubuntu: apt-get install {packages}"
+        )
+    if importlib.util.find_spec("pip") is None:
+        return f"Expected pip in this Python, to fetch aarch64 wheels. Got: none in {sys.prefix}."
+    return ""
+
+
+def extract_root(root: Path, mirror: str | None) -> None:
+    """Unpack Debian's Python for arm64 into ``root``; no program of it is run, and no right of root's is needed.
+
+    Raises:
+        MissingRequirement: apt knows no mirror of Debian, or unpacking fails.
+        DeviceError: the mirror cannot be reached.
+    """
+    # Nothing is installed, so of mmdebstrap's ways the plainest is enough: no namespace, chroot or fakeroot.
+    command = ["mmdebstrap", "--mode=chrootless", "--variant=extract", "--architectures=arm64"]
+    command += [f"--include={','.join(PACKAGES)}", SUITE, str(root), *_sources(mirror)]
+    child = run_child(command, time_limit_s=_TIME_LIMIT_S)
+    if not child.ok:
+        raise _failure(child, f"mmdebstrap to unpack Debian {SUITE} for arm64", "the mirror that apt uses")
+    for path in root.iterdir():
+        if path.name not in _KEPT:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for name in _UNUSED:
+        shutil.rmtree(root / "usr" / name, ignore_errors=True)
+    if _SAME_PYTHON:
+        # What the emulated Python would compile, slowly, in its first runs, whose counts then differed by 0.1 %.
+        run_child(python("-m", "compileall", "-q", root / "usr" / "lib" / "python3.11"), time_limit_s=_TIME_LIMIT_S)
+
+
+def _sources(mirror: str | None) -> list[str]:
+    """Return apt's lines for the suite, at the mirror given or those of this host's apt."""
+    if mirror:
+        return [f"deb {mirror} {SUITE} main"]
+    done = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(CREATED_BY) $(COMPONENT) $(RELEASE) $(REPO_URI)"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return _debian_lines(done.stdout)
+
+
+def _debian_lines(targets: str) -> list[str]:
+    """Return apt's lines for the suite from what this host's apt fetches, of whatever release of Debian.
+
+    >>> _debian_lines("Packages main trixie http://mirror/debian/" + chr(10) + "Packages main trixie-pgdg http://else/")
+    ['deb http://mirror/debian/ bookworm main']
+
+    Raises:
+        MissingRequirement: none of it is Debian.
+    """
+    lines: dict[str, str] = {}
+    for target in targets.splitlines():
+        created_by, component, release, *uri = target.split()
+        path = uri[0].rstrip("/").rsplit("/", 1)[-1] if uri else ""
+        if created_by != "Packages" or component != "main":
+            continue
+        if path == "debian" and "-" not in release:
+            lines.setdefault("main", f"deb {uri[0]} {SUITE} main")
+        elif path == "debian-security" and release.endswith("-security"):
+            lines.setdefault("security", f"deb {uri[0]} {SUITE}-security main")
+    if "main" not in lines:
+        raise MissingRequirement(
+            "Expected a mirror of Debian among the sources of this host's apt. Got: none. Name one with --mirror URL."
+        )
+    return list(lines.values())
+
+
+def install_wheels(folder: Path, versions: Mapping[str, str]) -> None:
+    """Put the aarch64 wheels of distributions, and what they need, into ``folder``; nothing of them is run.
+
+    Args:
+        folder: is made.
+        versions: exact versions; of NumPy the newest up to this one that Python 3.11 has.
+
+    Raises:
+        MissingRequirement: there is no such wheel.
+        DeviceError: they cannot be fetched.
+    """
+    command = python("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", folder)
+    command += ["--python-version", PYTHON_VERSION, "--implementation", "cp", "--only-binary=:all:"]
+    command += [text for abi in ("cp311", "abi3", "none") for text in ("--abi", abi)]
+    command += [text for name in _PLATFORMS for text in ("--platform", name)]
+    if not _SAME_PYTHON:
+        command.append("--no-compile")  # or it compiles for this Python
+    command += [f"{name}{'<=' if name == 'numpy' else '=='}{version}" for name, version in versions.items()]
+    child = run_child(command, time_limit_s=_TIME_LIMIT_S)
+    if not child.ok:
+        wheels = ", ".join(f"{name} {version}" for name, version in versions.items())
+        raise _failure(child, f"pip to fetch the aarch64 wheels of {wheels}", "the package index")
+
+
+def _failure(child: Child, what: str, where: str) -> MissingRequirement | DeviceError:
+    told = [line.strip() for line in child.stderr.splitlines() if re.match(r"\s*(E:|ERROR:|W: Failed)", line)]
+    reason = " ".join(told[:2])[:600] or child.reason()
+    if _NETWORK.search(child.stderr):
+        return DeviceError(f"Expected {what}. Got: no answer from {where}: {reason}")
+    return MissingRequirement(f"Expected {what}. Got: {reason}")
+
+
+def plugin_interface() -> int:
+    """Return the version of the plugin interface that the installed QEMU has, or 0 where there is none."""
+    if shutil.which(QEMU) is None:
+        return 0
+    told = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"version (\d+)\.(\d+)", told)
+    version = (int(found[1]), int(found[2])) if found else (0, 0)
+    return 1 if version < (9, 0) else 2 if version < (9, 1) else 3
+
+
+def compile_plugin(path: Path) -> None:
+    """Compile the plugin that counts instructions, for the installed QEMU.
+
+    Raises:
+        MissingRequirement: gcc fails.
+    """
+    command = ["gcc", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", f"-DINTERFACE={plugin_interface()}"]
+    child = run_child([*command, "-o", path, PLUGIN_SOURCE], time_limit_s=120)
+    if not child.ok:
+        raise MissingRequirement(f"Expected gcc to compile {PLUGIN_SOURCE.name}. Got: {child.reason()}")
+
+
+def try_out(places: Sequence[Emulated]) -> str:
+    """Run the emulated Python once as each core; return why instructions are not counted, empty where they are.
+
+    Raises:
+        MissingRequirement: it does not run.
+    """
+    no_counts = ""
+    with tempfile.TemporaryDirectory(prefix="edgewright-trial-") as folder:
+        for place in places:
+            child = run_child(place.command([_RUNNER, "--help"], Path(folder)), time_limit_s=_TRIAL_LIMIT_S)
+            if not child.ok:
+                raise MissingRequirement(
+                    f"Expected {QEMU} to run Debian's Python for arm64 as {place.type.cpu}. Got: {child.reason()}"
+                )
+            counts = Path(folder) / f"{place.core}.json"
+            child = run_child(place.command(["-c", _TRIAL], Path(folder), counts), time_limit_s=_TRIAL_LIMIT_S)
+            try:
+                read_instructions(counts, [1], place.title, "", "")
+            except (OSError, ValueError) as error:
+                reason = str(error) if child.ok else child.reason()
+                no_counts = f"this {QEMU} takes no plugin that counts (Debian 12's does): {reason}"
+    return no_counts
