@@ -4,16 +4,14 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
-from .errors import EdgewrightError, InputError
+from .cli_measuring import COMMANDS, emulator
+from .cli_options import About, Allow, Data, Devices, Formats, Json, Model, Out, Quiet, Recipe, Seed, end
 from .progress import shown
-
-SCHEMA = "edgewright/1"
 
 app = typer.Typer(
     name="edgewright",
@@ -25,40 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # importing what draws boxes around help takes a fifth of its time
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; logs go to stderr.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
-Model = Annotated[
-    Path, typer.Argument(help="A .keras file, a SavedModel folder, a .h5 or .hdf5; or a float .onnx or .tflite.")
-]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        help="An .npz, or a folder of .npy, with an array for each model input, by its name, and optionally 'labels'."
-    ),
-]
-Recipe = Annotated[str, typer.Option(help="The name of a shipped recipe, or a TOML file.")]
-Out = Annotated[Path, typer.Option(help="The folder to write.")]
-Formats = Annotated[list[str] | None, typer.Option("--format", help="A format; repeat for several. All by default.")]
-Devices = Annotated[list[str] | None, typer.Option("--device", help="A device profile; repeat. All by default.")]
-Allow = Annotated[
-    list[str] | None, typer.Option(help="A class that the model file may hold although it runs code; repeat.")
-]
-About = Annotated[
-    Path | None, typer.Option(help="A TOML file that tells of the model: its version, licence, inputs and outputs.")
-]
-Files = Annotated[Path, typer.Argument(help="A bundle's folder, or a .tflite, .onnx or OpenVINO .xml file.")]
-Threads = Annotated[int, typer.Option(help="Of the runtime.")]
-Cores = Annotated[str | None, typer.Option(help="Run on these alone, such as 0,2-3.")]
-Delegates = Annotated[
-    list[str] | None, typer.Option(help="TFLite: a delegate's shared library, PATH or PATH,KEY=VALUE,...; repeat.")
-]
-Providers = Annotated[
-    list[str] | None, typer.Option(help="ONNX Runtime: an execution provider, such as cuda; repeat in order.")
-]
-Unit = Annotated[str, typer.Option(help="OpenVINO: CPU, GPU or NPU.")]
-Precision = Annotated[str, typer.Option(help="OpenVINO: infer in f32, f16 or bf16.")]
-Seed = Annotated[int, typer.Option(help="Of everything random.")]
 
 
 @app.command()
@@ -106,7 +70,7 @@ def compress(
         _remove(_work_folder(out))
         return {"bundle": str(bundle.path), "manifest": bundle.manifest}, 0, _bundle_text(bundle)
 
-    _end("compress", json_, work)
+    end("compress", json_, work)
 
 
 @app.command()
@@ -145,89 +109,7 @@ def validate(
             )
         return report.plain(), report.exit_code, table(report)
 
-    _end("validate", json_, work)
-
-
-@app.command()
-def measure(
-    artifact: Files,
-    data: Data = None,
-    only: Annotated[str | None, typer.Option("--artifact", help="Of a bundle, such as 'tflite int8'.")] = None,
-    runtime: Annotated[str | None, typer.Option(help="Only in this one; by default in all that take it.")] = None,
-    threads: Threads = 1,
-    cores: Cores = None,
-    delegate: Delegates = None,
-    xnnpack: Annotated[bool, typer.Option(help="TFLite: use XNNPACK.")] = True,
-    provider: Providers = None,
-    unit: Unit = "",
-    precision: Precision = "",
-    processes: Annotated[int, typer.Option(help="Fresh processes for each.")] = 5,
-    max_latency_ms: Annotated[float | None, typer.Option(help="What the median may be; the exit code tells.")] = None,
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Measure ARTIFACT in the runtimes of this host: latency with its interval, load, first inference, memory."""
-
-    def work() -> tuple[dict[str, Any], int, Any]:
-        from .measuring import measure as measure_files
-        from .measuring_text import measurements_text
-
-        settings = _settings(threads, cores, delegate, xnnpack, provider, unit, precision)
-        with shown(quiet) as on_progress:
-            made = measure_files(
-                artifact,
-                only,
-                runtime,
-                data,
-                settings=settings,
-                processes=processes,
-                max_latency_ms=max_latency_ms,
-                on_progress=on_progress,
-            )
-        return made.plain(), made.exit_code, measurements_text(made)
-
-    _end("measure", json_, work)
-
-
-@app.command()
-def compare(
-    before: Files,
-    after: Files,
-    data: Data = None,
-    artifact: Annotated[
-        list[str] | None, typer.Option(help="Of a bundle, such as 'tflite int8'; for both, or one for each.")
-    ] = None,
-    runtime: Annotated[list[str] | None, typer.Option(help="For both, or one for each.")] = None,
-    threads: Threads = 1,
-    cores: Cores = None,
-    pairs: Annotated[int, typer.Option(help="Of fresh processes; with --max-regression as many as it takes.")] = 10,
-    max_regression: Annotated[
-        str | None, typer.Option(help="How much slower AFTER may be, such as 5%; the exit code tells.")
-    ] = None,
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Tell whether AFTER is faster or slower than BEFORE on this host: the ratio with its interval."""
-
-    def work() -> tuple[dict[str, Any], int, Any]:
-        from .measuring import compare as compare_files
-        from .measuring_text import compared_text
-
-        with shown(quiet) as on_progress:
-            made = compare_files(
-                before,
-                after,
-                artifact or (),
-                runtime or (),
-                data,
-                settings=_settings(threads, cores),
-                pairs=pairs,
-                max_regression=None if max_regression is None else _share(max_regression, "--max-regression"),
-                on_progress=on_progress,
-            )
-        return made.plain(), made.exit_code, compared_text(made)
-
-    _end("compare", json_, work)
+    end("validate", json_, work)
 
 
 @app.command()
@@ -247,41 +129,7 @@ def inspect(
         text = "\n\n".join(inspection_text(inspection, every) for inspection in found)
         return {"files": [inspection.plain() for inspection in found]}, 0, text
 
-    _end("inspect", json_, work)
-
-
-@app.command()
-def profile(
-    source: Annotated[
-        Path, typer.Argument(metavar="BUNDLE|FILE", help="A bundle, or a .tflite, .onnx or OpenVINO .xml file.")
-    ],
-    artifact: Annotated[str | None, typer.Option(help="Such as 'tflite int8'; the bundle's first by default.")] = None,
-    runtime: Annotated[str | None, typer.Option(help="That runs it; the first that takes it by default.")] = None,
-    threads: Annotated[int, typer.Option(help="Of the runtime.")] = 1,
-    data: Data = None,
-    picture: Annotated[
-        Path | None, typer.Option(help="An SVG file to write: layers and operations, wide as time.")
-    ] = None,
-    runs: Annotated[int, typer.Option(help="Answers to take means over, at most.")] = 200,
-    json_: Json = False,
-) -> None:
-    """Tell where the time of an inference goes on this host: each operation's, and each Keras layer's."""
-
-    def work() -> tuple[dict[str, Any], int, Any]:
-        from .files import check_parent, write_text
-        from .flame import flame_svg
-        from .profile_text import profile_text
-        from .profiling import profile_operations
-
-        if picture is not None:
-            check_parent(picture)
-        found = profile_operations(source, runtime, data, name=artifact, threads=threads, runs=runs)
-        if picture is not None:
-            write_text(picture, flame_svg(found))
-            print(f"wrote {picture}", file=sys.stderr)
-        return found.plain(), 0, profile_text(found)
-
-    _end("profile", json_, work)
+    end("inspect", json_, work)
 
 
 @app.command()
@@ -300,7 +148,7 @@ def split(
         made = split_file(artifact, device, out)
         return made.plain(), 0, split_text(made)
 
-    _end("split", json_, work)
+    end("split", json_, work)
 
 
 @app.command()
@@ -332,7 +180,7 @@ def run(
         # Nobody asked for a gate: the job is done when every cell has its verdict. ``validate`` is the gate.
         return report.plain(), 0, table(report)
 
-    _end("run", json_, work)
+    end("run", json_, work)
 
 
 @app.command()
@@ -358,7 +206,7 @@ def train(
             )
         return {"model": str(trained.model), "trained": trained.record}, 0, _trained_text(trained)
 
-    _end("train", json_, work)
+    end("train", json_, work)
 
 
 @app.command()
@@ -381,7 +229,7 @@ def architectures(json_: Json = False) -> None:
                 found.append({"architecture": name, "experiment": experiment.name, "trained": record})
         return {"experiments": found}, 0, "\n".join(lines)
 
-    _end("architectures", json_, work)
+    end("architectures", json_, work)
 
 
 @app.command()
@@ -408,86 +256,7 @@ def render(
         text = f"{view.path}: {side} x {side} pixels by {view.source}, {view.seconds:.2f} s, measured here"
         return {"path": str(view.path), "source": view.source, "seconds": view.seconds}, 0, text
 
-    _end("render", json_, work)
-
-
-emulator = typer.Typer(help="An emulated Raspberry Pi: the runtimes' aarch64 builds under QEMU.", no_args_is_help=True)
-app.add_typer(emulator, name="emulator")
-Emulators = Annotated[
-    Path | None, typer.Option("--folder", help="Where emulators are kept; $EDGEWRIGHT_EMULATOR, or the user's cache.")
-]
-
-
-@emulator.command("build")
-def emulator_build(
-    folder: Emulators = None,
-    mirror: Annotated[str | None, typer.Option(help="Of Debian; by default the one that apt uses here.")] = None,
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Build the emulator with the versions of the runtimes that are installed here; without root, in half a minute."""
-
-    def work() -> tuple[dict[str, Any], int, Any]:
-        from . import emulation
-        from .emulation_text import emulator_text
-
-        with shown(quiet) as on_progress:
-            made = emulation.build(folder, mirror=mirror, on_progress=on_progress)
-        return made.plain(), 0, emulator_text(made, str(made.folder))
-
-    _end("emulator build", json_, work)
-
-
-@emulator.command("status")
-def emulator_status(folder: Emulators = None, json_: Json = False) -> None:
-    """Tell which emulator is there, and how its versions differ from those installed here."""
-
-    def work() -> tuple[dict[str, Any], int, Any]:
-        from .emulation_text import emulator_text
-        from .runtimes._emulator import emulator_folder, find_emulator
-
-        found, where = find_emulator(folder), emulator_folder(folder)
-        result = {"folder": str(where), "emulator": found.plain() if found else None}
-        return result, 0 if found else 3, emulator_text(found, str(where))
-
-    _end("emulator status", json_, work)
-
-
-@emulator.command("run")
-def emulator_run(
-    artifact: Annotated[Path, typer.Argument(help="A bundle, or a .tflite, .onnx or OpenVINO .xml file.")],
-    core: Annotated[list[str] | None, typer.Option(help="pi4 or pi5; repeat. Both by default.")] = None,
-    runtime: Annotated[list[str] | None, typer.Option(help="Only this one; repeat. All by default.")] = None,
-    samples: Annotated[int, typer.Option(help="Golden inputs to compare on, or random ones.")] = 4,
-    count: Annotated[int, typer.Option(help="Inferences whose instructions are counted; 0 for none.")] = 3,
-    baseline: Annotated[Path | None, typer.Option(help="What --json printed before: the measure of growth.")] = None,
-    max_growth: Annotated[str, typer.Option(help="Of the instructions over the baseline's, in percent.")] = "2%",
-    folder: Emulators = None,
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Run ARTIFACT on emulated cores and here: equal outputs, and instructions per inference; exit code 1 if not."""
-
-    def work() -> tuple[dict[str, Any], int, Any]:
-        from .emulation import emulate
-        from .emulation_text import emulations_text
-
-        growth = _share(max_growth, "--max-growth")
-        with shown(quiet) as on_progress:
-            made = emulate(
-                artifact,
-                tuple(core) if core else ("pi4", "pi5"),
-                tuple(runtime or ()),
-                folder=folder,
-                samples=samples,
-                count=count,
-                baseline=baseline,
-                max_growth=growth,
-                on_progress=on_progress,
-            )
-        return made.plain(), made.exit_code, emulations_text(made)
-
-    _end("emulator run", json_, work)
+    end("render", json_, work)
 
 
 @app.command()
@@ -501,7 +270,7 @@ def recipes(json_: Json = False) -> None:
         text = "\n".join(f"{recipe.name:22} {recipe.description}" for recipe in found)
         return {"recipes": [recipe.resolved() for recipe in found]}, 0, text
 
-    _end("recipes", json_, work)
+    end("recipes", json_, work)
 
 
 @app.command()
@@ -528,7 +297,7 @@ def techniques(json_: Json = False) -> None:
             lines += [f"    {name} = {default}" for name, default in each["parameters"].items()]
         return {"techniques": document}, 0, "\n".join(lines)
 
-    _end("techniques", json_, work)
+    end("techniques", json_, work)
 
 
 @app.command()
@@ -543,7 +312,7 @@ def formats(json_: Json = False) -> None:
         found = cells()
         return {"cells": [asdict(cell) for cell in found]}, 0, cells_text(found)
 
-    _end("formats", json_, work)
+    end("formats", json_, work)
 
 
 @app.command()
@@ -557,37 +326,7 @@ def devices(json_: Json = False) -> None:
         text = "\n".join(f"{profile.name:20} {profile.title}" for profile in found)
         return {"devices": [{"name": profile.name, "title": profile.title} for profile in found]}, 0, text
 
-    _end("devices", json_, work)
-
-
-def _settings(
-    threads: int,
-    cores: str | None,
-    delegates: list[str] | None = None,
-    xnnpack: bool = True,
-    providers: list[str] | None = None,
-    unit: str = "",
-    precision: str = "",
-) -> Any:
-    from .runtimes import Settings
-    from .runtimes._runner import cores_of
-
-    try:
-        chosen = tuple(sorted(cores_of(cores))) if cores else ()
-    except ValueError:
-        raise InputError(f"Expected cores such as 0,2-3. Got: {cores!r}.") from None
-    return Settings(threads, chosen, tuple(delegates or ()), xnnpack, tuple(providers or ()), unit, precision)
-
-
-def _share(text: str, option: str) -> float:
-    """Return a share that an option gives, such as 5% or 0.05."""
-    try:
-        value = float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 10:
-        raise InputError(f"Expected a share for {option}, such as 5% or 0.05. Got: {text!r}.")
-    return value
+    end("devices", json_, work)
 
 
 def _parameters_of(parameters: Any) -> dict[str, str]:
@@ -596,40 +335,6 @@ def _parameters_of(parameters: Any) -> dict[str, str]:
         name: "(needed)" if field.is_required() else json.dumps(field.default)
         for name, field in parameters.model_fields.items()
     }
-
-
-def _end(command: str, as_json: bool, work: Callable[[], tuple[dict[str, Any], int, Any]]) -> NoReturn:
-    """Run a command, print its result or its error, and leave with its exit code."""
-    try:
-        result, code, text = work()
-        document: dict[str, Any] = {"schema": SCHEMA, "command": command, "exit_code": code, "result": result}
-    except EdgewrightError as error:
-        code, text = error.exit_code, None
-        document = {
-            "schema": SCHEMA,
-            "command": command,
-            "exit_code": code,
-            "error": {"type": type(error).__name__, "message": str(error)},
-        }
-        print(f"edgewright {command}: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        print(f"edgewright {command}: interrupted; finished stages are kept for the next run", file=sys.stderr)
-        raise SystemExit(130) from None
-    if as_json:
-        print(json.dumps(document, indent=1, allow_nan=False))
-    elif text is not None:
-        _print(text)
-    raise SystemExit(code)
-
-
-def _print(text: Any) -> None:
-    """Print plain text or a table; where there is no terminal a table is as wide as it needs to be."""
-    if isinstance(text, str):
-        print(text)
-        return
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else 180).print(text)
 
 
 def _bundle_text(bundle: Any) -> str:
@@ -707,6 +412,11 @@ def _import_tensorflow() -> None:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+for _command in COMMANDS:
+    app.command()(_command)
+app.add_typer(emulator, name="emulator")
 
 
 def main() -> None:

@@ -1,0 +1,81 @@
+"""What all commands of the command line share: their common options, and how a command ends."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from .errors import EdgewrightError
+
+SCHEMA = "edgewright/1"
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; logs go to stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Model = Annotated[
+    Path, typer.Argument(help="A .keras file, a SavedModel folder, a .h5 or .hdf5; or a float .onnx or .tflite.")
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="An .npz, or a folder of .npy, with an array for each model input, by its name, and optionally 'labels'."
+    ),
+]
+Recipe = Annotated[str, typer.Option(help="The name of a shipped recipe, or a TOML file.")]
+Out = Annotated[Path, typer.Option(help="The folder to write.")]
+Formats = Annotated[list[str] | None, typer.Option("--format", help="A format; repeat for several. All by default.")]
+Devices = Annotated[list[str] | None, typer.Option("--device", help="A device profile; repeat. All by default.")]
+Allow = Annotated[
+    list[str] | None, typer.Option(help="A class that the model file may hold although it runs code; repeat.")
+]
+About = Annotated[
+    Path | None, typer.Option(help="A TOML file that tells of the model: its version, licence, inputs and outputs.")
+]
+Files = Annotated[Path, typer.Argument(help="A bundle's folder, or a .tflite, .onnx or OpenVINO .xml file.")]
+Threads = Annotated[int, typer.Option(help="Of the runtime.")]
+Cores = Annotated[str | None, typer.Option(help="Run on these alone, such as 0,2-3.")]
+Delegates = Annotated[
+    list[str] | None, typer.Option(help="TFLite: a delegate's shared library, PATH or PATH,KEY=VALUE,...; repeat.")
+]
+Providers = Annotated[
+    list[str] | None, typer.Option(help="ONNX Runtime: an execution provider, such as cuda; repeat in order.")
+]
+Unit = Annotated[str, typer.Option(help="OpenVINO: CPU, GPU or NPU.")]
+Precision = Annotated[str, typer.Option(help="OpenVINO: infer in f32, f16 or bf16.")]
+Seed = Annotated[int, typer.Option(help="Of everything random.")]
+
+
+def end(command: str, as_json: bool, work: Callable[[], tuple[dict[str, Any], int, Any]]) -> NoReturn:
+    """Run a command, print its result or its error, and leave with its exit code."""
+    try:
+        result, code, text = work()
+        document: dict[str, Any] = {"schema": SCHEMA, "command": command, "exit_code": code, "result": result}
+    except EdgewrightError as error:
+        code, text = error.exit_code, None
+        document = {
+            "schema": SCHEMA,
+            "command": command,
+            "exit_code": code,
+            "error": {"type": type(error).__name__, "message": str(error)},
+        }
+        print(f"edgewright {command}: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"edgewright {command}: interrupted; finished stages are kept for the next run", file=sys.stderr)
+        raise SystemExit(130) from None
+    if as_json:
+        print(json.dumps(document, indent=1, allow_nan=False))
+    elif text is not None:
+        _print(text)
+    raise SystemExit(code)
+
+
+def _print(text: Any) -> None:
+    """Print plain text or a table; where there is no terminal a table is as wide as it needs to be."""
+    if isinstance(text, str):
+        print(text)
+        return
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 180).print(text)
