@@ -315,9 +315,13 @@ def formats(json_: Json = False) -> None:
     end("formats", json_, work)
 
 
-@app.command()
-def devices(json_: Json = False) -> None:
-    """List the device profiles that come with edgewright."""
+devices_app = typer.Typer(help="The device profiles: a list, or what one of them says.", invoke_without_command=True)
+app.add_typer(devices_app, name="devices")
+
+
+@devices_app.callback()
+def devices(context: typer.Context, json_: Json = False) -> None:
+    """List the device profiles that come with edgewright, or show one."""
 
     def work() -> tuple[dict[str, Any], int, Any]:
         from . import devices as folder
@@ -326,7 +330,24 @@ def devices(json_: Json = False) -> None:
         text = "\n".join(f"{profile.name:20} {profile.title}" for profile in found)
         return {"devices": [{"name": profile.name, "title": profile.title} for profile in found]}, 0, text
 
-    end("devices", json_, work)
+    if context.invoked_subcommand is None:
+        end("devices", json_, work)
+
+
+@devices_app.command("show")
+def devices_show(
+    name: Annotated[str, typer.Argument(help="A shipped profile's name, or a .toml file.")], json_: Json = False
+) -> None:
+    """Show what a profile says of its device: each value with how it was obtained and its source."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from . import devices as folder
+        from .profile_card import profile_card
+
+        profile = folder.get(name)
+        return {"profile": profile.model_dump(mode="json")}, 0, profile_card(profile)
+
+    end("devices show", json_, work)
 
 
 def _parameters_of(parameters: Any) -> dict[str, str]:

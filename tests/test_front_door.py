@@ -18,6 +18,7 @@ import edgewright
 from edgewright import runtimes
 from edgewright.checks import Reference, check
 from edgewright.cli import app
+from edgewright.devices import names as device_names
 from edgewright.errors import GateFailed, InputError, MissingRequirement
 from edgewright.export import load_bundle
 from edgewright.files import check_output_folder, new_folder
@@ -285,6 +286,26 @@ def test_lists_print_as_text_and_json(command):
     assert text.exit_code == document.exit_code == 0
     entries = [line for line in text.stdout.splitlines() if not line.startswith(" ")]
     assert len(entries) == len(json.loads(document.stdout)["result"][command])
+
+
+@pytest.mark.parametrize("name", device_names())
+def test_a_profile_is_shown_with_its_sources(name):
+    """Each value of a device is told with how it was obtained, each format with its rate or the reason against it."""
+    shown = CliRunner().invoke(app, ["devices", "show", name])
+    document = json.loads(CliRunner().invoke(app, ["devices", "show", name, "--json"]).stdout)["result"]["profile"]
+    assert shown.exit_code == 0 and shown.stdout.startswith(f"{name}: {document['title']}")
+    core = document["cpu"]["core"]
+    assert f"{core['value']} ({core['how']}: {core['source']})" in shown.stdout
+    for target in document["targets"]:
+        assert f"{target['format']} {target['precision']}" in shown.stdout
+    for refusal in document["unsupported"]:
+        assert refusal["reason"] in shown.stdout
+
+
+def test_a_device_that_does_not_exist_names_the_nearest():
+    """A name that is almost a device's is answered with that device, and exit code 2."""
+    done = CliRunner().invoke(app, ["devices", "show", "raspbery-pi-4b"])
+    assert done.exit_code == 2 and "Did you mean 'raspberry-pi-4b'" in done.output
 
 
 def test_a_usage_error_has_exit_code_2():
