@@ -450,7 +450,8 @@ def test_the_interval_of_the_median_is_the_same_every_time():
     first, second = measurement.latency(), measurement.latency()
     assert first == second and first.low < first.value < first.high
     assert first.value == np.median(samples) and "200 runs" in first.basis and "1 thread," in first.basis
-    assert measurement.coefficient_of_variation == pytest.approx(np.std(samples) / np.mean(samples))
+    most = np.sort(samples)[:198]  # the slowest hundredth is left out
+    assert measurement.coefficient_of_variation == pytest.approx(np.std(most) / np.mean(most))
 
 
 def test_the_runner_finds_packages_through_a_link_to_its_folder(artifacts, inputs, tmp_path):
