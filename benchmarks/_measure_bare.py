@@ -1,7 +1,7 @@
 """A runtime's bare call in Python: ``_measure_bare.py RUNTIME FILE SECONDS`` prints its latencies as JSON.
 
 With ``turns`` as a fourth argument the runner's own call is timed in turn with it, on the same inputs in the same
-process, and both lists are printed: what the second takes longer is what the runner costs.
+process, and then as host code calls the graph; what these take longer is what the runner costs.
 """
 
 import gc
@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from edgewright.runtimes._runner import LOADERS, Program
+from edgewright.runtimes._runner import LOADERS, Graph, Program
 
 
 def main() -> None:
@@ -23,8 +23,9 @@ def main() -> None:
     bare = {"litert": _tflite, "tflite_runtime": _tflite, "onnxruntime": _onnxruntime, "openvino": _openvino}[runtime]
     calls = [bare(model, arrays)]
     if more:
-        program = Program(model)
-        calls.append(lambda: program.run(arrays))
+        program, graph = Program(model), Graph("model", model)
+        inputs = {tensor.name: array for tensor, array in zip(model.inputs, arrays, strict=True)}
+        calls += [lambda: program.run(arrays), lambda: graph(inputs)]
     ends = time.perf_counter() + float(seconds) / 4
     while time.perf_counter() < ends:
         for call in calls:

@@ -205,17 +205,18 @@ def _done(command: list[str]) -> str:
 
 
 def _overhead(bundles: dict[str, Bundle], seconds: float) -> None:
-    print("model          runtime      bare call us   runner us   longer by us (quartiles of the difference)")
+    print(
+        "model          runtime      bare call us   longer by us: runner (quartiles)   as host code calls (quartiles)"
+    )
     for name, deployable, runtime in _timed(bundles):
         path = deployable.artifacts[0].path
-        bare, ours = json.loads(_done([sys.executable, str(_BARE), runtime, str(path), str(seconds), "turns"]))
-        low, high = np.percentile(1e3 * (np.array(ours) - np.array(bare)), (25, 75))
-        bare_us, ours_us = 1e3 * statistics.median(bare), 1e3 * statistics.median(ours)
-        print(
-            f"{name:14} {runtime:12} {bare_us:12.1f}  {ours_us:10.1f}   "
-            f"{ours_us - bare_us:+.2f} ({low:+.2f} to {high:+.2f})",
-            flush=True,
-        )
+        lists = json.loads(_done([sys.executable, str(_BARE), runtime, str(path), str(seconds), "turns"]))
+        bare, ours, hosted = (1e3 * np.array(each) for each in lists)
+        cells = []
+        for longer in (ours - bare, hosted - bare):
+            low, middle, high = np.percentile(longer, (25, 50, 75))
+            cells.append(f"{middle:+.2f} ({low:+.2f} to {high:+.2f})")
+        print(f"{name:14} {runtime:12} {np.median(bare):12.1f}   {cells[0]:33} {cells[1]}", flush=True)
 
 
 def _repeats(bundles: dict[str, Bundle], repeats: int) -> None:

@@ -440,8 +440,25 @@ class Graph(object):
 
     def __call__(self, inputs):
         self.calls += 1
-        (sample,) = prepare(inputs, self.model.inputs, self.stored)
-        return collect([[np.array(array) for array in self.model.run(sample)]], self.model.outputs)
+        results = self.model.run(self.sample(inputs))
+        outputs = {}
+        for tensor, array in zip(self.model.outputs, results):
+            # A copy, because the runtime may write there again.
+            array = np.array(array).reshape(tensor.shape)
+            outputs[tensor.name] = dequantize(array, tensor.scale, tensor.zero_point) if tensor.scale else array
+        return outputs
+
+    def sample(self, inputs):
+        """Return the arrays as the model takes them, by the shortest way: a recurrent step takes microseconds."""
+        arrays = []
+        for tensor in self.model.inputs:
+            array = inputs.get(tensor.name)
+            if array is None or array.shape != tensor.shape or len(inputs) != len(self.model.inputs):
+                (sample,) = prepare(inputs, self.model.inputs, self.stored)  # which says what does not fit
+                return sample
+            plain = not tensor.scale and array.dtype == tensor.dtype and array.flags.c_contiguous
+            arrays.append(array if plain else self.stored(array, tensor))
+        return arrays
 
     def stored(self, array, tensor):
         """Return an input as stored; what has not changed since the last call is not quantized again.
