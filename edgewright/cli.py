@@ -160,7 +160,7 @@ def run(
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run the main job: the shipped models, compressed and exported on real data, to verdicts for every device."""
+    """Run the main job: the shipped models, compressed and exported on real data, to verdicts for three devices."""
 
     def work() -> tuple[dict[str, Any], int, Any]:
         _import_tensorflow()

@@ -17,6 +17,11 @@ from edgewright.figures import Figure, How
 
 FORMATS = ("tflite", "onnx", "openvino")
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8", "int16x8", "int8_weights", "int4_weights")
+NAMES = (
+    "coral-dev-board",
+    "jetson-orin-nano",
+    "raspberry-pi-4b",
+)
 GOOD = Evidence(0.98, 0.979, 0.1, 0.995, "LiteRT 2.3")
 MIB = 2**20
 SHIPPED = Path(devices.__file__).parent / "profiles"
@@ -85,9 +90,10 @@ def profile(request: pytest.FixtureRequest) -> Profile:
     return devices.get(request.param)
 
 
-def test_three_devices_ship() -> None:
-    """The three devices of the README are there by name."""
-    assert devices.names() == ("coral-dev-board", "jetson-orin-nano", "raspberry-pi-4b")
+def test_devices_ship() -> None:
+    """The devices of the README are there by name, each profile under its own."""
+    assert devices.names() == NAMES
+    assert all(devices.get(name).name == name for name in NAMES)
 
 
 def test_profile_answers_for_every_format_and_precision(profile: Profile) -> None:
@@ -106,6 +112,12 @@ def test_profile_gives_sources_in_full(profile: Profile) -> None:
     """The key that a value names as its source is replaced by the source's text."""
     assert profile.cpu.clock_ghz.source in profile.sources.values()
     assert all(target.interval.source in profile.sources.values() for target in profile.targets)
+
+
+def test_profile_names_its_power_mode(profile: Profile) -> None:
+    """Where a device has several power modes, the one that its rates are of is among them."""
+    if profile.power is not None:
+        assert profile.power.mode.value in profile.power.modes.value and len(profile.power.modes.value) > 1
 
 
 def test_profile_has_a_whole_budget(profile: Profile) -> None:
