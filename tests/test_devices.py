@@ -21,6 +21,7 @@ NAMES = (
     "coral-dev-board",
     "jetson-orin-nano",
     "raspberry-pi-4b",
+    "raspberry-pi-5",
 )
 GOOD = Evidence(0.98, 0.979, 0.1, 0.995, "LiteRT 2.3")
 MIB = 2**20
