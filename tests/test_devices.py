@@ -20,6 +20,7 @@ PRECISIONS = ("float32", "float16", "dynamic_int8", "int8", "int16x8", "int8_wei
 NAMES = (
     "coral-dev-board",
     "jetson-orin-nano",
+    "raspberry-pi-3b-plus",
     "raspberry-pi-4b",
     "raspberry-pi-5",
 )
@@ -35,6 +36,14 @@ MEASURED_ON_PI_4 = [
     ("MobileNetV2 1.0 224", "float32", 66, 300e6, 3.47e6, 61.6382),
     ("MobileNetV2 1.0 224", "int8", 66, 300e6, 3.47e6, 23.0086),
     ("MobileNetV1 0.25 128", "int8", 31, 14e6, 0.47e6, 1.9369),
+]
+
+# Means of github:NobuoTsukamoto/benchmarks@422e0a08dba7, TFLite 2.5.0 with XNNPACK on a 64-bit Raspberry Pi 3B+, four
+# threads: model, operations (about), MACs and parameters (arXiv:1801.04381, arXiv:1905.02244), ms.
+MEASURED_ON_PI_3 = [
+    ("SSDLite MobileNetV2", 110, 800e6, 4.3e6, 198.68),
+    ("SSDLite MobileNetV3-Large", 150, 510e6, 3.2e6, 214.87),
+    ("SSDLite MobileNetV3-Small", 130, 160e6, 1.8e6, 92.66),
 ]
 
 # Means of github:RCL-lab/QutibenchWeb@66c3aaa3ab85:_notebooks/data/cleaned_csv/experimental_data.csv, Coral USB at
@@ -279,6 +288,18 @@ def test_published_latency_lies_in_the_interval_on_pi_4(
         predicted(devices.get("raspberry-pi-4b"), artifact("tflite", precision, macs, parameters, kinds))
     )
     assert low <= ms <= high, model
+
+
+@pytest.mark.parametrize(("model", "operations", "macs", "parameters", "ms"), MEASURED_ON_PI_3)
+def test_published_latency_of_another_runtime_lies_in_the_interval_on_pi_3(
+    model: str, operations: int, macs: float, parameters: float, ms: float
+) -> None:
+    """TFLite's times on a Raspberry Pi 3B+ lie within the interval, although ncnn's rates are behind it."""
+    kinds = (Operation("CONV_2D", ("float32",), operations),)
+    figure = predicted(devices.get("raspberry-pi-3b-plus"), artifact("tflite", "float32", macs, parameters, kinds))
+    low, high = bounds(figure)
+    assert low <= ms <= high, model
+    assert "of another runtime" in figure.basis
 
 
 @pytest.mark.parametrize(("model", "macs", "parameters", "ms"), MEASURED_ON_EDGE_TPU)
