@@ -23,6 +23,7 @@ NAMES = (
     "raspberry-pi-3b-plus",
     "raspberry-pi-4b",
     "raspberry-pi-5",
+    "raspberry-pi-zero-2w",
 )
 GOOD = Evidence(0.98, 0.979, 0.1, 0.995, "LiteRT 2.3")
 MIB = 2**20
