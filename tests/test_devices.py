@@ -19,6 +19,7 @@ FORMATS = ("tflite", "onnx", "openvino")
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8", "int16x8", "int8_weights", "int4_weights")
 NAMES = (
     "coral-dev-board",
+    "coral-usb-accelerator",
     "jetson-orin-nano",
     "raspberry-pi-3b-plus",
     "raspberry-pi-4b",
@@ -303,12 +304,13 @@ def test_published_latency_of_another_runtime_lies_in_the_interval_on_pi_3(
     assert "of another runtime" in figure.basis
 
 
+@pytest.mark.parametrize("device", ["coral-dev-board", "coral-usb-accelerator"])
 @pytest.mark.parametrize(("model", "macs", "parameters", "ms"), MEASURED_ON_EDGE_TPU)
 def test_published_latency_lies_in_the_interval_on_edge_tpu(
-    model: str, macs: float, parameters: float, ms: float
+    model: str, macs: float, parameters: float, ms: float, device: str
 ) -> None:
     """What was measured on an Edge TPU lies within the predicted interval, beyond the cache too."""
-    low, high = bounds(predicted(devices.get("coral-dev-board"), artifact(macs=macs, parameters=parameters)))
+    low, high = bounds(predicted(devices.get(device), artifact(macs=macs, parameters=parameters)))
     assert low <= ms <= high, model
 
 
