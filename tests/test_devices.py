@@ -21,6 +21,7 @@ NAMES = (
     "coral-dev-board",
     "coral-usb-accelerator",
     "jetson-orin-nano",
+    "jetson-orin-nano-super",
     "raspberry-pi-3b-plus",
     "raspberry-pi-4b",
     "raspberry-pi-5",
@@ -46,6 +47,13 @@ MEASURED_ON_PI_3 = [
     ("SSDLite MobileNetV2", 110, 800e6, 4.3e6, 198.68),
     ("SSDLite MobileNetV3-Large", 150, 510e6, 3.2e6, 214.87),
     ("SSDLite MobileNetV3-Small", 130, 160e6, 1.8e6, 92.66),
+]
+
+# Medians of github:mlcommons/inference_results_v2.0@425a0d30c6e0:closed/NVIDIA, Orin_TRT, TensorRT alone at int8, MACs
+# by arXiv:1911.02549; and YOLOv8n of hokwangchoi.com/blog/vision-benchmarks: device, model, operations (about), MACs,
+# parameters, ms.
+MEASURED_ON_ORIN = [
+    ("jetson-orin-nano-super", "YOLOv8n", 230, 4.35e9, 3.2e6, 3.49),
 ]
 
 # Means of github:RCL-lab/QutibenchWeb@66c3aaa3ab85:_notebooks/data/cleaned_csv/experimental_data.csv, Coral USB at
@@ -311,6 +319,16 @@ def test_published_latency_lies_in_the_interval_on_edge_tpu(
 ) -> None:
     """What was measured on an Edge TPU lies within the predicted interval, beyond the cache too."""
     low, high = bounds(predicted(devices.get(device), artifact(macs=macs, parameters=parameters)))
+    assert low <= ms <= high, model
+
+
+@pytest.mark.parametrize(("device", "model", "operations", "macs", "parameters", "ms"), MEASURED_ON_ORIN)
+def test_published_latency_lies_in_the_interval_on_orin(
+    device: str, model: str, operations: int, macs: float, parameters: float, ms: float
+) -> None:
+    """Networks of other families than those that were fitted lie within the interval on an Orin's GPU."""
+    kinds = (Operation("Conv", ("int8",), operations),)
+    low, high = bounds(predicted(devices.get(device), artifact("onnx", "int8", macs, parameters, kinds)))
     assert low <= ms <= high, model
 
 
