@@ -20,6 +20,7 @@ PRECISIONS = ("float32", "float16", "dynamic_int8", "int8", "int16x8", "int8_wei
 NAMES = (
     "coral-dev-board",
     "coral-usb-accelerator",
+    "jetson-agx-orin",
     "jetson-orin-nano",
     "jetson-orin-nano-super",
     "raspberry-pi-3b-plus",
@@ -53,6 +54,9 @@ MEASURED_ON_PI_3 = [
 # by arXiv:1911.02549; and YOLOv8n of hokwangchoi.com/blog/vision-benchmarks: device, model, operations (about), MACs,
 # parameters, ms.
 MEASURED_ON_ORIN = [
+    ("jetson-agx-orin", "ResNet-50", 75, 4.1e9, 25.6e6, 0.6916),
+    ("jetson-agx-orin", "SSD MobileNetV1", 60, 1.235e9, 6.91e6, 0.4695),
+    ("jetson-agx-orin", "SSD ResNet-34", 60, 216.5e9, 36.3e6, 8.0052),
     ("jetson-orin-nano-super", "YOLOv8n", 230, 4.35e9, 3.2e6, 3.49),
 ]
 
