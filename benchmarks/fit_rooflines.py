@@ -35,17 +35,15 @@ _YOLO11_TENSORRT_MS = {
     "fp16": (4.91, 7.30, 13.99, 17.57, 32.94),
     "int8": (3.91, 5.25, 9.58, 12.37, 20.72),
 }
-# TensorRT in half precision on a Jetson Nano and an AGX Xavier, which the table lacks too: ms at 224 x 224, from
-# github:NVIDIA-AI-IOT/torch2trt@353a703d744a:docs/benchmarks/jetson_nano.md and @d1e7d4ce3171:jetson_xavier.md. The
-# table has the MACs: its rows of the same models in PyTorch on the Nano.
-_TORCHVISION_TENSORRT_MS = {
-    "alexnet": (14.7, 2.02), "squeezenet1_0": (7.6, 1.49), "squeezenet1_1": (4.34, 1.02),
-    "resnet18": (11.4, 1.64), "resnet34": (20.2, 2.79), "resnet50": (29.8, 3.37), "resnet101": (51.1, 6.04),
-    "resnet152": (72.3, 8.57), "densenet121": (24.8, 13.0), "densenet169": (31.2, 23.7), "densenet201": (40.8, 33.0),
-    "densenet161": (65.8, 23.0), "vgg11": (55.1, 5.24), "vgg13": (68.7, 6.34), "vgg16": (85.1, 7.46),
-    "vgg11_bn": (54.8, 5.27), "vgg13_bn": (68.5, 6.33), "vgg16_bn": (84.3, 7.48),
+# TensorRT in half precision on a Jetson Nano, which the table lacks too: ms at 224 x 224, from
+# github:NVIDIA-AI-IOT/torch2trt@353a703d744a:docs/benchmarks/jetson_nano.md. The table has the MACs: its rows of the
+# same models in PyTorch.
+_NANO_TENSORRT_MS = {
+    "alexnet": 14.7, "squeezenet1_0": 7.6, "squeezenet1_1": 4.34, "resnet18": 11.4, "resnet34": 20.2,
+    "resnet50": 29.8, "resnet101": 51.1, "resnet152": 72.3, "densenet121": 24.8, "densenet169": 31.2,
+    "densenet201": 40.8, "densenet161": 65.8, "vgg11": 55.1, "vgg13": 68.7, "vgg16": 85.1, "vgg11_bn": 54.8,
+    "vgg13_bn": 68.5, "vgg16_bn": 84.3,
 }  # fmt: skip
-_TORCHVISION_BOARDS = ("Jetson Nano", "Jetson AGX Xavier")
 # Operations in one inference, counted in the architectures; where a family is not listed, a typical network's.
 _OPERATIONS = {
     "mobilenet-v1": 31,
@@ -150,7 +148,7 @@ def selections() -> dict[str, Callable[[Row], bool]]:
 
     pi, orin, a53 = "Raspberry Pi 4B", "Jetson AGX Orin", "Raspberry Pi 3B+"
     coral = "Coral USB Accelerator (host: see QutiBench)"
-    zero, nano = "Raspberry Pi Zero 2 W", "Jetson Nano"
+    zero, nano, xavier = "Raspberry Pi Zero 2 W", "Jetson Nano", "Jetson AGX Xavier"
     agx, pi_5 = "Jetson AGX Orin 64GB", "Raspberry Pi 5"
     return {
         "Raspberry Pi 4B, TFLite float32, 1.8 GHz": pick(pi, "TFLite", "fp32", device_config="1800 MHz"),
@@ -174,6 +172,10 @@ def selections() -> dict[str, Callable[[Row], bool]]:
             nano, "ncnn", "fp32/fp16", threads="4", accelerator="CPU"
         ),
         "Jetson Nano, ncnn int8 on the cores, 4 threads": pick(nano, "ncnn", "int8", threads="4", accelerator="CPU"),
+        "Jetson AGX Xavier, TensorRT float16": pick(xavier, "TensorRT via torch2trt", "fp16"),
+        "Jetson AGX Xavier, TensorRT int8": pick(xavier, "TensorRT", "int8", device_config="AGX_Xavier_TRT NVIDIA"),
+        "Jetson AGX Xavier, TFLite float32, 8 threads": pick(xavier, "TFLite", "fp32", runtime_version="v2.11.0"),
+        "Jetson AGX Xavier, TFLite int8, 8 threads": pick(xavier, "TFLite", "int8", runtime_version="v2.11.0"),
         "Coral USB at 500 MHz, int8": pick(coral, "TFLite + Edge TPU", "int8", device_config="EdgeTPU-fast"),
     }
 
@@ -187,14 +189,12 @@ def tensorrt_rows(precision: str) -> list[Row]:
     ]  # fmt: skip
 
 
-def torchvision_rows(rows: list[Row], board: str) -> list[Row]:
-    """Return a board's rows of TensorRT in half precision; ``rows`` is the whole table."""
-    place = _TORCHVISION_BOARDS.index(board)
-    models = [row for row in rows if row["source"].endswith("docs/benchmarks/jetson_nano.md")]
+def nano_tensorrt_rows(rows: list[Row]) -> list[Row]:
+    """Return the Jetson Nano's rows of TensorRT in half precision; ``rows`` is the whole table."""
     return [
-        {**row, "latency_ms": str(_TORCHVISION_TENSORRT_MS[row["model"]][place]), "p50_ms": ""}
-        for row in models
-        if row["model"] in _TORCHVISION_TENSORRT_MS
+        {**row, "latency_ms": str(_NANO_TENSORRT_MS[row["model"]]), "p50_ms": ""}
+        for row in rows
+        if row["source"].endswith("docs/benchmarks/jetson_nano.md") and row["model"] in _NANO_TENSORRT_MS
     ]
 
 
@@ -223,8 +223,7 @@ def main() -> None:
         print(as_toml(title, fit(chosen)) if len(chosen) > 1 else f"# {title}: {len(chosen)} rows, not fitted\n")
     for precision in _YOLO11_TENSORRT_MS:
         print(as_toml(f"Jetson Orin Nano Super, TensorRT {precision}", fit(tensorrt_rows(precision))))
-    for board in _TORCHVISION_BOARDS:
-        print(as_toml(f"{board}, TensorRT float16", fit(torchvision_rows(rows, board))))
+    print(as_toml("Jetson Nano, TensorRT float16", fit(nano_tensorrt_rows(rows))))
 
 
 if __name__ == "__main__":
