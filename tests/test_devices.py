@@ -21,6 +21,7 @@ NAMES = (
     "coral-dev-board",
     "coral-usb-accelerator",
     "jetson-agx-orin",
+    "jetson-nano",
     "jetson-orin-nano",
     "jetson-orin-nano-super",
     "raspberry-pi-3b-plus",
@@ -334,6 +335,13 @@ def test_published_latency_lies_in_the_interval_on_orin(
     kinds = (Operation("Conv", ("int8",), operations),)
     low, high = bounds(predicted(devices.get(device), artifact("onnx", "int8", macs, parameters, kinds)))
     assert low <= ms <= high, model
+
+
+def test_onnx_runs_on_the_cores_of_the_jetson_nano() -> None:
+    """No ONNX Runtime with TensorRT for the board loads what edgewright writes, so its GPU has no target."""
+    profile = devices.get("jetson-nano")
+    assert profile.accelerator("gpu") is not None
+    assert {target.unit for target in profile.targets} == {"cpu"}
 
 
 def test_basis_tells_fitted_from_scaled_from_guessed() -> None:
