@@ -24,6 +24,7 @@ NAMES = (
     "jetson-nano",
     "jetson-orin-nano",
     "jetson-orin-nano-super",
+    "jetson-xavier-nx",
     "raspberry-pi-3b-plus",
     "raspberry-pi-4b",
     "raspberry-pi-5",
