@@ -323,7 +323,7 @@ def devices(json_: Json = False) -> None:
         from . import devices as folder
 
         found = [folder.get(name) for name in folder.names()]
-        text = "\n".join(f"{profile.name:20} {profile.title}" for profile in found)
+        text = "\n".join(f"{profile.name:24} {profile.title}" for profile in found)
         return {"devices": [{"name": profile.name, "title": profile.title} for profile in found]}, 0, text
 
     end("devices", json_, work)
