@@ -35,8 +35,25 @@ _YOLO11_TENSORRT_MS = {
     "fp16": (4.91, 7.30, 13.99, 17.57, 32.94),
     "int8": (3.91, 5.25, 9.58, 12.37, 20.72),
 }
+# TensorRT in half precision on a Jetson Nano, which the table lacks too: ms at 224 x 224, from
+# github:NVIDIA-AI-IOT/torch2trt@353a703d744a:docs/benchmarks/jetson_nano.md. The table has the MACs: its rows of the
+# same models in PyTorch.
+_NANO_TENSORRT_MS = {
+    "alexnet": 14.7, "squeezenet1_0": 7.6, "squeezenet1_1": 4.34, "resnet18": 11.4, "resnet34": 20.2,
+    "resnet50": 29.8, "resnet101": 51.1, "resnet152": 72.3, "densenet121": 24.8, "densenet169": 31.2,
+    "densenet201": 40.8, "densenet161": 65.8, "vgg11": 55.1, "vgg13": 68.7, "vgg16": 85.1, "vgg11_bn": 54.8,
+    "vgg13_bn": 68.5, "vgg16_bn": 84.3,
+}  # fmt: skip
 # Operations in one inference, counted in the architectures; where a family is not listed, a typical network's.
-_OPERATIONS = {"mobilenet-v1": 31, "mobilenet-v2": 66, "yolo11": 320, "resnet": 75, "googlenet": 85, "squeezenet": 40}
+_OPERATIONS = {
+    "mobilenet-v1": 31,
+    "mobilenet-v2": 66,
+    "yolo11": 320,
+    "resnet": 75,
+    "googlenet": 85,
+    "squeezenet": 40,
+    "densenet": 430,
+}
 _TYPICAL_OPERATIONS = 60
 _CACHE_MIB, _STREAM_MS_PER_MIB, _INVOKE_MS = 7.67, 2.7, 0.17
 _EDGE_TPU = "Edge TPU"
@@ -131,6 +148,8 @@ def selections() -> dict[str, Callable[[Row], bool]]:
 
     pi, orin, a53 = "Raspberry Pi 4B", "Jetson AGX Orin", "Raspberry Pi 3B+"
     coral = "Coral USB Accelerator (host: see QutiBench)"
+    zero, nano, xavier = "Raspberry Pi Zero 2 W", "Jetson Nano", "Jetson AGX Xavier"
+    agx, pi_5 = "Jetson AGX Orin 64GB", "Raspberry Pi 5"
     return {
         "Raspberry Pi 4B, TFLite float32, 1.8 GHz": pick(pi, "TFLite", "fp32", device_config="1800 MHz"),
         "Raspberry Pi 4B, TFLite int8, 1.8 GHz": pick(pi, "TFLite", "int8", device_config="1800 MHz"),
@@ -140,6 +159,23 @@ def selections() -> dict[str, Callable[[Row], bool]]:
         "Jetson Orin Nano Super, ONNX Runtime float32": pick("Jetson Orin Nano 8GB Super", "ONNX", "fp32"),
         "Raspberry Pi 3B+, ncnn float32, 4 threads": pick(a53, "ncnn", "fp32/fp16", threads="4"),
         "Raspberry Pi 3B+, ncnn int8, 4 threads": pick(a53, "ncnn", "int8", threads="4"),
+        "Raspberry Pi Zero 2 W, ncnn float32, 4 threads": pick(zero, "ncnn", "fp32/fp16", threads="4"),
+        "Raspberry Pi Zero 2 W, ncnn int8, 4 threads": pick(zero, "ncnn", "int8", threads="4"),
+        "Raspberry Pi 5, ONNX Runtime float32": pick(pi_5, "ONNX", "fp32"),
+        "Raspberry Pi 5, OpenVINO float32": pick(pi_5, "OpenVINO", "fp32"),
+        "Raspberry Pi 5, TFLite float32, 1 thread": pick(pi_5, "TF Lite", "fp32"),
+        "Jetson AGX Orin, TensorRT float32": pick(agx, "TensorRT (FP32)", "fp32"),
+        "Jetson AGX Orin, TensorRT float16": pick(agx, "TensorRT (FP16)", "fp16"),
+        "Jetson AGX Orin, TensorRT int8": pick(agx, "TensorRT (INT8)", "int8"),
+        "Jetson AGX Orin, OpenVINO float32": pick(agx, "OpenVINO", "fp32"),
+        "Jetson Nano, ncnn float32 on the cores, 4 threads": pick(
+            nano, "ncnn", "fp32/fp16", threads="4", accelerator="CPU"
+        ),
+        "Jetson Nano, ncnn int8 on the cores, 4 threads": pick(nano, "ncnn", "int8", threads="4", accelerator="CPU"),
+        "Jetson AGX Xavier, TensorRT float16": pick(xavier, "TensorRT via torch2trt", "fp16"),
+        "Jetson AGX Xavier, TensorRT int8": pick(xavier, "TensorRT", "int8", device_config="AGX_Xavier_TRT NVIDIA"),
+        "Jetson AGX Xavier, TFLite float32, 8 threads": pick(xavier, "TFLite", "fp32", runtime_version="v2.11.0"),
+        "Jetson AGX Xavier, TFLite int8, 8 threads": pick(xavier, "TFLite", "int8", runtime_version="v2.11.0"),
         "Coral USB at 500 MHz, int8": pick(coral, "TFLite + Edge TPU", "int8", device_config="EdgeTPU-fast"),
     }
 
@@ -151,6 +187,15 @@ def tensorrt_rows(precision: str) -> list[Row]:
          "accelerator": "GPU", "params_m": ""}
         for (size, gmacs), ms in zip(_YOLO11_GMACS.items(), _YOLO11_TENSORRT_MS[precision], strict=True)
     ]  # fmt: skip
+
+
+def nano_tensorrt_rows(rows: list[Row]) -> list[Row]:
+    """Return the Jetson Nano's rows of TensorRT in half precision; ``rows`` is the whole table."""
+    return [
+        {**row, "latency_ms": str(_NANO_TENSORRT_MS[row["model"]]), "p50_ms": ""}
+        for row in rows
+        if row["source"].endswith("docs/benchmarks/jetson_nano.md") and row["model"] in _NANO_TENSORRT_MS
+    ]
 
 
 def as_toml(title: str, found: Fit) -> str:
@@ -175,9 +220,10 @@ def main() -> None:
         rows = [row for row in csv.DictReader(file) if steady(row)]
     for title, wanted in selections().items():
         chosen = [row for row in rows if wanted(row)]
-        print(as_toml(title, fit(chosen)) if len(chosen) > 2 else f"# {title}: {len(chosen)} rows, not fitted\n")
+        print(as_toml(title, fit(chosen)) if len(chosen) > 1 else f"# {title}: {len(chosen)} rows, not fitted\n")
     for precision in _YOLO11_TENSORRT_MS:
         print(as_toml(f"Jetson Orin Nano Super, TensorRT {precision}", fit(tensorrt_rows(precision))))
+    print(as_toml("Jetson Nano, TensorRT float16", fit(nano_tensorrt_rows(rows))))
 
 
 if __name__ == "__main__":

@@ -89,6 +89,13 @@ class System(_Table):
     python: Sourced[_Text]
 
 
+class Power(_Table):
+    """The power modes that a device has, and the one that its clocks and rates are of."""
+
+    mode: Sourced[_Text]
+    modes: Sourced[tuple[_Text, ...]]
+
+
 class Accelerator(_Table):
     """A GPU or Edge TPU. Parameters beyond ``cache_mib`` cost ``stream_ms_per_mib`` at every inference."""
 
@@ -176,7 +183,7 @@ class Budget(_Table):
 
 
 class Profile(_Table):
-    """A device."""
+    """A device; without ``power`` it has one power mode."""
 
     name: _Text
     title: _Text
@@ -184,6 +191,7 @@ class Profile(_Table):
     cpu: Cpu
     memory: Memory
     system: System
+    power: Power | None = None
     accelerators: tuple[Accelerator, ...] = ()
     runtimes: tuple[Runtime, ...]
     targets: tuple[Target, ...]
@@ -298,7 +306,7 @@ def _first_error(error: pydantic.ValidationError, where: str) -> str:
 def _known_keys(root: type[_Table]) -> set[str]:
     """Return the keys of all tables of a profile."""
     keys = set(root.model_fields) | {"nearest", "precisions", "like"}
-    for table in (Cpu, Memory, System, Accelerator, Runtime, Target, Interval, Refusal, Budget, Sourced):
+    for table in (Cpu, Memory, System, Power, Accelerator, Runtime, Target, Interval, Refusal, Budget, Sourced):
         keys |= set(table.model_fields)
     return keys
 

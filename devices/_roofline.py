@@ -88,7 +88,8 @@ def _basis(roofline: Roofline) -> str:
     if roofline.fitted_rows and roofline.effective_gmacs_per_s.how == "fitted":
         return f"{where}, fitted on {roofline.fitted_rows} published measurements"
     if roofline.fitted_rows:
-        return f"{where}, scaled by clock and cores from {roofline.fitted_rows} published measurements of a relative"
+        rows = f"{roofline.fitted_rows} published measurements"
+        return f"{where}, scaled from {rows} of a relative or of another runtime"
     return f"{where}, from the nearest runtime or the datasheet, not fitted"
 
 

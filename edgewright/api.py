@@ -34,6 +34,8 @@ ModelLike = Union["keras.Model", str, Path]
 # What holds samples: see ``train._user_data.dataset_of``.
 SamplesLike: TypeAlias = Dataset | Mapping[str, np.ndarray] | np.ndarray | tuple[Any, ...] | str | Path | Iterable[Any]
 DataLike: TypeAlias = Task | SamplesLike | Callable[[], SamplesLike] | None
+# What is judged where no device is named: a board with a CPU alone, one with a GPU, one with an Edge TPU.
+DEVICES = ("coral-dev-board", "jetson-orin-nano", "raspberry-pi-4b")
 
 
 def compress(
@@ -182,7 +184,7 @@ def validate(
         bundle: what ``export`` returned, or its folder.
         data: samples to judge accuracy on, in any form that ``compress`` takes; None takes the evidence that the export
             left in the bundle. With data the reference is the bundle's Keras model, or the imported file in it.
-        devices: names or files of device profiles; all shipped ones when None.
+        devices: names or files of device profiles; those of ``DEVICES`` when None.
         max_latency_ms, max_size_bytes: what is asked for; each device's own default where None.
         max_drop: how much of the metric may be lost, in points, or in percent of a metric that is no share; likewise.
         measure: measure latencies on this host.
@@ -198,7 +200,7 @@ def validate(
     report = part(on_progress, 0, 1)
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(Path(bundle))
-    profiles = [_devices.get(name) for name in (devices or _devices.names())]
+    profiles = [_devices.get(name) for name in (devices or DEVICES)]
     if data is not None:
         imported = "imported" in bundle.manifest
         reference = bundled_reference(bundle, data) if imported else _bundled_reference(bundle, data, allow)

@@ -160,7 +160,7 @@ def run(
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run the main job: the shipped models, compressed and exported on real data, to verdicts for every device."""
+    """Run the main job: the shipped models, compressed and exported on real data, to verdicts for three devices."""
 
     def work() -> tuple[dict[str, Any], int, Any]:
         _import_tensorflow()
@@ -327,7 +327,7 @@ def devices(context: typer.Context, json_: Json = False) -> None:
         from . import devices as folder
 
         found = [folder.get(name) for name in folder.names()]
-        text = "\n".join(f"{profile.name:20} {profile.title}" for profile in found)
+        text = "\n".join(f"{profile.name:24} {profile.title}" for profile in found)
         return {"devices": [{"name": profile.name, "title": profile.title} for profile in found]}, 0, text
 
     if context.invoked_subcommand is None:

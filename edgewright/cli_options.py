@@ -26,7 +26,14 @@ Data = Annotated[
 Recipe = Annotated[str, typer.Option(help="The name of a shipped recipe, or a TOML file.")]
 Out = Annotated[Path, typer.Option(help="The folder to write.")]
 Formats = Annotated[list[str] | None, typer.Option("--format", help="A format; repeat for several. All by default.")]
-Devices = Annotated[list[str] | None, typer.Option("--device", help="A device profile; repeat. All by default.")]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device",
+        help="A device profile, or a .toml file of one; repeat. By default coral-dev-board, jetson-orin-nano and "
+        "raspberry-pi-4b.",
+    ),
+]
 Allow = Annotated[
     list[str] | None, typer.Option(help="A class that the model file may hold although it runs code; repeat.")
 ]

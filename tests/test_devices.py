@@ -17,6 +17,19 @@ from edgewright.figures import Figure, How
 
 FORMATS = ("tflite", "onnx", "openvino")
 PRECISIONS = ("float32", "float16", "dynamic_int8", "int8", "int16x8", "int8_weights", "int4_weights")
+NAMES = (
+    "coral-dev-board",
+    "coral-usb-accelerator",
+    "jetson-agx-orin",
+    "jetson-nano",
+    "jetson-orin-nano",
+    "jetson-orin-nano-super",
+    "jetson-xavier-nx",
+    "raspberry-pi-3b-plus",
+    "raspberry-pi-4b",
+    "raspberry-pi-5",
+    "raspberry-pi-zero-2w",
+)
 GOOD = Evidence(0.98, 0.979, 0.1, 0.995, "LiteRT 2.3")
 MIB = 2**20
 SHIPPED = Path(devices.__file__).parent / "profiles"
@@ -29,6 +42,24 @@ MEASURED_ON_PI_4 = [
     ("MobileNetV2 1.0 224", "float32", 66, 300e6, 3.47e6, 61.6382),
     ("MobileNetV2 1.0 224", "int8", 66, 300e6, 3.47e6, 23.0086),
     ("MobileNetV1 0.25 128", "int8", 31, 14e6, 0.47e6, 1.9369),
+]
+
+# Means of github:NobuoTsukamoto/benchmarks@422e0a08dba7, TFLite 2.5.0 with XNNPACK on a 64-bit Raspberry Pi 3B+, four
+# threads: model, operations (about), MACs and parameters (arXiv:1801.04381, arXiv:1905.02244), ms.
+MEASURED_ON_PI_3 = [
+    ("SSDLite MobileNetV2", 110, 800e6, 4.3e6, 198.68),
+    ("SSDLite MobileNetV3-Large", 150, 510e6, 3.2e6, 214.87),
+    ("SSDLite MobileNetV3-Small", 130, 160e6, 1.8e6, 92.66),
+]
+
+# Medians of github:mlcommons/inference_results_v2.0@425a0d30c6e0:closed/NVIDIA, Orin_TRT, TensorRT alone at int8, MACs
+# by arXiv:1911.02549; and YOLOv8n of hokwangchoi.com/blog/vision-benchmarks: device, model, operations (about), MACs,
+# parameters, ms.
+MEASURED_ON_ORIN = [
+    ("jetson-agx-orin", "ResNet-50", 75, 4.1e9, 25.6e6, 0.6916),
+    ("jetson-agx-orin", "SSD MobileNetV1", 60, 1.235e9, 6.91e6, 0.4695),
+    ("jetson-agx-orin", "SSD ResNet-34", 60, 216.5e9, 36.3e6, 8.0052),
+    ("jetson-orin-nano-super", "YOLOv8n", 230, 4.35e9, 3.2e6, 3.49),
 ]
 
 # Means of github:RCL-lab/QutibenchWeb@66c3aaa3ab85:_notebooks/data/cleaned_csv/experimental_data.csv, Coral USB at
@@ -85,9 +116,10 @@ def profile(request: pytest.FixtureRequest) -> Profile:
     return devices.get(request.param)
 
 
-def test_three_devices_ship() -> None:
-    """The three devices of the README are there by name."""
-    assert devices.names() == ("coral-dev-board", "jetson-orin-nano", "raspberry-pi-4b")
+def test_devices_ship() -> None:
+    """The devices of the README are there by name, each profile under its own."""
+    assert devices.names() == NAMES
+    assert all(devices.get(name).name == name for name in NAMES)
 
 
 def test_profile_answers_for_every_format_and_precision(profile: Profile) -> None:
@@ -106,6 +138,12 @@ def test_profile_gives_sources_in_full(profile: Profile) -> None:
     """The key that a value names as its source is replaced by the source's text."""
     assert profile.cpu.clock_ghz.source in profile.sources.values()
     assert all(target.interval.source in profile.sources.values() for target in profile.targets)
+
+
+def test_profile_names_its_power_mode(profile: Profile) -> None:
+    """Where a device has several power modes, the one that its rates are of is among them."""
+    if profile.power is not None:
+        assert profile.power.mode.value in profile.power.modes.value and len(profile.power.modes.value) > 1
 
 
 def test_profile_has_a_whole_budget(profile: Profile) -> None:
@@ -268,13 +306,43 @@ def test_published_latency_lies_in_the_interval_on_pi_4(
     assert low <= ms <= high, model
 
 
+@pytest.mark.parametrize(("model", "operations", "macs", "parameters", "ms"), MEASURED_ON_PI_3)
+def test_published_latency_of_another_runtime_lies_in_the_interval_on_pi_3(
+    model: str, operations: int, macs: float, parameters: float, ms: float
+) -> None:
+    """TFLite's times on a Raspberry Pi 3B+ lie within the interval, although ncnn's rates are behind it."""
+    kinds = (Operation("CONV_2D", ("float32",), operations),)
+    figure = predicted(devices.get("raspberry-pi-3b-plus"), artifact("tflite", "float32", macs, parameters, kinds))
+    low, high = bounds(figure)
+    assert low <= ms <= high, model
+    assert "of another runtime" in figure.basis
+
+
+@pytest.mark.parametrize("device", ["coral-dev-board", "coral-usb-accelerator"])
 @pytest.mark.parametrize(("model", "macs", "parameters", "ms"), MEASURED_ON_EDGE_TPU)
 def test_published_latency_lies_in_the_interval_on_edge_tpu(
-    model: str, macs: float, parameters: float, ms: float
+    model: str, macs: float, parameters: float, ms: float, device: str
 ) -> None:
     """What was measured on an Edge TPU lies within the predicted interval, beyond the cache too."""
-    low, high = bounds(predicted(devices.get("coral-dev-board"), artifact(macs=macs, parameters=parameters)))
+    low, high = bounds(predicted(devices.get(device), artifact(macs=macs, parameters=parameters)))
     assert low <= ms <= high, model
+
+
+@pytest.mark.parametrize(("device", "model", "operations", "macs", "parameters", "ms"), MEASURED_ON_ORIN)
+def test_published_latency_lies_in_the_interval_on_orin(
+    device: str, model: str, operations: int, macs: float, parameters: float, ms: float
+) -> None:
+    """Networks of other families than those that were fitted lie within the interval on an Orin's GPU."""
+    kinds = (Operation("Conv", ("int8",), operations),)
+    low, high = bounds(predicted(devices.get(device), artifact("onnx", "int8", macs, parameters, kinds)))
+    assert low <= ms <= high, model
+
+
+def test_onnx_runs_on_the_cores_of_the_jetson_nano() -> None:
+    """No ONNX Runtime with TensorRT for the board loads what edgewright writes, so its GPU has no target."""
+    profile = devices.get("jetson-nano")
+    assert profile.accelerator("gpu") is not None
+    assert {target.unit for target in profile.targets} == {"cpu"}
 
 
 def test_basis_tells_fitted_from_scaled_from_guessed() -> None:

@@ -243,7 +243,10 @@ def test_a_file_that_gains_nothing_is_refused(which, message, others, tmp_path):
 
 def test_a_device_without_an_edge_tpu_is_refused(whole, tmp_path):
     """The message names a device that has one."""
-    with pytest.raises(InputError, match="Expected a device with an Edge TPU, such as coral-dev-board. Got: rasp"):
+    with pytest.raises(
+        InputError,
+        match="Expected a device with an Edge TPU, such as coral-dev-board, coral-usb-accelerator. Got: rasp",
+    ):
         edgewright.split(whole, "raspberry-pi-4b", tmp_path / "parts")
 
 
