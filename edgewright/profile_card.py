@@ -10,6 +10,8 @@ def profile_card(profile: Profile) -> str:
     lines = [f"{profile.name}: {profile.title}"]
     for name in ("cpu", "memory", "system"):
         lines += _section(name, getattr(profile, name).model_dump())
+    if profile.power:
+        lines += _section("power", profile.power.model_dump())
     for accelerator in profile.accelerators:
         lines += _section(accelerator.unit, accelerator.model_dump(exclude={"unit"}))
     lines.append("runtimes")
@@ -41,4 +43,6 @@ def _section(title: str, values: dict[str, Any]) -> list[str]:
 
 
 def _value(sourced: dict[str, Any]) -> str:
-    return f"{sourced['value']} ({sourced['how']}: {sourced['source']})"
+    value = sourced["value"]
+    text = ", ".join(value) if isinstance(value, tuple) else value
+    return f"{text} ({sourced['how']}: {sourced['source']})"
