@@ -90,63 +90,71 @@ def run_artifact(
 
     adapter = get(runtime)
     settings = settings or Settings()
-    if measure and not place.timed:
-        raise InputError(f"Expected a place where time is a latency, to measure it. Got: {place.title}.")
-    if count and (settings.threads > 1 or place.no_counts):
-        waiting = f"{settings.threads} threads, which wait for each other by executing more"
-        got = waiting if settings.threads > 1 else place.no_counts
-        raise InputError(f"Expected one thread where instructions are counted. Got: {got}.")
+    _check_place(place, bool(measure), bool(count), settings.threads)
     version = place.version(adapter)
-    program = _program(artifact)
-    whole = artifact
-    artifact = artifact.artifacts[0].path if isinstance(artifact, Deployable) else artifact
-    refusal = _refusal(adapter, artifact, place)
+    file = artifact.artifacts[0].path if isinstance(artifact, Deployable) else artifact
+    refusal = _refusal(adapter, file, place)
     if refusal:
-        return Run(artifact, runtime, version, ok=False, reason=refusal)
+        return Run(file, runtime, version, ok=False, reason=refusal)
     assert version is not None
-    before = host_conditions()
-    with tempfile.TemporaryDirectory(prefix="edgewright-run-") as folder:
-        given, made = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
+    conditions = host_conditions()
+    with tempfile.TemporaryDirectory(prefix="edgewright-run-") as temporary:
+        folder = Path(temporary)
+        given, made, counts = folder / "inputs.npz", folder / "outputs.npz", folder / "counts.json"
         try:
             save(str(given), inputs)
         except (OSError, ValueError) as error:  # a full disk, an array of objects
-            return Run(artifact, runtime, version, ok=False, reason=f"the inputs could not be written: {error}")
-        arguments: list[str | Path] = [RUNNER, "--runtime", runtime, *program, "--inputs", given, "--outputs", made]
-        arguments += settings.arguments()
+            return Run(file, runtime, version, ok=False, reason=f"the inputs could not be written: {error}")
+        arguments: list[str | Path] = [RUNNER, "--runtime", runtime, *_program(artifact)]
+        arguments += ["--inputs", given, "--outputs", made, *settings.arguments()]
         if measure:
             timing = measure if isinstance(measure, Timing) else Timing()
             arguments += timing.arguments(min(_MEASURING_S, _MEASURING_SHARE * time_limit_s))
-        counts = Path(folder) / "counts.json" if count else None
         arguments += ["--count", str(count)] if count else []
         child = run_child(
-            place.command(arguments, Path(folder), counts),
+            place.command(arguments, folder, counts if count else None),
             time_limit_s=time_limit_s,
             memory_limit_bytes=memory_limit_bytes,
             environment={"TF_CPP_MIN_LOG_LEVEL": "2"},
         )
         answer, reason = _answer(child)
-        outputs: dict[str, np.ndarray] = {}
-        if not reason:
-            try:
-                with np.load(made, allow_pickle=False) as arrays:
-                    outputs = {name: arrays[name] for name in arrays.files}
-            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-                reason = f"the runner left no outputs: {error}"
-        instructions = None
-        if counts and not reason:
-            try:
-                instructions = read_instructions(counts, answer["counted_units"], place.title, runtime, version)
-            except (OSError, KeyError, ValueError) as error:
-                reason = f"no instructions were counted: {error}"
-    measurement = None
-    if measure and not reason:
         try:
-            measurement = _measurement(whole, answer, version, before)
-        except (KeyError, TypeError) as error:
-            reason = f"the runner gave no measurement: {type(error).__name__}: {error}"
-    if reason:
-        return Run(artifact, runtime, version, ok=False, reason=reason, ending=child.ending)
-    return Run(artifact, runtime, version, True, "", outputs, measurement, child.ending, instructions)
+            if reason:
+                raise _Missing(reason)
+            outputs = _outputs(made)
+            measurement = _measurement(artifact, answer, version, place, conditions) if measure else None
+            instructions = _instructions(counts, answer, place, runtime, version) if count else None
+        except _Missing as missing:
+            return Run(file, runtime, version, ok=False, reason=str(missing), ending=child.ending)
+    return Run(file, runtime, version, True, "", outputs, measurement, child.ending, instructions)
+
+
+class _Missing(Exception):
+    """Something that the runner was asked for is not there."""
+
+
+def _check_place(place: Place, measured: bool, counted: bool, threads: int) -> None:
+    if measured and not place.timed:
+        raise InputError(f"Expected a place where time is a latency, to measure it. Got: {place.title}.")
+    if counted and (threads > 1 or place.no_counts):
+        waiting = f"{threads} threads, which wait for each other by executing more"
+        got = waiting if threads > 1 else place.no_counts
+        raise InputError(f"Expected one thread where instructions are counted. Got: {got}.")
+
+
+def _outputs(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _Missing(f"the runner left no outputs: {error}") from error
+
+
+def _instructions(path: Path, answer: dict[str, Any], place: Place, runtime: str, version: str) -> Instructions:
+    try:
+        return read_instructions(path, answer["counted_units"], place.title, runtime, version)
+    except (OSError, KeyError, ValueError) as error:
+        raise _Missing(f"no instructions were counted: {error}") from error
 
 
 def _program(artifact: Path | Deployable) -> list[str]:
@@ -188,28 +196,33 @@ def _answer(child: Child) -> tuple[dict[str, Any], str]:
 
 
 def _measurement(
-    artifact: Path | Deployable, answer: dict[str, Any], version: str, conditions: dict[str, Any]
+    artifact: Path | Deployable, answer: dict[str, Any], version: str, place: Place, conditions: dict[str, Any]
 ) -> Measurement:
     told = ("settings", "ran", "affinity", "python", "numpy", "kernel", "libc", "machine")
     unit, units = (artifact.unit, artifact.units) if isinstance(artifact, Deployable) else ("inference", 1.0)
-    process = Process(
-        samples_ms=tuple(answer["samples_ms"]),
-        load_ms=answer["load_ms"],
-        first_ms=answer["first_ms"],
-        warmup_runs=answer["warmup_runs"],
-        warmup_stable=answer["warmup_stable"],
-        cold=answer.get("evicted", False),
-        peak_memory_bytes=answer["peak_memory_bytes"],
-        telemetry=answer["telemetry"],
-        at_speed=answer["at_speed"],
-        repeated_ms=tuple(answer.get("repeated_ms", ())),
-        among_others_ms=tuple(answer.get("among_others_ms", ())),
-    )
+    try:
+        process = Process(
+            samples_ms=tuple(answer["samples_ms"]),
+            load_ms=answer["load_ms"],
+            first_ms=answer["first_ms"],
+            warmup_runs=answer["warmup_runs"],
+            warmup_stable=answer["warmup_stable"],
+            cold=answer.get("evicted", False),
+            peak_memory_bytes=answer["peak_memory_bytes"],
+            telemetry=answer["telemetry"],
+            at_speed=answer["at_speed"],
+            repeated_ms=tuple(answer.get("repeated_ms", ())),
+            among_others_ms=tuple(answer.get("among_others_ms", ())),
+        )
+        threads, runtime = answer["threads"], answer["runtime"]
+    except (KeyError, TypeError) as error:
+        raise _Missing(f"the runner gave no measurement: {type(error).__name__}: {error}") from error
     return Measurement(
         processes=(process,),
-        threads=answer["threads"],
-        runtime=answer["runtime"],
+        threads=threads,
+        runtime=runtime,
         runtime_version=version,
+        how=place.how,
         conditions={**conditions, **{name: answer.get(name) for name in told}},
         unit=unit,
         units=units,
