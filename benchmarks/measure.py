@@ -1,6 +1,6 @@
 """Measuring side by side with the runtimes' own tools, and whether the guard on regressions can be relied on.
 
-    python benchmarks/measure.py                                   # all sections; the guard's 400 trials take an hour
+    python benchmarks/measure.py                                  # all sections; the guard's 400 trials take 27 minutes
     python benchmarks/measure.py --section peers --section overhead
     python benchmarks/measure.py --section guard --trials 200      # resumed where it was stopped
 
