@@ -1,0 +1,60 @@
+"""Which network a published latency was measured of: the sources' many names for one graph, as one name.
+
+A name says the graph, not its numbers: int8, half precision and float files of a network have the same operations.
+"""
+
+import re
+from collections.abc import Mapping
+
+# What a name may end in that says a file's numbers, its format or the device that it was compiled for.
+_SUFFIX = re.compile(r"[-_](non-quantized|quantized|int8|float|fp32|uint8)$")
+
+# Regular expressions of whole names in lower case, without such a suffix, and the graph's name.
+_FAMILIES = (
+    (r"mobilenet-v([12])-(?:precision_\w+?-)?(\d\.\d+)-(\d+)", r"mobilenet-v\1-\2-\3"),
+    (r"mobilenet-v3-(large|small)(-minimalistic)?_224_(\d\.\d+)", r"mobilenet-v3-\1\2-\3-224"),
+    (r"mobilenet-v3-precision_\w+?-(large|small)(-minimalistic)?-224", r"mobilenet-v3-\1\2-1.0-224"),
+    (r"mobilenet v3 (large|small)", r"mobilenet-v3-\1-1.0-224"),
+    (r"mobilenet_v([12])_(\d\.\d+)_(\d+)_quant_edgetpu", r"mobilenet-v\1-\2-\3"),
+    (r"mobilenet v([12]) 1\.0x", r"mobilenet-v\1-1.0-224"),
+    (r"efficientnet-(?:fp32-|int8-)?lite(\d)", r"efficientnet-lite\1"),
+)
+# Where one name means several graphs, the one by runtime or source.
+_NAMES = {
+    "mobilenet": "mobilenet-v1-1.0-224",
+    "mobilenet v1": "mobilenet-v1-1.0-224",
+    "mobilenet v2": "mobilenet-v2-1.0-224",
+    "resnet": "resnet50-v1.5",
+    "resnet50": "resnet50-v1.5",
+}
+
+
+def canonical(row: Mapping[str, str]) -> str | None:
+    """Return the name of the graph that a row of published latencies was measured of; None where none is known.
+
+    Args:
+        row: with "model", and where known "runtime" and "source"; or, of NAS-Bench-201, with "arch_index".
+    """
+    if "arch_index" in row:
+        return f"nb201-{row['arch_index']}"
+    model = _SUFFIX.sub("", row["model"].lower())
+    for pattern, name in _FAMILIES:
+        if match := re.fullmatch(pattern, model):
+            return match.expand(name)
+    return _NAMES.get(model)
+
+
+# Graphs whose published MACs or parameters are more than 3 % off, and why the graph stands nevertheless.
+_LITE = "the table counts other operations too; the parameters agree, and the graph follows from the stated scaling"
+_SMALL = "the table is older than the checkpoint, whose code (tensorflow/models, mobilenet_v3.py) is what is rebuilt"
+DISAGREEING = {
+    "mobilenet-v1-0.25-192": "an error of the table: 34 is not between 21 (160) and 41 (224) as the square of the size",
+    **{f"efficientnet-lite{level}": _LITE for level in range(5)},
+    "mobilenet-v3-small-1.0-224": _SMALL,
+    "mobilenet-v3-small-minimalistic-1.0-224": _SMALL,
+}
+
+
+def without(row: Mapping[str, str]) -> str:
+    """Return why a row has no graph."""
+    return "not rebuilt"
