@@ -59,3 +59,37 @@ def divisible(channels: float, divisor: int = 8) -> int:
 def scaled(repeats: int, depth: float) -> int:
     """Return how often a block repeats in a network made deeper (EfficientNet, arXiv:1905.11946)."""
     return math.ceil(repeats * depth)
+
+
+def caffe_pool(x: Tensor) -> Tensor:
+    """Return the largest of each 3x3 window, two apart, the last window reaching over the edge, as Caffe has it."""
+    return max_pool(x, padding="valid" if int(x.shape[1]) % 2 else "same")
+
+
+@keras.saving.register_keras_serializable("edgewright_benchmarks")
+class LocalResponse(layers.Layer):
+    """Normalises each number by those of the five channels around it (AlexNet, section 3.3)."""
+
+    def call(self, x: Tensor) -> Tensor:
+        """Return ``x`` ``[batch, height, width, channels]`` normalised."""
+        import tensorflow as tf
+
+        return tf.nn.local_response_normalization(x, depth_radius=2, alpha=1e-4 / 5, beta=0.75)
+
+
+def shuffle(x: Tensor, groups: int) -> Tensor:
+    """Return ``x`` with its channels dealt out from ``groups`` groups (ShuffleNet, arXiv:1707.01083)."""
+    height, width, channels = (int(size) for size in x.shape[1:])
+    x = layers.Reshape((height, width, groups, channels // groups))(x)
+    return layers.Reshape((height, width, channels))(layers.Permute((1, 2, 4, 3))(x))
+
+
+def squeeze_excite(x: Tensor, reduced: int, inner: str = "relu", outer: str = "hard_sigmoid") -> Tensor:
+    """Return ``x`` with each channel weighed by what all of them are on average (arXiv:1709.01507)."""
+    weights = conv(average_pool(x), reduced, activation=inner)
+    return layers.Multiply()([x, conv(weights, int(x.shape[-1]), activation=outer)])
+
+
+def picture_of(size: int) -> Tensor:
+    """Return an input of one picture ``[1, size, size, 3]``."""
+    return keras.Input((size, size, 3), batch_size=1, name="picture")

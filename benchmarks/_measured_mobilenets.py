@@ -5,7 +5,17 @@ would bring padding operations and a scaled input that the measured files lack.
 """
 
 import keras
-from _measured_layers import Tensor, average_pool, classify, conv, depthwise, divisible, scaled
+from _measured_layers import (
+    Tensor,
+    average_pool,
+    classify,
+    conv,
+    depthwise,
+    divisible,
+    picture_of,
+    scaled,
+    squeeze_excite,
+)
 from keras import layers
 
 _CLASSES = 1001
@@ -51,7 +61,7 @@ def mobilenet_v1_features(x: Tensor, alpha: float) -> list[Tensor]:
 
 def mobilenet_v1(alpha: float, size: int) -> keras.Model:
     """Return MobileNet v1 (arXiv:1704.04861) for pictures ``[1, size, size, 3]``."""
-    picture = _picture(size)
+    picture = picture_of(size)
     return keras.Model(picture, _classify(mobilenet_v1_features(picture, alpha)[-1]))
 
 
@@ -67,14 +77,21 @@ def inverted_residual(
     return result, wide
 
 
-def mobilenet_v2_features(x: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Return the last block's result at stride 32, and the expanded tensor at stride 16, which detectors read."""
-    x = conv(x, divisible(32 * alpha), 3, 2, "relu6")
+def mobilenet_v2_features(
+    x: Tensor, alpha: float, activation: str = "relu6", expand_first: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return the last block's result at stride 32, and the expanded tensor at stride 16, which detectors read.
+
+    ``expand_first`` gives the first block a convolution to as many channels as there are, as Caffe's has it.
+    """
+    x = conv(x, divisible(32 * alpha), 3, 2, activation)
+    if expand_first:
+        x = conv(x, int(x.shape[-1]), activation=activation)
     at_16 = x
     for expansion, filters, repeats, strides in _V2_STAGES:
         for index in range(repeats):
             step = strides if index == 0 else 1
-            x, wide = inverted_residual(x, divisible(filters * alpha), expansion, step)
+            x, wide = inverted_residual(x, divisible(filters * alpha), expansion, step, activation=activation)
             if step == 2:
                 at_16 = wide
     return x, at_16
@@ -82,24 +99,25 @@ def mobilenet_v2_features(x: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
 
 def mobilenet_v2(alpha: float, size: int) -> keras.Model:
     """Return MobileNet v2 (arXiv:1801.04381) for pictures ``[1, size, size, 3]``."""
-    picture = _picture(size)
+    picture = picture_of(size)
     x, _ = mobilenet_v2_features(picture, alpha)
     return keras.Model(picture, _classify(conv(x, max(1280, divisible(1280 * alpha)), activation="relu6")))
 
 
-def squeeze_excite(x: Tensor, reduced: int, inner: str = "relu", outer: str = "hard_sigmoid") -> Tensor:
-    """Return ``x`` with each channel weighed by what all of them are on average (arXiv:1709.01507)."""
-    weights = conv(average_pool(x), reduced, activation=inner)
-    return layers.Multiply()([x, conv(weights, int(x.shape[-1]), activation=outer)])
+def mobilenet_v3_features(
+    x: Tensor, which: str, alpha: float, minimalistic: bool = False, halved: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return the last block's result at stride 32, and the expanded tensor at stride 16, which detectors read.
 
-
-def mobilenet_v3_features(x: Tensor, which: str, alpha: float, minimalistic: bool = False) -> tuple[Tensor, Tensor]:
-    """Return the last block's result at stride 32, and the expanded tensor at stride 16, which detectors read."""
+    ``halved`` gives the last stage half as many filters (section 6.3).
+    """
     x = conv(x, 16, 3, 2, "relu" if minimalistic else "hard_silu")
     at_16 = x
     for index, block in enumerate(_V3_LARGE if which == "large" else _V3_SMALL):
         kernel, expansion, filters, squeezed, swished, strides = block
         activation = "hard_silu" if swished and not minimalistic else "relu"
+        if halved and filters == (160 if which == "large" else 96):
+            filters //= 2
         channels, filters = int(x.shape[-1]), divisible(filters * alpha)
         y = conv(x, divisible(channels * expansion), activation=activation) if index else x
         if strides == 2:
@@ -114,7 +132,7 @@ def mobilenet_v3_features(x: Tensor, which: str, alpha: float, minimalistic: boo
 
 def mobilenet_v3(which: str, alpha: float, size: int, minimalistic: bool = False) -> keras.Model:
     """Return MobileNet v3 ``which`` "large" or "small" (arXiv:1905.02244) for pictures ``[1, size, size, 3]``."""
-    picture = _picture(size)
+    picture = picture_of(size)
     x, _ = mobilenet_v3_features(picture, which, alpha, minimalistic)
     swish = "relu" if minimalistic else "hard_silu"
     x = conv(x, divisible(6 * int(x.shape[-1])), activation=swish)
@@ -137,13 +155,9 @@ def efficientnet_lite_features(x: Tensor, width: float, depth: float) -> list[Te
 def efficientnet_lite(level: int) -> keras.Model:
     """Return EfficientNet-lite ``level``, 0 to 4: no squeeze-and-excite, ReLU6."""
     width, depth, size = _LITE[level]
-    picture = _picture(size)
+    picture = picture_of(size)
     x = conv(efficientnet_lite_features(picture, width, depth)[-1], 1280, activation="relu6")
     return keras.Model(picture, classify(x))
-
-
-def _picture(size: int) -> Tensor:
-    return keras.Input((size, size, 3), batch_size=1, name="picture")
 
 
 def _classify(x: Tensor) -> Tensor:

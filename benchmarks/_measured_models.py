@@ -10,9 +10,21 @@ from collections.abc import Callable
 from functools import partial
 
 import keras
+from _measured_classics import alexnet, googlenet, squeezenet, vgg
+from _measured_detectors import (
+    EFFICIENTDETS,
+    efficientdet,
+    ssd_mobilenet_v1,
+    ssd_mobilenet_v2,
+    ssdlite_mobilenet_edgetpu,
+    ssdlite_mobilenet_v2,
+    ssdlite_mobilenet_v3,
+)
 from _measured_mobilenets import efficientnet_lite, mobilenet_v1, mobilenet_v2, mobilenet_v3
 from _measured_names import canonical
-from _measured_resnets import resnet
+from _measured_resnets import densenet, regnet_y, resnet
+from _measured_searched import efficientnet_b0, mnasnet, ncnn_mobilenet_v2, ncnn_mobilenet_v3, proxylessnas
+from _measured_shufflenets import shufflenet_v1, shufflenet_v2
 
 from edgewright.errors import InputError
 
@@ -41,6 +53,34 @@ def _mobilenets() -> dict[str, Callable[[], keras.Model]]:
 _BUILDERS: dict[str, Callable[[], keras.Model]] = _mobilenets() | {
     "resnet50-v1.5": partial(resnet, 50),
     "resnet50-v1": partial(resnet, 50, False),
+    **{f"resnet{depth}": partial(resnet, depth) for depth in (18, 34, 101, 152)},
+    "resnet18-projected": partial(resnet, 18, projected=True),
+    "densenet121": partial(densenet, (6, 12, 24, 16), 32),
+    "densenet169": partial(densenet, (6, 12, 32, 32), 32),
+    "densenet201": partial(densenet, (6, 12, 48, 32), 32),
+    "densenet161": partial(densenet, (6, 12, 36, 24), 48),
+    "regnety-400m": partial(regnet_y, (48, 104, 208, 440), (1, 3, 6, 6), 8),
+    "alexnet-caffe": partial(alexnet, True),
+    "alexnet": partial(alexnet, False),
+    "googlenet-caffe": googlenet,
+    "squeezenet1.0": partial(squeezenet, "1.0", 224),
+    "squeezenet1.1": partial(squeezenet, "1.1", 224),
+    "squeezenet1.1-caffe": partial(squeezenet, "1.1", 227, 1),
+    **{f"mnasnet-{alpha}": partial(mnasnet, alpha) for alpha in (0.5, 0.75, 1.0, 1.3)},
+    "proxylessnas": proxylessnas,
+    "mobilenet-v2-ncnn": ncnn_mobilenet_v2,
+    "mobilenet-v3-ncnn": ncnn_mobilenet_v3,
+    "efficientnet-b0": efficientnet_b0,
+    "shufflenet-v1": shufflenet_v1,
+    **{f"shufflenet-v2-{alpha}": partial(shufflenet_v2, alpha) for alpha in (0.5, 1.0, 1.5, 2.0)},
+    "ssd-mobilenet-v1": ssd_mobilenet_v1,
+    "ssd-mobilenet-v2": ssd_mobilenet_v2,
+    "ssdlite-mobilenet-v2": ssdlite_mobilenet_v2,
+    "ssdlite-mobilenet-v3-large": partial(ssdlite_mobilenet_v3, "large"),
+    "ssdlite-mobilenet-v3-small": partial(ssdlite_mobilenet_v3, "small"),
+    "ssdlite-mobilenet-edgetpu": ssdlite_mobilenet_edgetpu,
+    **{f"efficientdet-{which}": partial(efficientdet, which) for which in EFFICIENTDETS},
+    **{f"vgg{depth}": partial(vgg, depth) for depth in (11, 13, 16, 19)},
 }
 NAMES = tuple(_BUILDERS)
 

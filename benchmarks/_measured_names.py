@@ -18,14 +18,38 @@ _FAMILIES = (
     (r"mobilenet_v([12])_(\d\.\d+)_(\d+)_quant_edgetpu", r"mobilenet-v\1-\2-\3"),
     (r"mobilenet v([12]) 1\.0x", r"mobilenet-v\1-1.0-224"),
     (r"efficientnet-(?:fp32-|int8-)?lite(\d)", r"efficientnet-lite\1"),
+    (r"(vgg\d+)(?:_bn)?", r"\1"),
+    (r"(resnet(?:18|34|101|152)|densenet\d+)", r"\1"),
+    (r"squeezenet(1)_([01])", r"squeezenet\1.\2"),
+    (r"mnasnet(\d)_(\d+)", r"mnasnet-\1.\2"),
+    (r"shufflenet_v2_x(\d)_(\d)", r"shufflenet-v2-\1.\2"),
 )
-# Where one name means several graphs, the one by runtime or source.
+# Names that mean other graphs in ncnn's benchmark.
+_NCNN_NAMES = {
+    "alexnet": "alexnet-caffe",
+    "efficientnet_b0": "efficientnet-b0",
+    "googlenet": "googlenet-caffe",
+    "mnasnet": "mnasnet-1.0",
+    "mobilenet_v2": "mobilenet-v2-ncnn",
+    "mobilenet_v3": "mobilenet-v3-ncnn",
+    "proxylessnasnet": "proxylessnas",
+    "regnety_400m": "regnety-400m",
+    "resnet18": "resnet18-projected",
+    "resnet50": "resnet50-v1",
+    "shufflenet": "shufflenet-v1",
+    "shufflenet_v2": "shufflenet-v2-1.0",
+    "squeezenet": "squeezenet1.1-caffe",
+}
 _NAMES = {
     "mobilenet": "mobilenet-v1-1.0-224",
     "mobilenet v1": "mobilenet-v1-1.0-224",
     "mobilenet v2": "mobilenet-v2-1.0-224",
     "resnet": "resnet50-v1.5",
     "resnet50": "resnet50-v1.5",
+    "resnet-50": "resnet50-v1",
+    "alexnet": "alexnet",
+    "mobilenet_v2": "mobilenet-v2-1.0-224",
+    "googlenetv1": "googlenet-caffe",
 }
 
 
@@ -38,6 +62,8 @@ def canonical(row: Mapping[str, str]) -> str | None:
     if "arch_index" in row:
         return f"nb201-{row['arch_index']}"
     model = _SUFFIX.sub("", row["model"].lower())
+    if row.get("runtime") == "ncnn" and model in _NCNN_NAMES:
+        return _NCNN_NAMES[model]
     for pattern, name in _FAMILIES:
         if match := re.fullmatch(pattern, model):
             return match.expand(name)

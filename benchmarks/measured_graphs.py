@@ -65,7 +65,7 @@ def write(path: Path, build: "Callable[[], keras.Model]") -> None:
 
     model = build()
     signature = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs]
-    traced = tf.function(lambda *inputs: model(list(inputs), training=False)).get_concrete_function(*signature)
+    traced = tf.function(partial(model, training=False)).get_concrete_function(signature)
     frozen = convert_variables_to_constants_v2(traced)
     content = tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert()
     path.parent.mkdir(parents=True, exist_ok=True)
