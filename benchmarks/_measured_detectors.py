@@ -9,14 +9,13 @@ import keras
 from _measured_layers import Tensor, conv, depthwise, max_pool, picture_of
 from _measured_mobilenets import (
     efficientnet_lite_features,
-    inverted_residual,
     mobilenet_v1_features,
     mobilenet_v2_features,
     mobilenet_v3_features,
 )
 from keras import layers, ops
 
-# COCO's 90 classes; SSD has one more for the background.
+# COCO's 90 classes; SSD has one more for the background. ncnn's was trained on the 20 of Pascal VOC.
 _CLASSES = 90
 # Filters of the four layers that follow a backbone, and boxes at each place of each of the six tensors.
 _EXTRAS = (512, 256, 256, 128)
@@ -32,9 +31,10 @@ EFFICIENTDETS = {
 }
 # arXiv:1911.09070, figure 2d: the nodes that each new node of a cell adds; 0 to 4 are the levels from fine to coarse.
 _BIFPN = ((3, 4), (2, 5), (1, 6), (0, 7), (1, 7, 8), (2, 6, 9), (3, 5, 10), (4, 11))
-# MobileNet-EdgeTPU (github:tensorflow/models, mobilenet_v3.py): fused or not, kernel, expansion, filters, stride, added.
+# MobileNet-EdgeTPU (github:tensorflow/models, mobilenet_v3.py): whether a convolution of that kernel widens and no
+# depthwise one follows, kernel, expansion, filters, stride, whether the input is added.
 _EDGETPU = (
-    (True, 3, 1, 16, 1, False), (True, 3, 8, 32, 2, True), *((True, 3, 4, 32, 1, True),) * 3,
+    (True, 3, 1, 16, 1, True), (True, 3, 8, 32, 2, True), *((True, 3, 4, 32, 1, True),) * 3,
     (True, 3, 8, 48, 2, True), *((True, 3, 4, 48, 1, True),) * 3,
     (False, 3, 8, 96, 2, True), *((False, 3, 4, 96, 1, True),) * 3, (False, 3, 8, 96, 1, False),
     *((False, 3, 4, 96, 1, True),) * 3,
@@ -42,11 +42,11 @@ _EDGETPU = (
 )  # fmt: skip
 
 
-def ssd_mobilenet_v1() -> keras.Model:
+def ssd_mobilenet_v1(classes: int = _CLASSES) -> keras.Model:
     """Return SSD with MobileNet v1 for pictures ``[1, 300, 300, 3]``: its boxes and its classes' scores."""
     picture = picture_of(300)
     given = mobilenet_v1_features(picture, 1.0)
-    return _ssd(picture, [given[11], given[13]], separable=False, kernel=1)
+    return _ssd(picture, [given[11], given[13]], separable=False, kernel=1, classes=classes)
 
 
 def ssd_mobilenet_v2() -> keras.Model:
@@ -75,21 +75,20 @@ def ssdlite_mobilenet_edgetpu() -> keras.Model:
     """Return SSDLite with MobileNet-EdgeTPU for pictures ``[1, 320, 320, 3]``."""
     picture = picture_of(320)
     x = conv(picture, 32, 3, 2)
-    at_16 = x
+    wide = at_16 = x
     for fused, kernel, expansion, filters, strides, added in _EDGETPU:
         channels = int(x.shape[-1])
+        if int(x.shape[1]) == 20 and strides == 2:
+            at_16 = wide
         if fused:
-            wide = conv(x, channels * expansion, kernel, strides)
+            # Where nothing is widened there is no such convolution.
+            wide = x if expansion == 1 else conv(x, channels * expansion, kernel, strides)
             y = conv(wide, filters, activation=None)
-            x = layers.Add()([x, y]) if added and strides == 1 and channels == filters else y
-        elif added:
-            x, wide = inverted_residual(x, filters, expansion, strides, kernel, "relu")
         else:
             wide = conv(x, channels * expansion)
-            x = conv(depthwise(wide, kernel, strides, "relu"), filters, activation=None)
-        if strides == 2:
-            at_16 = wide
-    return _ssd(picture, [at_16, conv(x, 1280)], separable=True, kernel=None)
+            y = conv(depthwise(wide, kernel, strides, "relu"), filters, activation=None)
+        x = layers.Add()([x, y]) if added and strides == 1 and channels == filters else y
+    return _ssd(picture, [at_16, x], separable=True, kernel=None)
 
 
 def efficientdet(which: str) -> keras.Model:
@@ -132,7 +131,9 @@ def _resampled(x: Tensor, size: int, filters: int) -> Tensor:
     return x if int(x.shape[1]) == size else ops.image.resize(x, (size, size), "nearest")
 
 
-def _ssd(picture: Tensor, features: list[Tensor], separable: bool, kernel: int | None) -> keras.Model:
+def _ssd(
+    picture: Tensor, features: list[Tensor], separable: bool, kernel: int | None, classes: int = _CLASSES
+) -> keras.Model:
     """Return a detector whose boxes are predicted by convolutions of ``kernel``, or separable ones of 3 where None."""
     features = list(features)
     for filters in _EXTRAS:
@@ -140,7 +141,7 @@ def _ssd(picture: Tensor, features: list[Tensor], separable: bool, kernel: int |
         x = conv(depthwise(x, 3, 2), filters, activation="relu6") if separable else conv(x, filters, 3, 2, "relu6")
         features.append(x)
     predicted = []
-    for numbers in (4, _CLASSES + 1):
+    for numbers in (4, classes + 1):
         parts = []
         for x, anchors in zip(features, _ANCHORS, strict=True):
             y = depthwise(x) if kernel is None else x

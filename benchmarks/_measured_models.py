@@ -25,6 +25,7 @@ from _measured_names import canonical
 from _measured_resnets import densenet, regnet_y, resnet
 from _measured_searched import efficientnet_b0, mnasnet, ncnn_mobilenet_v2, ncnn_mobilenet_v3, proxylessnas
 from _measured_shufflenets import shufflenet_v1, shufflenet_v2
+from _measured_yolo11 import YOLO11S, yolo11
 
 from edgewright.errors import InputError
 
@@ -74,12 +75,14 @@ _BUILDERS: dict[str, Callable[[], keras.Model]] = _mobilenets() | {
     "shufflenet-v1": shufflenet_v1,
     **{f"shufflenet-v2-{alpha}": partial(shufflenet_v2, alpha) for alpha in (0.5, 1.0, 1.5, 2.0)},
     "ssd-mobilenet-v1": ssd_mobilenet_v1,
+    "ssd-mobilenet-v1-voc": partial(ssd_mobilenet_v1, 20),
     "ssd-mobilenet-v2": ssd_mobilenet_v2,
     "ssdlite-mobilenet-v2": ssdlite_mobilenet_v2,
     "ssdlite-mobilenet-v3-large": partial(ssdlite_mobilenet_v3, "large"),
     "ssdlite-mobilenet-v3-small": partial(ssdlite_mobilenet_v3, "small"),
     "ssdlite-mobilenet-edgetpu": ssdlite_mobilenet_edgetpu,
     **{f"efficientdet-{which}": partial(efficientdet, which) for which in EFFICIENTDETS},
+    **{f"yolo11{which}": partial(yolo11, which) for which in YOLO11S},
     **{f"vgg{depth}": partial(vgg, depth) for depth in (11, 13, 16, 19)},
 }
 NAMES = tuple(_BUILDERS)

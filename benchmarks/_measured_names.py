@@ -18,6 +18,14 @@ _FAMILIES = (
     (r"mobilenet_v([12])_(\d\.\d+)_(\d+)_quant_edgetpu", r"mobilenet-v\1-\2-\3"),
     (r"mobilenet v([12]) 1\.0x", r"mobilenet-v\1-1.0-224"),
     (r"efficientnet-(?:fp32-|int8-)?lite(\d)", r"efficientnet-lite\1"),
+    (r"efficientdet-(lite\dx?)(?:_int8_edgetpu)?", r"efficientdet-\1"),
+    (r"ssd_mobilenet_v2_300x300(?:_quant)?_coco(?:_edgetpu)?", "ssd-mobilenet-v2"),
+    (r"ssd_mobilenet_v1_300x300_quant_coco_edgetpu", "ssd-mobilenet-v1"),
+    (r"ssd-(?:mobilenet|small)", "ssd-mobilenet-v1"),
+    (r"ssd_mobilenet_v3_(large|small)_320x320_coco", r"ssdlite-mobilenet-v3-\1"),
+    (r"ssdlite_mobilenet_v2_coco", "ssdlite-mobilenet-v2"),
+    (r"ssdlite_mobilenet_edgetpu_coco_quant(?:_edgetpu)?", "ssdlite-mobilenet-edgetpu"),
+    (r"(yolo11[nsmlx])", r"\1"),
     (r"(vgg\d+)(?:_bn)?", r"\1"),
     (r"(resnet(?:18|34|101|152)|densenet\d+)", r"\1"),
     (r"squeezenet(1)_([01])", r"squeezenet\1.\2"),
@@ -30,6 +38,7 @@ _NCNN_NAMES = {
     "efficientnet_b0": "efficientnet-b0",
     "googlenet": "googlenet-caffe",
     "mnasnet": "mnasnet-1.0",
+    "mobilenet_ssd": "ssd-mobilenet-v1-voc",
     "mobilenet_v2": "mobilenet-v2-ncnn",
     "mobilenet_v3": "mobilenet-v3-ncnn",
     "proxylessnasnet": "proxylessnas",
@@ -46,6 +55,7 @@ _NAMES = {
     "mobilenet v2": "mobilenet-v2-1.0-224",
     "resnet": "resnet50-v1.5",
     "resnet50": "resnet50-v1.5",
+    "ssd mobilenet v2": "ssd-mobilenet-v2",
     "resnet-50": "resnet50-v1",
     "alexnet": "alexnet",
     "mobilenet_v2": "mobilenet-v2-1.0-224",
@@ -67,6 +77,8 @@ def canonical(row: Mapping[str, str]) -> str | None:
     for pattern, name in _FAMILIES:
         if match := re.fullmatch(pattern, model):
             return match.expand(name)
+    if model == "ssd mobilenet v2" and row.get("input") != "300x300":
+        return None
     return _NAMES.get(model)
 
 
