@@ -3,7 +3,8 @@
 from ._placement import Placed, Placement
 from ._placing import place
 from ._profile import Budget, Profile, Target, Unsupported, get, load_profile, names
-from ._roofline import predict_deployable, predict_latency
+from ._latency import predict_deployable, predict_latency, vector
+from ._speeds import speeds_of
 from ._verdict import Evidence, Status, Verdict, judge
 from ._versions import Needed, loads_on, needed_runtime
 
@@ -27,4 +28,6 @@ __all__ = [
     "place",
     "predict_deployable",
     "predict_latency",
+    "speeds_of",
+    "vector",
 ]

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import pydantic
 
 from ..errors import InputError, nearest
+from ..export._work import COUNTS
 from ._nearest import resolve_nearest
 
 T = TypeVar("T")
@@ -182,8 +183,40 @@ class Budget(_Table):
     max_drop: Annotated[float, _between(0, 1_000_000)] | None = None
 
 
+class Calibration(_Table):
+    """Speeds fitted to measurements of a device; see ``devices/_fitting.py``.
+
+    Attributes:
+        format, precision, threads: of the files and the runtime that were measured.
+        measured_with: the runtime, with its version.
+        whose: "published", or "own" where a user measured.
+        rows: how many measurements were fitted.
+        spread: standard deviation of the logarithm of measured / predicted.
+        ms: by kind of work, of ``export/_work.py``, what a unit of it takes.
+        covariance: of the logarithms of ``ms``, in the order of ``COUNTS``.
+    """
+
+    format: _Text
+    precision: _Text
+    threads: _Count
+    measured_with: _Text
+    whose: Literal["published", "own"]
+    rows: Annotated[int, _between(1, 1_000_000, whole=True)]
+    spread: Annotated[float, _between(0.001, 10)]
+    ms: dict[str, Annotated[float, _between(0, 1_000_000)]]
+    covariance: tuple[tuple[float, ...], ...]
+
+    @pydantic.model_validator(mode="after")
+    def _complete(self) -> "Calibration":
+        if set(self.ms) != set(COUNTS):
+            raise ValueError(f"expected ms of {', '.join(COUNTS)}")
+        if len(self.covariance) != len(COUNTS) or any(len(row) != len(COUNTS) for row in self.covariance):
+            raise ValueError(f"expected covariance as {len(COUNTS)} rows of {len(COUNTS)}")
+        return self
+
+
 class Profile(_Table):
-    """A device; without ``power`` it has one power mode."""
+    """A device; without ``power`` it has one power mode. ``calibrations`` stand before what comes with edgewright."""
 
     name: _Text
     title: _Text
@@ -196,6 +229,7 @@ class Profile(_Table):
     runtimes: tuple[Runtime, ...]
     targets: tuple[Target, ...]
     unsupported: tuple[Refusal, ...] = ()
+    calibrations: tuple[Calibration, ...] = ()
     budget: Budget
 
     def target(self, format: str, precision: str) -> Target | Unsupported:
@@ -306,7 +340,7 @@ def _first_error(error: pydantic.ValidationError, where: str) -> str:
 def _known_keys(root: type[_Table]) -> set[str]:
     """Return the keys of all tables of a profile."""
     keys = set(root.model_fields) | {"nearest", "precisions", "like"}
-    for table in (Cpu, Memory, System, Power, Accelerator, Runtime, Target, Interval, Refusal, Budget, Sourced):
+    for table in (Cpu, Memory, System, Power, Accelerator, Runtime, Target, Interval, Refusal, Budget, Calibration, Sourced):
         keys |= set(table.model_fields)
     return keys
 

@@ -8,7 +8,7 @@ from ..export._deployable import Deployable
 from ..figures import Figure, How
 from ._placement import Placement
 from ._profile import Budget, Profile, Unsupported
-from ._roofline import predict_deployable
+from ._latency import predict_deployable
 
 _GARBAGE = 0.5
 

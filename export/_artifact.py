@@ -1,5 +1,6 @@
 """One exported file and what is known about it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ class Artifact:
         macs: multiply-accumulates of one inference at batch 1; 0 where they could not be counted.
         parameters: weights and biases in the model.
         operations: what the file is made of.
+        work: what one inference takes, by kind of work; see ``_work.py``. Empty where it was not counted.
     """
 
     path: Path
@@ -69,6 +71,7 @@ class Artifact:
     parameters: int = 0
     operations: tuple[Operation, ...] = field(default=())
     graph: str = "model"
+    work: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -1,12 +1,16 @@
-"""Predicts the latency of an artifact on a device: overhead, plus arithmetic or memory, whichever takes longer."""
+"""Predicts the latency of an artifact on a device: on processors and GPUs by its operations, on an Edge TPU by its parts."""
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from ..export._artifact import Artifact
 from ..export._deployable import Deployable
+from ..export._work import COUNTS
 from ..figures import Figure, How
 from ._placement import Placement
 from ._profile import Profile, Roofline, Target, Unsupported
+from ._speeds import speeds_of
 
 _MIB = 2**20
 
@@ -37,21 +41,36 @@ def predict_deployable(
     )
 
 
-def predict_latency(profile: Profile, artifact: Artifact, placement: Placement | None = None) -> Figure | Unsupported:
+def predict_latency(
+    profile: Profile, artifact: Artifact, placement: Placement | None = None, threads: int | None = None
+) -> Figure | Unsupported:
     """Return the predicted latency of one inference in ms with a 90 % interval, or why the device does not run it.
 
-    ``latency = overhead + operations * per_operation + max(macs / rate, bytes / bandwidth)``; on the Edge TPU the
-    second term is ``macs / rate`` plus the streaming of parameters that its cache does not hold. Without a placement
-    all of it is taken to run there.
+    On a processor or GPU it is the sum over what the file's operations do, each kind of work at the device's speed for
+    it; see ``_speeds.py``. Of a file whose work was not counted it is ``overhead + operations * per_operation +
+    max(macs / rate, bytes / bandwidth)``; so it is on the Edge TPU, where the last term is ``macs / rate`` plus the
+    streaming of parameters that its cache does not hold. Without a placement all of it is taken to run there.
+
+    Args:
+        threads: of the runtime on a processor; the profile's own when None.
     """
     target = profile.target(artifact.format, artifact.precision)
     if isinstance(target, Unsupported):
         return target
-    if artifact.macs == 0 and not artifact.operations:
+    if artifact.macs == 0 and not artifact.operations and not artifact.work:
         return Unsupported(f"{artifact.name} states neither its MACs nor its operations, so no latency is predicted.")
     if target.unit == "edgetpu":
         return _on_edge_tpu(profile, target, artifact, placement)
+    if artifact.work:
+        speeds = speeds_of(profile, target, threads)
+        value, low, high = speeds.latency(vector(artifact.work))
+        return Figure(value=value, how=How.PREDICTED, low=low, high=high, basis=speeds.basis)
     return _figure(target, _roofline_ms(profile, target, artifact))
+
+
+def vector(work: Mapping[str, float]) -> np.ndarray:
+    """Return work by name as the shape [len(COUNTS)]."""
+    return np.array([work.get(name, 0.0) for name in COUNTS])
 
 
 def _roofline_ms(profile: Profile, roofline: Roofline, artifact: Artifact) -> float:

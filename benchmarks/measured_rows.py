@@ -1,0 +1,105 @@
+"""Condenses published latencies to what the prediction is fitted on: each row's setting and time, each model's work.
+
+    python benchmarks/measured_rows.py latencies.csv nb201_raspi4.csv     # writes benchmarks/measured/
+
+What a model does is read out of its file below build/prediction/models (see measured_graphs.py) at float32; at int8 the same
+operations move a quarter of the bytes. A row is left out where its model is not rebuilt, and where its slowest run took
+more than 1.4 times its fastest.
+"""
+
+import argparse
+import csv
+import json
+import re
+from pathlib import Path
+
+from _measured_names import canonical
+
+from edgewright.export import read_graph
+from edgewright.export._work import COUNTS, total, work_of
+from edgewright.files import write_json
+
+HERE = Path(__file__).parent / "measured"
+FIELDS = ("device", "runtime", "version", "setting", "threads", "precision", "model", "latency_ms", "source")
+_STEADY = 1.4
+# The table of NAS-Bench-201's cells states neither runtime nor version; they are a series of their own.
+_CELLS = {"device": "Raspberry Pi 4B", "runtime": "not stated", "version": "", "setting": "NAS-Bench-201"}
+
+
+def main() -> None:
+    """Read both tables and the models' files, and write rows.csv and work.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("latencies", type=Path)
+    parser.add_argument("cells", type=Path)
+    parser.add_argument("--models", type=Path, default=Path("build/prediction/models"))
+    arguments = parser.parse_args()
+    files = {path.stem: path for path in sorted(arguments.models.glob("*.tflite"))}
+    rows = [row for row in _rows(arguments.latencies) if row["model"] in files]
+    rows += [row for row in _cells(arguments.cells) if row["model"] in files]
+    names = sorted({row["model"] for row in rows})
+    kept = json.loads((HERE / "work.json").read_text(encoding="utf-8")) if (HERE / "work.json").is_file() else {}
+    work = {}
+    for name in names:
+        work[name] = kept.get(name) or {
+            key: count for key, count in total(work_of(read_graph(files[name]))).items() if count
+        }
+    HERE.mkdir(exist_ok=True)
+    write_json(HERE / "work.json", work)
+    with open(HERE / "rows.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"{len(rows)} rows of {len(names)} models; counts: {', '.join(COUNTS)}")
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        found = []
+        for row in csv.DictReader(file):
+            spread = re.search(r"min ([\d.]+) max ([\d.]+)", row["note"])
+            if (spread and float(spread[2]) > _STEADY * float(spread[1])) or canonical(row) is None:
+                continue
+            found.append(
+                {
+                    "device": row["device"],
+                    "runtime": row["runtime"],
+                    "version": row["runtime_version"],
+                    "setting": _setting(row),
+                    "threads": row["threads"],
+                    "precision": row["precision"].split()[0],
+                    "model": canonical(row) or "",
+                    "latency_ms": f"{float(row['p50_ms'] or row['latency_ms']):.6g}",
+                    "source": _short(row["source"]),
+                }
+            )
+    return found
+
+
+def _setting(row: dict[str, str]) -> str:
+    """Return what else tells one series of measurements from another: the system, its clock, the accelerator."""
+    return f"{row['device_config'].split(' README')[0][:90]}; {row['accelerator']}"
+
+
+def _short(source: str) -> str:
+    """Return a source without the path below its results' folder, which the model's name stands for."""
+    return re.sub(r"(results/[^/]+)/.*", r"\1", source)
+
+
+def _cells(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return [
+            {
+                **_CELLS,
+                "threads": "",
+                "precision": "fp32",
+                "model": f"nb201-{row['arch_index']}",
+                "latency_ms": f"{float(row['latency_ms']):.6g}",
+                "source": "latencies of NAS-Bench-201 on a Raspberry Pi 4",
+            }
+            for row in csv.DictReader(file)
+            if row["input"].startswith("1x32x32x3")
+        ]
+
+
+if __name__ == "__main__":
+    main()

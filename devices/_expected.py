@@ -1,0 +1,71 @@
+"""How long each kind of work is expected to take on a processor, from its datasheet and from what other processors take."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from ..export._work import COUNTS
+from ._fitting import Speeds, prior
+from ._profile import Cpu, Memory
+
+# Multiply-accumulates that a core's vector units begin in a cycle at float32: one 128-bit FMA on the small and older cores,
+# two on the later ones (Arm's software optimization guides of the Cortex-A72 and Cortex-A76).
+_FLOAT_MACS = {"Cortex-A53": 4, "Cortex-A57": 4, "Cortex-A72": 4, "Cortex-A76": 8, "Cortex-A78AE": 8, "Carmel": 8}
+# Of int8 to float32: SDOT multiplies 16 pairs where FMLA multiplies 4; without, SMLAL and SADALP take turns.
+_DOT_PRODUCT, _NO_DOT_PRODUCT = 4.0, 2.5
+# The share of a network's time that more threads do not shorten (Amdahl's law), from TFLite on a Raspberry Pi 4 at one to
+# four threads: 1.9 times as fast on four at float32, 3.1 times at int8 (github:NobuoTsukamoto/benchmarks).
+_SERIAL = {"float32": 0.38, "int8": 0.09}
+_BYTES = ("inputs", "outputs", "patches", "weights", "moved")
+
+
+@cache
+def document() -> Mapping[str, Any]:
+    """Return what was fitted: what is expected of any processor, and the speeds of devices; see ``speeds.json``."""
+    text = (resources.files(f"{__package__}.profiles") / "speeds.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def expected_speeds(cpu: Cpu, memory: Memory, precision: str, threads: int) -> Speeds:
+    """Return the speeds of a processor of which no measurement was seen.
+
+    Args:
+        precision: what is computed in: "float32" or "int8".
+        threads: of the runtime.
+    """
+    factors = document()["expected"][precision]
+    base = datasheet_ms(
+        cpu.core.value,
+        cpu.clock_ghz.value,
+        min(threads, cpu.count.value),
+        cpu.dotprod.value,
+        memory.bandwidth_gbytes_per_s.value,
+        precision,
+    )
+    return prior(base * np.array([factors[name] for name in COUNTS]))
+
+
+def datasheet_ms(
+    core: str, clock_ghz: float, cores: int, dotprod: bool, bandwidth_gbytes_per_s: float, precision: str
+) -> np.ndarray:
+    """Return the least that a unit of each kind of work can take in ms, shape [len(COUNTS)].
+
+    A multiply-accumulate at the vector units' rate, a byte at the memory's bandwidth, and, where no datasheet tells, a
+    value of a function in 8 cycles and the start of an operation in 10,000.
+    """
+    per_cycle = next((macs for name, macs in _FLOAT_MACS.items() if core.startswith(name)), 8 if dotprod else 4)
+    gain = 1.0 if precision != "int8" else _DOT_PRODUCT if dotprod else _NO_DOT_PRODUCT
+    mac_ms = 1e-6 / (cores * clock_ghz * per_cycle * gain)
+    byte_ms = 1e-6 / bandwidth_gbytes_per_s
+    other = {"functions": 8e-6 / (clock_ghz * cores), "launches": 1e-2 / clock_ghz}
+    return np.array([byte_ms if name in _BYTES else other.get(name, mac_ms) for name in COUNTS])
+
+
+def thread_factor(precision: str, threads: int, fitted_at: int) -> float:
+    """Return how many times longer than with ``fitted_at`` threads an inference takes with ``threads``."""
+    serial = _SERIAL[precision]
+    return (serial + (1 - serial) / threads) / (serial + (1 - serial) / fitted_at)

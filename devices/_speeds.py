@@ -1,0 +1,125 @@
+"""The speeds that a device's latencies are predicted with: fitted to its own measurements, or set by its profile."""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from ..export._work import COUNTS, MULTIPLYING
+from ._expected import document, expected_speeds, thread_factor
+from ._fitting import OWN, Speeds, prior
+from ._profile import Calibration, Profile, Roofline, Target
+
+# How far a runtime's versions are apart, as the standard deviation of a logarithm: of models on the same board 52 to 99 %
+# are within 10 %.
+_VERSIONS = 0.1
+# Rows of TFLite's own matrix library, where the device's LiteRT uses XNNPACK: as much faster as that may be, a third.
+_RUY, _XNNPACK = "(ruy)", 0.25
+_NINETY = 1.645  # standard deviations to either side that hold 90 % of a normal distribution
+
+
+@dataclass(frozen=True)
+class DeviceSpeeds:
+    """Speeds for one format and precision on a device.
+
+    Attributes:
+        speeds: with ``threads`` threads.
+        low_spread, high_spread: what comes on top of the speeds' own uncertainty to either side, as standard deviations
+            of a logarithm: another runtime version, or the width of the profile's interval.
+        basis: what they rest on, in a few words.
+    """
+
+    speeds: Speeds
+    low_spread: float
+    high_spread: float
+    basis: str
+
+    def latency(self, counts: np.ndarray) -> tuple[float, float, float]:
+        """Return the latency of work in ms, and its 90 % interval; ``counts`` has the shape [len(COUNTS)]."""
+        value, spread = self.speeds.latency(counts)
+        low, high = math.hypot(spread, self.low_spread), math.hypot(spread, self.high_spread)
+        return value, value * math.exp(-_NINETY * low), value * math.exp(_NINETY * high)
+
+
+def speeds_of(profile: Profile, target: Target, threads: int | None = None) -> DeviceSpeeds:
+    """Return the speeds of a device for one of its targets on a processor or GPU.
+
+    Where measurements of the device were fitted, those speeds. Elsewhere what the datasheet lets expect of each kind of
+    work, all of it made slower or faster until a reference network takes what the profile's rates give.
+
+    Args:
+        threads: of the runtime; the target's own where None.
+    """
+    asked = target.threads if threads is None else threads
+    for calibration in (*profile.calibrations, *_shipped(profile.name)):
+        if (calibration.format, calibration.precision) == (target.format, target.precision):
+            return _calibrated(calibration, target, asked)
+    return _set_by_profile(profile, target, asked)
+
+
+@cache
+def _shipped(device: str) -> tuple[Calibration, ...]:
+    return tuple(Calibration(**entry["calibration"]) for entry in document()["speeds"] if entry["device"] == device)
+
+
+def _calibrated(calibration: Calibration, target: Target, threads: int) -> DeviceSpeeds:
+    factor, doubt = _other_threads(target.precision, threads, calibration.threads)
+    speeds = Speeds(
+        factor * np.array([calibration.ms[name] for name in COUNTS]),
+        np.array(calibration.covariance),
+        calibration.spread,
+        calibration.rows,
+    )
+    version = 0.0 if calibration.measured_with.startswith(target.runtime) else _VERSIONS
+    faster = _XNNPACK if _RUY in calibration.measured_with and target.runtime == "LiteRT" else 0.0
+    rows = f"{calibration.rows} {calibration.whose} measurements with {calibration.measured_with}"
+    return DeviceSpeeds(
+        speeds,
+        math.hypot(version, doubt, faster),
+        math.hypot(version, doubt),
+        f"per operation, {_where(target, threads)}, fitted on {rows}",
+    )
+
+
+def _set_by_profile(profile: Profile, target: Target, threads: int) -> DeviceSpeeds:
+    kind = kind_of(target.precision)
+    shape = expected_speeds(profile.cpu, profile.memory, kind, target.threads).ms
+    reference = np.array([document()["reference"][kind][name] for name in COUNTS])
+    macs = float(reference[: len(MULTIPLYING)].sum())
+    level = (
+        target.overhead_ms.value
+        + target.per_operation_ms.value * float(reference[COUNTS.index("launches")])
+        + macs / (target.effective_gmacs_per_s.value * 1e6)
+    )
+    factor, doubt = _other_threads(target.precision, threads, target.threads)
+    interval = target.interval.value
+    return DeviceSpeeds(
+        prior(factor * level / float(shape @ reference) * shape, shared=0.0, own=OWN),
+        math.hypot(math.log(1 / interval.low) / _NINETY, doubt),
+        math.hypot(math.log(interval.high) / _NINETY, doubt),
+        f"per operation, {_where(target, threads)}, {_origin(target)}",
+    )
+
+
+def _other_threads(precision: str, threads: int, fitted_at: int) -> tuple[float, float]:
+    """Return the factor for another number of threads, and how uncertain its logarithm is: half of it."""
+    if threads == fitted_at:
+        return 1.0, 0.0
+    factor = thread_factor(kind_of(precision), threads, fitted_at)
+    return factor, abs(math.log(factor)) / 2
+
+
+def _where(target: Roofline, threads: int) -> str:
+    return f"{target.unit}, {threads} thread{'s' if threads > 1 else ''}" if target.unit == "cpu" else target.unit
+
+
+def _origin(roofline: Roofline) -> str:
+    if roofline.fitted_rows:
+        return f"its level from {roofline.fitted_rows} published measurements of the device, a relative or another runtime"
+    return "its level from the nearest runtime or the datasheet, not fitted"
+
+
+def kind_of(precision: str) -> str:
+    """Return what a precision is computed in, "int8" or "float32", as far as speed goes."""
+    return "int8" if precision in ("int8", "dynamic_int8") else "float32"

@@ -1,0 +1,211 @@
+"""What a file would take on a device: its latency there with an interval, operation by operation, its memory and energy."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from . import devices
+from .devices import Memory, Placement, Profile, Target, Unsupported, loads_on, predict_energy, predict_memory
+from .errors import InputError, nearest
+from .export import Artifact, Graph, read_graph
+from .export._artifact import Operation
+from .export._graph import elements
+from .export._precision import precision_of
+from .export._work import Work, total, work_of
+from .figures import Figure
+from .subjects import bundle_at
+
+# What a profile calls a runtime, and the runtime here whose memory was fitted.
+_MEASURED = {"LiteRT": "litert", "TFLite": "tflite_runtime", "ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}
+
+
+@dataclass(frozen=True)
+class Costly:
+    """An operation and what it is predicted to take.
+
+    Attributes:
+        name: its kind and the tensor that it writes.
+        latency_ms: of all its runs in one inference.
+        share: of the whole, 0 to 1.
+    """
+
+    name: str
+    latency_ms: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a file would take on a device.
+
+    Attributes:
+        path: the file.
+        device, title: of the profile.
+        format, precision: of the file.
+        runtime, unit, threads: what would run it there.
+        latency_ms: of one inference; None where the device does not run it.
+        memory_bytes: at its peak, by parts; None where no formula is known for the runtime.
+        energy_mj: of one inference; None where no source tells what the board draws.
+        operations: those that take longest, first.
+        macs: multiply-accumulates of one inference.
+        notes: what else is to be known, as sentences: why something is None, what does not run where it should.
+    """
+
+    path: Path
+    device: str
+    title: str
+    format: str
+    precision: str
+    runtime: str
+    unit: str
+    threads: int
+    latency_ms: Figure | None
+    memory_bytes: Memory | None
+    energy_mj: Figure | None
+    operations: tuple[Costly, ...]
+    macs: int
+    notes: tuple[str, ...]
+
+    def plain(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def predict(
+    artifact: str | Path,
+    device: str,
+    *,
+    runtime: str | None = None,
+    threads: int | None = None,
+    costliest: int = 10,
+) -> tuple[Prediction, ...]:
+    """Predict what a file, or each file of a bundle, takes on a device. Nothing is run.
+
+    Args:
+        artifact: a .tflite, .onnx or OpenVINO .xml file, edgewright's own or not, or the folder of a bundle.
+        device: the name or file of a device profile.
+        runtime: one of the device's; by default the one that its profile runs the format in.
+        threads: of the runtime; the profile's own when None.
+        costliest: how many operations to list.
+
+    Raises:
+        InputError: no such file, device or runtime; a file that is broken.
+    """
+    path = Path(artifact)
+    profile = devices.get(device)
+    _check(profile, runtime, threads)
+    bundle = bundle_at(path)
+    known = {entry.path: entry for entry in bundle.artifacts} if bundle else {}
+    return tuple(_predicted(file, profile, known.get(file), runtime, threads, costliest) for file in known or (path,))
+
+
+def _check(profile: Profile, runtime: str | None, threads: int | None) -> None:
+    names = sorted({each.name for each in profile.runtimes} | {target.runtime for target in profile.targets})
+    if runtime is not None and runtime not in names:
+        hint = nearest(runtime, names)
+        raise InputError(f"Expected a runtime of {profile.title}: {', '.join(names)}. Got: {runtime!r}.{hint}")
+    if threads is not None and not 1 <= threads <= profile.cpu.count.value:
+        raise InputError(f"Expected 1 to {profile.cpu.count.value} threads on {profile.title}. Got: {threads}.")
+
+
+def _predicted(
+    path: Path, profile: Profile, entry: Artifact | None, runtime: str | None, threads: int | None, costliest: int
+) -> Prediction:
+    graph = read_graph(path)
+    precision = entry.precision if entry else precision_of(graph)
+    found = profile.target(graph.format, precision)
+    refused = _refused(profile, graph, found, runtime)
+    target = found if isinstance(found, Target) and not refused else None
+    works = work_of(graph)
+    notes = [refused] if refused else []
+    notes += [f"Not counted: {name}." for name in _uncounted(graph)]
+    if any(node.times is None for node in graph.nodes):
+        notes.append("A loop's length is decided as it runs; its operations are counted once.")
+    latency: Figure | None = None
+    operations: tuple[Costly, ...] = ()
+    if target is not None:
+        placement = devices.place(profile, graph, path)
+        described = _as_artifact(path, graph, precision, works)
+        latency, operations, more = _latency(profile, target, described, works, placement, threads, costliest)
+        notes += more
+    memory = predict_memory(graph, _MEASURED.get(target.runtime, target.runtime)) if target else None
+    energy = predict_energy(profile, latency) if latency else None
+    notes += [each.reason for each in (memory, energy) if isinstance(each, Unsupported)]
+    return Prediction(
+        path=path,
+        device=profile.name,
+        title=profile.title,
+        format=graph.format,
+        precision=precision,
+        runtime=target.runtime if target else "",
+        unit=target.unit if target else "",
+        threads=(threads or target.threads) if target else 0,
+        latency_ms=latency,
+        memory_bytes=None if isinstance(memory, Unsupported) else memory,
+        energy_mj=None if isinstance(energy, Unsupported) else energy,
+        operations=operations,
+        macs=graph.macs,
+        notes=tuple(notes),
+    )
+
+
+def _refused(profile: Profile, graph: Graph, target: Target | Unsupported, runtime: str | None) -> str:
+    """Return why the device does not run the file; empty where it does."""
+    if isinstance(target, Unsupported):
+        return target.reason
+    if runtime not in (None, target.runtime):
+        return (
+            f"{profile.title} runs {target.format} {target.precision} in {target.runtime}; its profile says nothing of "
+            f"{runtime} for it."
+        )
+    loads = loads_on(profile, graph)
+    return loads.sentence if loads.ok is False else ""
+
+
+def _uncounted(graph: Graph) -> list[str]:
+    return sorted({f"{node.kind} ({node.note})" for node in graph.nodes if node.macs is None})
+
+
+def _latency(
+    profile: Profile,
+    target: Target,
+    artifact: Artifact,
+    works: Sequence[Work],
+    placement: Placement | None,
+    threads: int | None,
+    costliest: int,
+) -> tuple[Figure | None, tuple[Costly, ...], list[str]]:
+    """Return the latency, the costliest operations, and what else is to be known."""
+    figure = devices.predict_latency(profile, artifact, placement, threads)
+    if isinstance(figure, Unsupported):
+        return None, (), [figure.reason]
+    notes = [placement.sentence] if placement else []
+    if target.unit == "edgetpu":
+        return figure, (), [*notes, "An Edge TPU overlaps its operations: their times do not add up, so none are listed."]
+    ms = devices.speeds_of(profile, target, threads).speeds.ms
+    each = [(work.name, float(ms @ devices.vector(work.counts))) for work in works]
+    whole = sum(value for _, value in each) or 1.0
+    first = sorted(each, key=lambda item: -item[1])[:costliest]
+    return figure, tuple(Costly(name, value, value / whole) for name, value in first), notes
+
+
+def _as_artifact(path: Path, graph: Graph, precision: str, works: Sequence[Work]) -> Artifact:
+    """Return what the prediction needs to know of a file, whoever wrote it."""
+    files = [file for file in (path, path.with_suffix(".bin")) if file == path or graph.format == "openvino"]
+    kinds = Counter((node.kind, graph.dtypes_of(node)) for node in graph.nodes)
+    return Artifact(
+        path=path,
+        format=graph.format,
+        precision=precision,
+        inputs=(),
+        outputs=(),
+        sha256="",
+        size_bytes=sum(file.stat().st_size for file in files if file.is_file()),
+        gzip_bytes=0,
+        macs=graph.macs,
+        parameters=sum(elements(value.shape) or 0 for value in graph.values if value.constant and value.bytes),
+        operations=tuple(Operation(name, dtypes, count) for (name, dtypes), count in kinds.items()),
+        work={name: count for name, count in total(works).items() if count},
+    )

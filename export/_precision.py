@@ -1,0 +1,57 @@
+"""Which of edgewright's precisions a file of unknown origin has, by the types of what it multiplies."""
+
+from collections import Counter
+
+from ._graph import Graph, Node, Value
+
+_QUANTIZING = {"QuantizeLinear", "FakeQuantize"}
+_INTEGERS = {"MatMulInteger": "dynamic_int8", "ConvInteger": "dynamic_int8", "QLinearConv": "int8", "QLinearMatMul": "int8"}
+_WEIGHTS = {"int8": "int8_weights", "uint8": "int8_weights", "int4": "int4_weights", "uint4": "int4_weights"}
+
+
+def precision_of(graph: Graph) -> str:
+    """Return the precision that most of a file's multiply-accumulates have: "int8", "dynamic_int8", "float32" and so on.
+
+    Integers that are made of activations as the file states make it "int8"; integer weights of float activations are
+    "dynamic_int8" where the format's runtime quantizes the activations as it runs (TFLite's convolutions and dense layers),
+    else "int8_weights" or "int4_weights"; weights stored in half precision make it "float16".
+    """
+    quantizes = any(node.kind in _QUANTIZING and _live(graph, node) for node in graph.nodes)
+    stored = _stored_types(graph)
+    found: Counter[str] = Counter()
+    for node in graph.nodes:
+        if node.macs:
+            found[_precision(graph, node, quantizes, stored)] += node.macs * (node.times or 1)
+    return found.most_common(1)[0][0] if found else "float32"
+
+
+def _precision(graph: Graph, node: Node, quantizes: bool, stored: dict[int, str]) -> str:
+    if node.kind in _INTEGERS:
+        return _INTEGERS[node.kind]
+    activations = [graph.values[place].dtype for place in node.inputs if place >= 0 and place not in stored]
+    weights = [stored[place] for place in node.inputs if place >= 0 and place in stored][:1]
+    narrow = next((dtype for dtype in weights if dtype != "float32"), "")
+    if any(dtype in ("int8", "uint8") for dtype in activations):
+        return "int8"
+    if "int16" in activations:
+        return "int16x8"
+    if graph.format != "tflite" and quantizes and (not weights or narrow in ("int8", "uint8")):
+        return "int8"
+    if narrow == "int8" and graph.format == "tflite" and graph.values[node.inputs[1]].dtype == "int8":
+        return "dynamic_int8"
+    return "float16" if narrow in ("float16", "bfloat16") else _WEIGHTS.get(narrow, "float32")
+
+
+def _stored_types(graph: Graph) -> dict[int, str]:
+    """Return by tensor the type that it is stored in: of constants, and of what is computed of constants alone."""
+    found = {place: value.dtype for place, value in enumerate(graph.values) if value.constant}
+    for node in graph.nodes:
+        if node.inputs and all(place < 0 or place in found for place in node.inputs):
+            first = next(place for place in node.inputs if place >= 0)
+            found.update((place, found[first]) for place in node.outputs if place >= 0)
+    return found
+
+
+def _live(graph: Graph, node: Node) -> bool:
+    values: list[Value] = graph.inputs_of(node)
+    return bool(values) and not values[0].constant

@@ -1,0 +1,186 @@
+"""What a runtime has to do for a file: its operations after fusion, each as counts that take time on a processor."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ._graph import Graph, Node, Value, elements
+
+# What takes time, and what each is counted in. A kind of multiply-accumulates has a rate of its own: depthwise
+# convolutions reuse nothing, a matrix of one row waits for its weights.
+COUNTS = (
+    "convolution",  # multiply-accumulates of a convolution
+    "pointwise",  # of one by a kernel of a single pixel, which is a matrix product
+    "depthwise",  # of one with a kernel for each channel
+    "matrix",  # of a dense layer or of a product of two activations
+    "inputs",  # bytes of activations that those read
+    "outputs",  # bytes that those write
+    "patches",  # bytes that a convolution by a larger kernel gathers before it multiplies
+    "weights",  # bytes of weights that are read
+    "moved",  # bytes read and written by what does not multiply: additions, pooling, padding, copies
+    "functions",  # values of exponentials, logistic and hyperbolic functions, divisions and roots
+    "launches",  # operations
+)
+MULTIPLYING = COUNTS[:4]
+
+_CONVOLUTIONS = {"CONV_2D", "CONV_3D", "TRANSPOSE_CONV", "CONV_3D_TRANSPOSE", "DEPTHWISE_CONV_2D"}
+_CONVOLUTIONS |= {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"}
+_CONVOLUTIONS |= {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"}
+# No kernel runs for these: a view of the same bytes, or a part of what stands beside them.
+_FREE = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "SHAPE", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Shape", "Identity"}
+_FREE |= {"ShapeOf", "Constant", "Assign", "ReadValue", "Cast_Shape", "VAR_HANDLE", "CALL_ONCE", "WHILE", "IF"}
+_FREE |= {"Loop", "If", "Scan", "TensorIterator"}
+# Computed as the operation before them writes its result, where nothing else reads that.
+_JOINED = {"Relu", "Clip", "LeakyRelu", "BatchNormalization", "QuantizeLinear", "DequantizeLinear", "Add", "Mul", "Sub"}
+_JOINED |= {"ReLU", "Clamp", "PRelu", "FakeQuantize", "Multiply", "Subtract", "Convert", "HardSwish", "HSwish"}
+_JOINED |= {"HardSigmoid", "RELU", "RELU6", "Sigmoid", "Swish"}
+_QUANTIZING = {"QuantizeLinear", "DequantizeLinear", "FakeQuantize"}
+_FUNCTIONS = {"LOGISTIC", "TANH", "EXP", "LOG", "SOFTMAX", "LOG_SOFTMAX", "SQRT", "RSQRT", "DIV", "ELU", "GELU", "POW"}
+_FUNCTIONS |= {"SIN", "COS", "HARD_SWISH", "Sigmoid", "Tanh", "Exp", "Log", "Softmax", "LogSoftmax", "Sqrt", "Div"}
+_FUNCTIONS |= {"Reciprocal", "Erf", "Elu", "Gelu", "Softplus", "Pow", "Sin", "Cos", "SoftMax", "SoftPlus", "Divide"}
+_FUNCTIONS |= {"Power", "MVN", "LayerNormalization", "Swish", "Selu"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one operation takes, with what is fused into it.
+
+    Attributes:
+        name: its kind in the format's own terms, and the tensor that it writes.
+        kind: the multiply-accumulates that it does, or what else it is: one of ``COUNTS``.
+        counts: by name, of ``COUNTS``, in all runs of one inference.
+        times: how often it runs in one inference.
+    """
+
+    name: str
+    kind: str
+    counts: dict[str, float] = field(default_factory=dict)
+    times: float = 1.0
+
+
+def work_of(graph: Graph, assumed_turns: int = 1) -> tuple[Work, ...]:
+    """Return what one inference of a file takes, operation by operation.
+
+    Activations after a convolution or product, its bias, batch normalization and what turns numbers into integers and
+    back count as part of it; what reads constants alone is computed when the file is loaded, and views cost nothing.
+
+    Args:
+        graph: the file.
+        assumed_turns: how often a loop turns whose length is decided as it runs.
+    """
+    readers: dict[int, int] = {}
+    for node in graph.nodes:
+        for place in node.inputs:
+            readers[place] = readers.get(place, 0) + 1
+    for place in graph.outputs:
+        readers[place] = readers.get(place, 0) + 1
+    folded = {place for place, value in enumerate(graph.values) if value.constant}
+    joins: dict[int, bool] = {}
+    found = []
+    for node in graph.nodes:
+        live = [place for place in node.inputs if place >= 0 and place not in folded]
+        if not live and node.inputs:
+            folded.update(node.outputs)
+            continue
+        if _joined(graph, node, live, joins, readers):
+            joins.update(dict.fromkeys(node.outputs, True))
+            continue
+        if node.kind in _FREE or (node.kind in _QUANTIZING and not _at_the_edge(graph, node)):
+            joins.update({place: joins.get(live[0], False) for place in node.outputs} if live else {})
+            continue
+        times = float(assumed_turns if node.times is None else node.times)
+        if times == 0:
+            continue
+        work = _work(graph, node, times, folded)
+        joins.update(dict.fromkeys(node.outputs, work.kind in MULTIPLYING))
+        found.append(work)
+    return tuple(found)
+
+
+def total(works: Iterable[Work]) -> dict[str, float]:
+    """Return the counts of all operations together, by name."""
+    found = dict.fromkeys(COUNTS, 0.0)
+    for work in works:
+        for name, count in work.counts.items():
+            found[name] += count
+    return found
+
+
+def _joined(graph: Graph, node: Node, live: list[int], joins: dict[int, bool], readers: dict[int, int]) -> bool:
+    """Tell whether an operation is computed with the one before it."""
+    if node.kind not in _JOINED or len(set(live)) != 1:
+        return False
+    place = live[0]
+    written = graph.values[node.outputs[0]] if node.outputs else None
+    same_size = written is not None and elements(written.shape) == elements(graph.values[place].shape)
+    return joins.get(place, False) and readers.get(place, 0) == 1 and same_size
+
+
+def _at_the_edge(graph: Graph, node: Node) -> bool:
+    """Tell whether an operation reads the file's input or writes its output: there, no kernel takes it along."""
+    return any(place in graph.inputs for place in node.inputs) or any(place in graph.outputs for place in node.outputs)
+
+
+def _work(graph: Graph, node: Node, times: float, folded: set[int]) -> Work:
+    places = [place for place in node.inputs if place >= 0]
+    read = [graph.values[place] for place in places if place not in folded]
+    stored = [graph.values[place] for place in places if place in folded]
+    written = graph.outputs_of(node)
+    kind = _kind(node, stored)
+    counts = {"launches": 1.0}
+    if kind in MULTIPLYING:
+        macs = float(node.macs or 0)
+        counts |= {kind: macs, "outputs": _bytes(written), "weights": _bytes(stored)}
+        counts["inputs"] = _bytes(read)
+        if kind == "convolution" and written:
+            count = max(1, math.prod(written[0].shape or (1,)))
+            channels = _channels(graph.format, written[0])
+            counts["patches"] = macs / count * (count / channels) * _element_bytes(read)
+    else:
+        counts["moved"] = _bytes(read) + _bytes(written)
+        if kind == "functions":
+            counts["functions"] = float(sum(max(0, elements(value.shape) or 0) for value in written))
+    name = f"{node.kind} {written[0].name if written else ''}".strip()
+    return Work(name, kind, {key: times * count for key, count in counts.items() if count}, times)
+
+
+def _kind(node: Node, stored: list[Value]) -> str:
+    if node.kind in _CONVOLUTIONS:
+        kernel = max(stored, key=lambda value: len(value.shape or ()), default=None)
+        shape = (kernel.shape if kernel is not None else None) or ()
+        if node.kind == "DEPTHWISE_CONV_2D" or _groups(node, shape) > 1 and _depth(node, shape) == 1:
+            return "depthwise"
+        pixels = shape[1:-1] if node.kind.isupper() else shape[-2:]
+        return "pointwise" if pixels and math.prod(pixels) == 1 else "convolution"
+    if node.macs:
+        return "matrix"
+    return "functions" if node.kind in _FUNCTIONS else "moved"
+
+
+def _groups(node: Node, shape: tuple[int, ...]) -> int:
+    if node.kind.startswith("GroupConvolution"):
+        return shape[0] if shape else 1
+    return int(node.settings.get("group", 1))
+
+
+def _depth(node: Node, shape: tuple[int, ...]) -> int:
+    """Return how many channels one kernel of a grouped convolution reads."""
+    place = 2 if node.kind.startswith("GroupConvolution") else 1
+    return shape[place] if len(shape) > place else 1
+
+
+def _channels(format: str, value: Value) -> int:
+    shape = value.shape or (1,)
+    return max(1, shape[-1] if format == "tflite" or len(shape) < 2 else shape[1])
+
+
+def _bytes(values: Iterable[Value]) -> float:
+    return float(sum(value.bytes or 0 for value in values))
+
+
+def _element_bytes(values: list[Value]) -> float:
+    for value in values:
+        count = elements(value.shape)
+        if count and value.bytes:
+            return value.bytes / count
+    return 4.0
