@@ -1,5 +1,7 @@
 """Device profiles, predicted latency, and the verdict on an artifact."""
 
+from ._energy import predict_energy
+from ._memory import Memory, predict_memory
 from ._placement import Placed, Placement
 from ._placing import place
 from ._profile import Budget, Profile, Target, Unsupported, get, load_profile, names
@@ -11,6 +13,7 @@ from ._versions import Needed, loads_on, needed_runtime
 __all__ = [
     "Budget",
     "Evidence",
+    "Memory",
     "Needed",
     "Placed",
     "Placement",
@@ -27,7 +30,9 @@ __all__ = [
     "needed_runtime",
     "place",
     "predict_deployable",
+    "predict_energy",
     "predict_latency",
     "speeds_of",
     "vector",
+    "predict_memory",
 ]

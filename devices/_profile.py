@@ -41,6 +41,7 @@ _Count = Annotated[int, _between(1, 1024, whole=True)]
 _GHz = Annotated[float, _between(0.01, 10)]
 _Bytes = Annotated[int, _between(2**20, 2**40, whole=True)]
 _GBytesPerS = Annotated[float, _between(0.1, 10_000)]
+_Watts = Annotated[float, _between(0.01, 1000)]
 _Milliseconds = Annotated[float, _between(0, 10_000)]
 Unit = Literal["cpu", "gpu", "edgetpu"]
 
@@ -91,10 +92,18 @@ class System(_Table):
 
 
 class Power(_Table):
-    """The power modes that a device has, and the one that its clocks and rates are of."""
+    """The power modes that a device has, the one that its clocks and rates are of, and what the whole board draws.
 
-    mode: Sourced[_Text]
-    modes: Sourced[tuple[_Text, ...]]
+    Attributes:
+        mode, modes: None where there is one.
+        idle_w, load_w: in W, without peripherals: with nothing to do, and with all cores (or the GPU) busy; None where
+            no source was found.
+    """
+
+    mode: Sourced[_Text] | None = None
+    modes: Sourced[tuple[_Text, ...]] | None = None
+    idle_w: Sourced[_Watts] | None = None
+    load_w: Sourced[_Watts] | None = None
 
 
 class Accelerator(_Table):
@@ -216,7 +225,7 @@ class Calibration(_Table):
 
 
 class Profile(_Table):
-    """A device; without ``power`` it has one power mode. ``calibrations`` stand before what comes with edgewright."""
+    """A device; without ``power.modes`` it has one power mode. ``calibrations`` go before what comes with edgewright."""
 
     name: _Text
     title: _Text
@@ -354,6 +363,14 @@ def _check_consistent(profile: Profile, where: str) -> None:
             which = f"{entry.format} {entry.precision or 'without a precision'}"
             raise InputError(f"{where}: expected {which} once. Got: two entries.")
         seen.add((entry.format, entry.precision))
+    power = profile.power
+    if power and (power.mode is None) != (power.modes is None):
+        raise InputError(f"{where}: expected power.mode and power.modes together. Got: one of them.")
+    if power and power.idle_w and power.load_w and power.idle_w.value >= power.load_w.value:
+        raise InputError(
+            f"{where}: expected power.idle_w below power.load_w. "
+            f"Got: {power.idle_w.value:g} and {power.load_w.value:g}."
+        )
     runtimes = [runtime.name for runtime in profile.runtimes]
     for target in profile.targets:
         if target.runtime not in runtimes:

@@ -1239,12 +1239,14 @@ def run(options, answer):
     before = time.perf_counter()
     program = load(options)
     answer["load_ms"] = (time.perf_counter() - before) * 1e3
+    answer["peaks_bytes"]["loaded"] = peak_memory_bytes()
     describe_models(program, answer)
 
     samples = program.samples(inputs)
     before = time.perf_counter()
     first = copied(program.run(samples[0]))
     answer["first_ms"] = (time.perf_counter() - before) * 1e3 / program.units()
+    answer["peaks_bytes"]["run"] = peak_memory_bytes()
     answers = [first] + [copied(program.run(sample)) for sample in samples[1:]]
     outputs = program.collect(answers)
     answer["non_finite"] = int(sum(np.count_nonzero(~np.isfinite(array)) for array in outputs.values()))
@@ -1520,7 +1522,9 @@ def main(arguments=None):
     answer, status = describe(options), 0
     try:
         status = 3
+        answer["peaks_bytes"] = {"python": peak_memory_bytes()}
         importlib.import_module(LOADERS[options.runtime][0])
+        answer["peaks_bytes"]["runtime"] = peak_memory_bytes()
         answer["runtime_version"] = version_of(LOADERS[options.runtime][0])
         status = 1
         run(options, answer)
