@@ -2,7 +2,7 @@
 
 from ._placement import Placed, Placement
 from ._placing import place
-from ._profile import Budget, Profile, Target, Unsupported, get, load_profile, names
+from ._profile import Budget, Profile, Target, Unsupported, get, load_profile, names, parse_profile
 from ._roofline import predict_deployable, predict_latency
 from ._verdict import Evidence, Status, Verdict, judge
 from ._versions import Needed, loads_on, needed_runtime
@@ -24,6 +24,7 @@ __all__ = [
     "loads_on",
     "names",
     "needed_runtime",
+    "parse_profile",
     "place",
     "predict_deployable",
     "predict_latency",

@@ -112,7 +112,8 @@ def _needed_tflite(graph: Graph) -> Needed:
 def _in_terms_of(wanted: str, name: str, version: str) -> str:
     """Return a device's runtime version in the terms that a table counts in, or an empty string."""
     if wanted == "TensorFlow Lite" and name == _LITERT:
-        return str(_table("runtime_versions.json")["litert"]["releases"].get(version, ""))
+        releases = _table("runtime_versions.json")["litert"]["releases"]
+        return str(releases.get(version) or releases.get(".".join(version.split(".")[:2]), ""))
     comparable = {"TensorFlow Lite": ("TFLite", "TensorFlow Lite"), "ONNX Runtime": ("ONNX Runtime",)}
     return version if name in comparable.get(wanted, (wanted,)) and _numbers(version) else ""
 

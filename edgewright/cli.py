@@ -11,6 +11,7 @@ import typer
 
 from .cli_measuring import COMMANDS, emulator
 from .cli_options import About, Allow, Data, Devices, Formats, Json, Model, Out, Quiet, Recipe, Seed, end
+from .cli_probe import devices_probe
 from .progress import shown
 
 app = typer.Typer(
@@ -317,6 +318,7 @@ def formats(json_: Json = False) -> None:
 
 devices_app = typer.Typer(help="The device profiles: a list, or what one of them says.", invoke_without_command=True)
 app.add_typer(devices_app, name="devices")
+devices_app.command("probe")(devices_probe)
 
 
 @devices_app.callback()
