@@ -5,7 +5,7 @@ from ._placing import place
 from ._profile import Budget, Profile, Target, Unsupported, get, load_profile, names, parse_profile
 from ._roofline import predict_deployable, predict_latency
 from ._verdict import Evidence, Status, Verdict, judge
-from ._versions import Needed, loads_on, needed_runtime
+from ._versions import Needed, loads_on, may_be_too_old, needed_runtime
 
 __all__ = [
     "Budget",
@@ -22,6 +22,7 @@ __all__ = [
     "judge",
     "load_profile",
     "loads_on",
+    "may_be_too_old",
     "names",
     "needed_runtime",
     "parse_profile",

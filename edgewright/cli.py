@@ -83,6 +83,9 @@ def validate(
     max_size_bytes: Annotated[int | None, typer.Option(help="Instead of the device's default budget.")] = None,
     max_drop: Annotated[float | None, typer.Option(help="Points of the metric that may be lost.")] = None,
     measure: Annotated[bool, typer.Option(help="Measure latencies on this host.")] = True,
+    emulate: Annotated[
+        bool, typer.Option("--emulate", help="Also run the golden inputs on a Raspberry Pi's emulated core.")
+    ] = False,
     allow: Allow = None,
     json_: Json = False,
     quiet: Quiet = False,
@@ -105,6 +108,7 @@ def validate(
                 max_size_bytes=max_size_bytes,
                 max_drop=max_drop,
                 measure=measure,
+                emulate=emulate,
                 allow=tuple(allow or ()),
                 on_progress=on_progress,
             )
