@@ -189,5 +189,8 @@ def unlike(series: Series, factors: Mapping[str, np.ndarray]) -> float:
         if len(rest.models) < 5:
             continue
         speeds = fitted(rest, factors)
-        logs += [abs(np.log(known / speeds.latency(counts)[0])) for counts, known in zip(out.counts, out.latency_ms, strict=True)]
+        logs += [
+            abs(np.log(known / speeds.latency(counts)[0]))
+            for counts, known in zip(out.counts, out.latency_ms, strict=True)
+        ]
     return float(np.quantile(logs, 0.9) / 1.645) if logs else 0.0

@@ -78,8 +78,7 @@ def main() -> None:
         "about": "Speeds fitted by benchmarks/fit_speeds.py to published latencies, in ms for a unit of each kind of work",
         "fitted_on": datetime.now(UTC).date().isoformat(),
         "expected": {kind: _named(values) for kind, values in factors.items()},
-        "reference": {"model": REFERENCE}
-        | {kind: _named(counts_of(REFERENCE, kind)) for kind in ("float32", "int8")},
+        "reference": {"model": REFERENCE} | {kind: _named(counts_of(REFERENCE, kind)) for kind in ("float32", "int8")},
         "speeds": [],
     }
     for wanted in WANTED:
@@ -89,7 +88,9 @@ def main() -> None:
         speeds = fitted(chosen[0], factors)
         entry = _entry(wanted, chosen[0], speeds, unlike(chosen[0], factors))
         document["speeds"].append(entry)
-        print(f"{wanted.profile} {wanted.format} {wanted.precision}: {speeds.rows} rows, off by {entry['calibration']['spread']:.1%}")
+        print(
+            f"{wanted.profile} {wanted.format} {wanted.precision}: {speeds.rows} rows, off by {entry['calibration']['spread']:.1%}"
+        )
     if not arguments.print:
         write_json(FILE, document)
 
@@ -97,9 +98,6 @@ def main() -> None:
 def general(series: Iterable[Series]) -> list[Series]:
     """Return the series that tell what to expect of any processor: TFLite's, which are of the most boards and models."""
     return [each for each in series if each.runtime == "TFLite" and each.device in _GENERAL]
-
-
-
 
 
 def _entry(wanted: Wanted, series: Series, speeds: Speeds, unlike_others: float) -> dict[str, Any]:

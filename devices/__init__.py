@@ -1,14 +1,14 @@
 """Device profiles, predicted latency, and the verdict on an artifact."""
 
 from ._energy import predict_energy
+from ._latency import predict_deployable, predict_latency, vector
 from ._memory import Memory, predict_memory
 from ._placement import Placed, Placement
 from ._placing import place
-from ._profile import Budget, Profile, Target, Unsupported, get, load_profile, names
-from ._latency import predict_deployable, predict_latency, vector
+from ._profile import Budget, Profile, Target, Unsupported, get, load_profile, names, parse_profile
 from ._speeds import speeds_of
 from ._verdict import Evidence, Status, Verdict, judge
-from ._versions import Needed, loads_on, needed_runtime
+from ._versions import Needed, loads_on, may_be_too_old, needed_runtime
 
 __all__ = [
     "Budget",
@@ -26,8 +26,10 @@ __all__ = [
     "judge",
     "load_profile",
     "loads_on",
+    "may_be_too_old",
     "names",
     "needed_runtime",
+    "parse_profile",
     "place",
     "predict_deployable",
     "predict_energy",

@@ -349,7 +349,20 @@ def _first_error(error: pydantic.ValidationError, where: str) -> str:
 def _known_keys(root: type[_Table]) -> set[str]:
     """Return the keys of all tables of a profile."""
     keys = set(root.model_fields) | {"nearest", "precisions", "like"}
-    for table in (Cpu, Memory, System, Power, Accelerator, Runtime, Target, Interval, Refusal, Budget, Calibration, Sourced):
+    for table in (
+        Cpu,
+        Memory,
+        System,
+        Power,
+        Accelerator,
+        Runtime,
+        Target,
+        Interval,
+        Refusal,
+        Budget,
+        Calibration,
+        Sourced,
+    ):
         keys |= set(table.model_fields)
     return keys
 

@@ -116,7 +116,9 @@ def _where(target: Roofline, threads: int) -> str:
 
 def _origin(roofline: Roofline) -> str:
     if roofline.fitted_rows:
-        return f"its level from {roofline.fitted_rows} published measurements of the device, a relative or another runtime"
+        return (
+            f"its level from {roofline.fitted_rows} published measurements of the device, a relative or another runtime"
+        )
     return "its level from the nearest runtime or the datasheet, not fitted"
 
 

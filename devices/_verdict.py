@@ -6,9 +6,9 @@ from enum import StrEnum
 
 from ..export._deployable import Deployable
 from ..figures import Figure, How
+from ._latency import predict_deployable
 from ._placement import Placement
 from ._profile import Budget, Profile, Unsupported
-from ._latency import predict_deployable
 
 _GARBAGE = 0.5
 
@@ -19,7 +19,7 @@ class Status(StrEnum):
     PASS = "pass"  # every limit is met
     FAIL = "fail"  # a limit is missed, or the artifact does not compute what the model computes
     INCONCLUSIVE = "inconclusive"  # what is known does not decide
-    UNSUPPORTED = "unsupported"  # the device does not run this format at this precision
+    UNSUPPORTED = "unsupported"  # the device does not run this format at this precision, or its runtime is too old
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Evidence:
         runtime: what ran it, with its version.
         ok: whether it ran and its outputs resemble the Keras model's.
         reason: why not, as a sentence.
+        doubt: why what was seen may not hold on the device, as a sentence; empty where nothing speaks against it.
     """
 
     metric_reference: float | None
@@ -43,6 +44,7 @@ class Evidence:
     runtime: str
     ok: bool = True
     reason: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def judge(
     budget: Budget | None = None,
     measured: Figure | None = None,
     placements: Mapping[str, Placement] | None = None,
+    too_new: str = "",
 ) -> Verdict:
     """Return the verdict on an artifact, or on the artifacts of several graphs that are deployed together.
 
@@ -89,10 +92,13 @@ def judge(
         budget: what it may cost; the profile's own where None.
         measured: its latency in ms. Only one measured on the device counts; any other is set aside, with a sentence.
         placements: by graph, what runs where on the device; see ``place``. Without, all is taken to run on its unit.
+        too_new: why the device's runtime is too old for a file of the artifact; empty where it is not.
     """
     target = profile.target(artifact.format, artifact.precision)
     if isinstance(target, Unsupported):
         return Verdict(profile.name, artifact.name, Status.UNSUPPORTED, (target.reason,), None, "", "")
+    if too_new:
+        return Verdict(profile.name, artifact.name, Status.UNSUPPORTED, (too_new,), None, "", "")
     budget = profile.budget if budget is None else budget
     placements = placements or {}
     predicted = predict_deployable(profile, artifact, placements)
@@ -135,7 +141,7 @@ def _not_in_int8(artifact: Deployable, placements: Mapping[str, Placement]) -> s
 def _judge_run(evidence: Evidence) -> list[_Finding]:
     if not evidence.ok:
         return [(Status.FAIL, evidence.reason or f"The artifact did not run in {evidence.runtime}.")]
-    return []
+    return [(Status.INCONCLUSIVE, evidence.doubt)] if evidence.doubt else []
 
 
 def _judge_metric(evidence: Evidence, budget: Budget) -> list[_Finding]:

@@ -88,6 +88,25 @@ def loads_on(profile: Profile, graph: Graph, needed: Needed | None = None) -> Lo
     return Loads(True, f"{installed}{equal}; {asks}.")
 
 
+def may_be_too_old(profile: Profile, format: str) -> bool:
+    """Return whether a file of a format can ask for a later runtime than a device has: not where it has the latest."""
+    runtime = next((entry for entry in profile.runtimes if entry.format == format), None)
+    if runtime is None:
+        return False
+    named, latest = _latest(format)
+    has = _in_terms_of(named, runtime.name, runtime.version.value)
+    return bool(has) and _numbers(has) < _numbers(latest)
+
+
+def _latest(format: str) -> tuple[str, str]:
+    """Return the runtime that a format's table counts in, and the latest version in it."""
+    if format == "tflite":
+        versions = _table("tflite_versions.json")["operations"].values()
+        return "TensorFlow Lite", max((each for known in versions for each in known if each), key=_numbers)
+    table = _table("runtime_versions.json").get(format)
+    return (table["runtime"], table["releases"][-1][0]) if table else ("", "")
+
+
 def _needed_tflite(graph: Graph) -> Needed:
     table = _table("tflite_versions.json")
     version, because, unknown = "", "", []
@@ -112,7 +131,8 @@ def _needed_tflite(graph: Graph) -> Needed:
 def _in_terms_of(wanted: str, name: str, version: str) -> str:
     """Return a device's runtime version in the terms that a table counts in, or an empty string."""
     if wanted == "TensorFlow Lite" and name == _LITERT:
-        return str(_table("runtime_versions.json")["litert"]["releases"].get(version, ""))
+        releases = _table("runtime_versions.json")["litert"]["releases"]
+        return str(releases.get(version) or releases.get(".".join(version.split(".")[:2]), ""))
     comparable = {"TensorFlow Lite": ("TFLite", "TensorFlow Lite"), "ONNX Runtime": ("ONNX Runtime",)}
     return version if name in comparable.get(wanted, (wanted,)) and _numbers(version) else ""
 

@@ -18,7 +18,8 @@ from .export import names as format_names
 from .files import check_output_folder
 from .hosting import answers_of
 from .importing import ImportedModel, bundled_reference, import_model, make_imported_bundle
-from .inspecting import placements_of
+from .inspecting import graphs_of, placements_of, too_new_of
+from .kernels import emulate_bundle
 from .progress import Event, OnProgress, part
 from .report import Report, judge_bundle
 from .train import Dataset, Task
@@ -175,6 +176,7 @@ def validate(
     max_size_bytes: int | None = None,
     max_drop: float | None = None,
     measure: bool = True,
+    emulate: bool = False,
     allow: Sequence[str] = (),
     on_progress: OnProgress | None = None,
 ) -> Report:
@@ -188,6 +190,7 @@ def validate(
         max_latency_ms, max_size_bytes: what is asked for; each device's own default where None.
         max_drop: how much of the metric may be lost, in points, or in percent of a metric that is no share; likewise.
         measure: measure latencies on this host.
+        emulate: also run the golden inputs on the emulated cores of Raspberry Pis among the devices.
         allow: classes that the bundle's Keras model may hold although they run code; needed only with data.
         on_progress: told what is being done.
 
@@ -195,9 +198,10 @@ def validate(
         The report; its ``exit_code`` is 0 when every device has an artifact that passes.
 
     Raises:
-        InputError: no such bundle, device or data; a changed file in the bundle.
+        InputError: no such bundle, device or data; a changed file in the bundle; no device's core can be emulated.
+        MissingRequirement: no emulator was built.
     """
-    report = part(on_progress, 0, 1)
+    report = part(on_progress, 0, 0.6 if emulate else 1)
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(Path(bundle))
     profiles = [_devices.get(name) for name in (devices or DEVICES)]
@@ -211,7 +215,9 @@ def validate(
             checks = _measured(bundle, checks, report)
     asked = {"latency_ms": max_latency_ms, "size_bytes": max_size_bytes, "max_drop": max_drop}
     limits = {name: limit for name, limit in asked.items() if limit is not None}
-    return judge_bundle(bundle, checks, profiles, limits, placements_of(bundle.deployables, profiles))
+    asked_of = (bundle.deployables, profiles, graphs_of(bundle.deployables, profiles))
+    emulated = emulate_bundle(bundle, checks, profiles, part(on_progress, 0.6, 1)) if emulate else {}
+    return judge_bundle(bundle, checks, profiles, limits, placements_of(*asked_of), too_new_of(*asked_of), emulated)
 
 
 def task_of(data: DataLike, model: "keras.Model") -> Task:

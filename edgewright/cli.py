@@ -11,6 +11,7 @@ import typer
 
 from .cli_measuring import COMMANDS, emulator
 from .cli_options import About, Allow, Data, Devices, Formats, Json, Model, Out, Quiet, Recipe, Seed, end
+from .cli_probe import devices_probe
 from .progress import shown
 
 app = typer.Typer(
@@ -82,6 +83,9 @@ def validate(
     max_size_bytes: Annotated[int | None, typer.Option(help="Instead of the device's default budget.")] = None,
     max_drop: Annotated[float | None, typer.Option(help="Points of the metric that may be lost.")] = None,
     measure: Annotated[bool, typer.Option(help="Measure latencies on this host.")] = True,
+    emulate: Annotated[
+        bool, typer.Option("--emulate", help="Also run the golden inputs on a Raspberry Pi's emulated core.")
+    ] = False,
     allow: Allow = None,
     json_: Json = False,
     quiet: Quiet = False,
@@ -104,6 +108,7 @@ def validate(
                 max_size_bytes=max_size_bytes,
                 max_drop=max_drop,
                 measure=measure,
+                emulate=emulate,
                 allow=tuple(allow or ()),
                 on_progress=on_progress,
             )
@@ -317,6 +322,7 @@ def formats(json_: Json = False) -> None:
 
 devices_app = typer.Typer(help="The device profiles: a list, or what one of them says.", invoke_without_command=True)
 app.add_typer(devices_app, name="devices")
+devices_app.command("probe")(devices_probe)
 
 
 @devices_app.callback()

@@ -22,6 +22,7 @@ from .runtimes._emulated import CORE_TYPES, Emulated
 from .runtimes._emulator import Emulator, build_emulator, emulator_folder, find_emulator
 from .runtimes._instructions import Instructions
 from .subjects import bundle_at, random_inputs
+from .train._agreement import agreement_percent
 
 # Outputs may differ by this much of the largest value. One step of an int8 output is at least 1/255 of it and one of
 # an int16 output 1/65535, so those have to be the very same.
@@ -47,6 +48,8 @@ class Emulation:
             is the same to the bit. None where it did not run.
         instructions: per inference; None where they were not counted.
         before: the instructions of the baseline; None without one.
+        agreement_percent: how far the outputs agree with this host's (see ``agreement_percent``): of choices, how many
+            are the same. None where it did not run.
     """
 
     artifact: str
@@ -60,6 +63,7 @@ class Emulation:
     difference: float | None = None
     instructions: Instructions | None = None
     before: int | None = None
+    agreement_percent: float | None = None
 
     @property
     def growth(self) -> float | None:
@@ -206,7 +210,19 @@ def _compared(name: str, core: str, here: Run, there: Run, samples: int) -> Emul
         return replace(row, ok=False, reason=f"fails there and runs here: {there.reason}")
     difference = largest_difference(here.outputs, there.outputs)
     reason = f"differs by more than {LIMIT:g} of the largest value" if not difference <= LIMIT else ""
-    return replace(row, ok=not reason, reason=reason, difference=difference, instructions=there.instructions)
+    return replace(
+        row,
+        ok=not reason,
+        reason=reason,
+        difference=difference,
+        agreement_percent=_agreement(here.outputs, there.outputs) if math.isfinite(difference) else 0.0,
+        instructions=there.instructions,
+    )
+
+
+def _agreement(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:
+    """Several outputs agree as far as the worst of them does."""
+    return min(agreement_percent(array, found[name]) for name, array in expected.items())
 
 
 def largest_difference(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:

@@ -1,14 +1,15 @@
 """What a file is made of, what it needs to load, and where a device runs each part of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from . import devices
 from .children import run_together
-from .devices import Needed, Placement, Profile, Unsupported, loads_on, needed_runtime
+from .devices import Needed, Placement, Profile, Unsupported, loads_on, may_be_too_old, needed_runtime
 from .devices._placing import TENSORRT
 from .devices._versions import Loads
 from .errors import InputError
@@ -91,30 +92,57 @@ def inspect(
     return tuple(inspections)
 
 
+def graphs_of(deployables: Sequence[Deployable], profiles: Sequence[Profile]) -> dict[Path, Graph]:
+    """Return what the files are made of on which a verdict depends: where they are mapped, or may be too new.
+
+    A file that cannot be read is left out.
+    """
+    wanted = {
+        artifact.path: None
+        for profile in profiles
+        for deployable in deployables
+        if _depends_on_mapping(profile, deployable) or _depends_on_version(profile, deployable)
+        for artifact in deployable.artifacts
+    }
+    graphs = run_together([partial(_graph_or_none, path) for path in wanted], 2)
+    return {path: graph for path, graph in zip(wanted, graphs, strict=True) if graph is not None}
+
+
 def placements_of(
-    deployables: Sequence[Deployable], profiles: Sequence[Profile]
+    deployables: Sequence[Deployable], profiles: Sequence[Profile], graphs: Mapping[Path, Graph]
 ) -> dict[tuple[str, str], dict[str, Placement]]:
     """Return by device and artifact what the device's accelerator runs of each graph.
 
-    It is asked where a verdict depends on it: of what the Edge TPU runs, and of what TensorRT may compute in int8. A
-    file that cannot be read is left out.
+    It is asked where a verdict depends on it: of what the Edge TPU runs, and of what TensorRT may compute in int8.
     """
-    wanted = [
-        (profile, deployable)
-        for profile in profiles
-        for deployable in deployables
-        if _depends_on_mapping(profile, deployable)
-    ]
-    paths = list({artifact.path: None for _, deployable in wanted for artifact in deployable.artifacts})
-    graphs = dict(zip(paths, run_together([partial(_graph_or_none, path) for path in paths], 2), strict=True))
     found: dict[tuple[str, str], dict[str, Placement]] = {}
-    for profile, deployable in wanted:
-        for artifact in deployable.artifacts:
-            graph = graphs[artifact.path]
+    for profile, deployable in product(profiles, deployables):
+        for artifact in deployable.artifacts if _depends_on_mapping(profile, deployable) else ():
+            graph = graphs.get(artifact.path)
             placement = devices.place(profile, graph, artifact.path) if graph else None
             if placement:
                 found.setdefault((profile.name, deployable.name), {})[artifact.graph] = placement
     return found
+
+
+def too_new_of(
+    deployables: Sequence[Deployable], profiles: Sequence[Profile], graphs: Mapping[Path, Graph]
+) -> dict[tuple[str, str], str]:
+    """Return by device and artifact why the device's runtime is too old for a file of it, where it is."""
+    needed = {path: needed_runtime(graph) for path, graph in graphs.items()}
+    found: dict[tuple[str, str], str] = {}
+    for profile, deployable in product(profiles, deployables):
+        for artifact in deployable.artifacts if _depends_on_version(profile, deployable) else ():
+            graph = graphs.get(artifact.path)
+            loads = loads_on(profile, graph, needed[artifact.path]) if graph else None
+            if loads and loads.ok is False:
+                found.setdefault((profile.name, deployable.name), loads.sentence)
+    return found
+
+
+def _depends_on_version(profile: Profile, deployable: Deployable) -> bool:
+    target = profile.target(deployable.format, deployable.precision)
+    return not isinstance(target, Unsupported) and may_be_too_old(profile, deployable.format)
 
 
 def _depends_on_mapping(profile: Profile, deployable: Deployable) -> bool:

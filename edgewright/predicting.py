@@ -183,7 +183,11 @@ def _latency(
         return None, (), [figure.reason]
     notes = [placement.sentence] if placement else []
     if target.unit == "edgetpu":
-        return figure, (), [*notes, "An Edge TPU overlaps its operations: their times do not add up, so none are listed."]
+        return (
+            figure,
+            (),
+            [*notes, "An Edge TPU overlaps its operations: their times do not add up, so none are listed."],
+        )
     ms = devices.speeds_of(profile, target, threads).speeds.ms
     each = [(work.name, float(ms @ devices.vector(work.counts))) for work in works]
     whole = sum(value for _, value in each) or 1.0

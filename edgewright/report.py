@@ -8,6 +8,7 @@ from .checks import KERAS, Check, read_check
 from .devices import Budget, Evidence, Placement, Profile, Status, Verdict, judge
 from .export import Bundle, Deployable
 from .figures import Figure
+from .kernels import Computed, Emulated, Kernels, computed_on, emulated_evidence, emulated_of
 from .measuring_text import throughput
 from .runtimes import Measurement
 
@@ -32,6 +33,7 @@ class Row:
         check: the run on this host that accuracy and agreement come from.
         latency_here_ms: latency measured on this host, for comparison only; None where none was.
         verdict: what follows for the device, with the latency there.
+        computed: on which kernels accuracy and agreement were computed.
     """
 
     model: str
@@ -43,6 +45,7 @@ class Row:
     check: Check | None
     latency_here_ms: Figure | None
     verdict: Verdict
+    computed: Computed
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ def judge_bundle(
     profiles: Sequence[Profile],
     limits: dict[str, float],
     placements: Placements | None = None,
+    too_new: Mapping[tuple[str, str], str] | None = None,
+    emulated: Emulated | None = None,
 ) -> Report:
     """Judge each artifact of a bundle against each profile.
 
@@ -119,10 +124,13 @@ def judge_bundle(
         profiles: the devices.
         limits: fields of ``Budget`` that replace each profile's default.
         placements: by device and artifact, what its accelerator runs of each graph.
+        too_new: by device and artifact, why the device's runtime is too old for it, where it is.
+        emulated: what emulated cores computed of the artifacts; see ``emulate_bundle``.
     """
     name = str(bundle.manifest["model"])
+    seen = _Seen(checks, placements or {}, too_new or {}, emulated or {}, str(bundle.manifest["host"]["machine"]))
     rows = [
-        _row(name, artifact, checks, profile, Budget(**{**profile.budget.model_dump(), **limits}), placements or {})
+        _row(name, artifact, profile, Budget(**{**profile.budget.model_dump(), **limits}), seen)
         for artifact in bundle.deployables
         for profile in profiles
     ]
@@ -137,18 +145,24 @@ def judge_bundle(
     return Report(tuple(rows), {name: facts})
 
 
-def _row(
-    model: str,
-    artifact: Deployable,
-    checks: tuple[Check, ...],
-    profile: Profile,
-    budget: Budget,
-    placements: Placements,
-) -> Row:
-    placed = placements.get((profile.name, artifact.name))
-    mine = [made for made in checks if made.artifact == artifact.name and not made.referee]
+@dataclass(frozen=True)
+class _Seen:
+    """All that was seen of a bundle's artifacts; see ``judge_bundle``."""
+
+    checks: tuple[Check, ...]
+    placements: Placements
+    too_new: Mapping[tuple[str, str], str]
+    emulated: Emulated
+    machine: str
+
+
+def _row(model: str, artifact: Deployable, profile: Profile, budget: Budget, seen: _Seen) -> Row:
+    pair, what = (profile.name, artifact.name), (profile, artifact.format, artifact.precision)
+    mine = [made for made in seen.checks if made.artifact == artifact.name and not made.referee]
     # The first runtime that ran it stands in for the device's; if none did, the first failure tells why.
     stand_in = next((made for made in mine if made.ok), mine[0] if mine else None)
+    there = emulated_of(stand_in, *what, seen.emulated) if stand_in else None
+    evidence = emulated_evidence(_evidence(stand_in), there)
     return Row(
         model=model,
         format=artifact.format,
@@ -158,7 +172,12 @@ def _row(
         gzip_bytes=artifact.gzip_bytes,
         check=stand_in,
         latency_here_ms=stand_in.measurement.latency() if stand_in and stand_in.measurement else None,
-        verdict=judge(profile, artifact, _evidence(stand_in), budget, placements=placed),
+        verdict=judge(
+            *(profile, artifact, evidence, budget),
+            placements=seen.placements.get(pair),
+            too_new=seen.too_new.get(pair, ""),
+        ),
+        computed=computed_on(stand_in, *what, seen.machine, seen.emulated),
     )
 
 
@@ -267,7 +286,7 @@ def _device_table(report: Report) -> Any:
     made = _table(
         ("model", "artifact", "device"),
         ("metric", "lost", "size", "gzip", "latency there"),
-        ("90 % interval", "how obtained", "verdict"),
+        ("90 % interval", "how obtained", "computed on", "verdict"),
     )
     for row in report.rows:
         latency = row.verdict.latency
@@ -282,16 +301,26 @@ def _device_table(report: Report) -> Any:
             ),
             f"{latency.low:.2g} to {latency.high:.2g}" if latency and latency.low is not None else "",
             f"{latency.how}, {row.verdict.unit}" if latency else "",
+            str(row.computed.kernels) if row.verdict.status != Status.UNSUPPORTED else "",
             Text(str(row.verdict.status), style=_STYLES[row.verdict.status]),
         )
     return made
 
 
+_MEANT = {
+    Kernels.SAME_RUNTIME: "same runtime: the device's, in this host's build",
+    Kernels.STAND_IN: "stand-in: another runtime or unit than the device's",
+    Kernels.EMULATED: "emulated: compared with the device's own build on its emulated core, on golden inputs",
+}
+
+
 def _legend(report: Report) -> str:
-    """Say which runtime stands in for the devices' own."""
+    """Say which runtime stands in for the devices' own, and on what was computed."""
     stand_ins = {row.format: row.check for row in report.rows if row.check}
     named = (f"{format} in {run.runtime} {run.runtime_version}" for format, run in stand_ins.items())
-    return f"({', '.join(named)}); latency there is the device's, never this host's."
+    used = {row.computed.kernels for row in report.rows if row.verdict.status != Status.UNSUPPORTED}
+    meant = "; ".join(text for kernels, text in _MEANT.items() if kernels in used)
+    return f"({', '.join(named)}); latency there is the device's, never this host's.\n{meant}"
 
 
 def _quality(made: Check | None, facts: dict[str, Any]) -> str:

@@ -5,7 +5,12 @@ from collections import Counter
 from ._graph import Graph, Node, Value
 
 _QUANTIZING = {"QuantizeLinear", "FakeQuantize"}
-_INTEGERS = {"MatMulInteger": "dynamic_int8", "ConvInteger": "dynamic_int8", "QLinearConv": "int8", "QLinearMatMul": "int8"}
+_INTEGERS = {
+    "MatMulInteger": "dynamic_int8",
+    "ConvInteger": "dynamic_int8",
+    "QLinearConv": "int8",
+    "QLinearMatMul": "int8",
+}
 _WEIGHTS = {"int8": "int8_weights", "uint8": "int8_weights", "int4": "int4_weights", "uint4": "int4_weights"}
 
 

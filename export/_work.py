@@ -27,7 +27,18 @@ _CONVOLUTIONS = {"CONV_2D", "CONV_3D", "TRANSPOSE_CONV", "CONV_3D_TRANSPOSE", "D
 _CONVOLUTIONS |= {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"}
 _CONVOLUTIONS |= {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"}
 # No kernel runs for these: a view of the same bytes, or a part of what stands beside them.
-_FREE = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "SHAPE", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Shape", "Identity"}
+_FREE = {
+    "RESHAPE",
+    "SQUEEZE",
+    "EXPAND_DIMS",
+    "SHAPE",
+    "Reshape",
+    "Squeeze",
+    "Unsqueeze",
+    "Flatten",
+    "Shape",
+    "Identity",
+}
 _FREE |= {"ShapeOf", "Constant", "Assign", "ReadValue", "Cast_Shape", "VAR_HANDLE", "CALL_ONCE", "WHILE", "IF"}
 _FREE |= {"Loop", "If", "Scan", "TensorIterator"}
 # Computed as the operation before them writes its result, where nothing else reads that.

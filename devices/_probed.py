@@ -1,0 +1,223 @@
+"""A profile of a device that was probed: what was read there, over the profile of its board or of the nearest core."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError
+from ._probed_values import clock_ratio, core_name, instruction_set, runtime_version, scaled
+from ._profile import Profile, get
+
+Facts = dict[str, Any]
+
+# The model that a board's device tree starts with, the longest first. Of a Compute Module the core is the board's.
+_BOARDS = {
+    "Raspberry Pi Zero 2 W": "raspberry-pi-zero-2w",
+    "Raspberry Pi 3 Model B Plus": "raspberry-pi-3b-plus",
+    "Raspberry Pi 4 Model B": "raspberry-pi-4b",
+    "Raspberry Pi 5 Model B": "raspberry-pi-5",
+    "NVIDIA Jetson Nano": "jetson-nano",
+    "NVIDIA Jetson Xavier NX": "jetson-xavier-nx",
+    "NVIDIA Jetson Orin Nano": "jetson-orin-nano",
+    "NVIDIA Jetson AGX Orin": "jetson-agx-orin",
+    "Freescale i.MX8MQ Phanbell": "coral-dev-board",
+}
+# Boards of which only the cores are told: where a core runs that none of these has, the rates are the nearest's.
+_CORES_ONLY = ("raspberry-pi-5", "raspberry-pi-4b", "raspberry-pi-3b-plus")
+# How much wider an interval is where the rates are another board's of the same core, and of another core.
+_WIDER_SAME, _WIDER_OTHER = (0.5, 2.0), (0.1, 5.0)
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A profile of a probed device.
+
+    Attributes:
+        profile: the profile.
+        board: the shipped profile that it starts from.
+        same_board: whether that is the profile of this very board.
+        notes: what of it was not read there, as sentences.
+    """
+
+    profile: Profile
+    board: str
+    same_board: bool
+    notes: tuple[str, ...]
+
+
+def probed_profile(facts: Facts, name: str) -> Probed:
+    """Return the profile of a device from what ``_probe.py`` printed there.
+
+    What was read stands in it with "read" and where; rates are the board's own or those of the nearest shipped core,
+    both scaled by the clock that was read.
+
+    Raises:
+        InputError: the facts tell of no cores, which no profile can do without.
+    """
+    if not facts.get("cpu"):
+        raise InputError(f"Expected cores in the /proc/cpuinfo of {_title(facts)}. Got: none.")
+    board, same_board = _start(facts)
+    base = get(board)
+    document = base.model_dump()
+    notes: list[str] = []
+    _put_cores(document, facts, same_board, notes)
+    _put_memory(document, facts, notes)
+    _put_system(document, facts, notes)
+    _put_power(document, facts, base, notes)
+    _put_runtimes(document, facts, notes)
+    _put_accelerators(document, facts, notes)
+    _put_rates(document, facts, base, same_board, notes)
+    document |= {"name": name, "title": _title(facts), "sources": {}}
+    if not same_board:
+        notes.append(f"The budget and what is not supported are those of {base.title}.")
+    return Probed(Profile.model_validate(document), board, same_board, tuple(notes))
+
+
+def _title(facts: Facts) -> str:
+    model = facts.get("model") or facts.get("product")
+    cpu = facts.get("cpu") or {}
+    return str(model["value"] if model else cpu.get("model_name") or facts.get("host") or "this device")
+
+
+def _start(facts: Facts) -> tuple[str, bool]:
+    """Return the shipped profile to start from, and whether it is this board's."""
+    model = (facts.get("model") or {}).get("value", "")
+    found = next((name for start, name in _BOARDS.items() if model.startswith(start)), "")
+    if found == "raspberry-pi-4b" and any(each["unit"] == "edgetpu" for each in facts["accelerators"]):
+        return "coral-usb-accelerator", True
+    if found == "jetson-orin-nano" and _is_super(facts, model):
+        return "jetson-orin-nano-super", True
+    if found:
+        return found, True
+    core = core_name(facts["cpu"])
+    same = [name for name in _CORES_ONLY if get(name).cpu.core.value == core]
+    return (same or (_CORES_ONLY[:1] if facts["cpu"]["dotprod"]["value"] else _CORES_ONLY[1:2]))[0], False
+
+
+def _is_super(facts: Facts, model: str) -> bool:
+    mode = ((facts.get("power") or {}).get("mode") or {}).get("value", "")
+    return "Super" in model or mode in ("MAXN_SUPER", "25W")
+
+
+def _read(facts: Facts, fact: Facts, how: str = "read", value: Any = None) -> Facts:
+    """Return a profile's value from what was read on the device."""
+    where = facts.get("host") or "a copy of the device's files"
+    given = fact["value"] if value is None else value
+    return {"value": given, "how": how, "source": f"{where}, {facts['date']}: {fact['source']}"}
+
+
+def _put_cores(document: Facts, facts: Facts, same_board: bool, notes: list[str]) -> None:
+    cpu, into = facts["cpu"], document["cpu"]
+    where = {"source": cpu["source"]}
+    core, isa = core_name(cpu), instruction_set(cpu)
+    into["core"] = _read(facts, where, value=core)
+    into["isa"] = _read(facts, where, "derived", isa)
+    for key in ("count", "dotprod", "fp16_arith"):
+        into[key] = _read(facts, cpu[key])
+    if cpu["clock_ghz"] is not None:
+        into["clock_ghz"] = _read(facts, cpu["clock_ghz"], value=round(cpu["clock_ghz"]["value"], 4))
+    else:
+        notes.append("The clock could not be read: it is that of the profile that this one starts from.")
+        if not same_board:
+            into["clock_ghz"]["how"] = "recalled"
+    if cpu["kinds"] > 1:
+        notes.append(f"It has {cpu['kinds']} kinds of cores: what is told is of the fastest, the count is of all.")
+
+
+def _put_memory(document: Facts, facts: Facts, notes: list[str]) -> None:
+    size, into = facts["memory"]["size_bytes"], document["memory"]
+    if size is not None:
+        into["size_bytes"] = _read(facts, size)
+    else:
+        notes.append("The memory's size could not be read: it is that of the profile that this one starts from.")
+    measured = facts.get("measured")
+    if measured:
+        bandwidth = measured["bandwidth_gbytes_per_s"]
+        into["bandwidth_gbytes_per_s"] = _read(facts, bandwidth, value=round(bandwidth["value"], 2))
+    else:
+        notes.append("The memory's bandwidth was not measured: it is that of the profile that this one starts from.")
+
+
+def _put_system(document: Facts, facts: Facts, notes: list[str]) -> None:
+    system, into = facts["system"], document["system"]
+    if system["name"] is not None:
+        release = next((f"{what} {fact['value']}" for what, fact in _nvidia(system)), "")
+        name = ", ".join(filter(None, (release, system["name"]["value"])))
+        into["name"] = _read(facts, system["name"], value=name)
+    else:
+        notes.append("The system's name could not be read: it is that of the profile that this one starts from.")
+    if system["python"] is not None:
+        into["python"] = _read(facts, system["python"])
+    else:
+        notes.append("The version of Python could not be read: it is that of the profile that this one starts from.")
+
+
+def _nvidia(system: Facts) -> list[tuple[str, Facts]]:
+    return [(what, system[key]) for what, key in (("JetPack", "jetpack"), ("L4T", "l4t")) if system[key] is not None]
+
+
+def _put_power(document: Facts, facts: Facts, base: Profile, notes: list[str]) -> None:
+    power = facts.get("power")
+    if not power or power["mode"] is None:
+        return
+    was = base.power.mode.value if base.power else "another mode"
+    # Whatever else the shipped profile tells of power is of its own mode.
+    document["power"] = {"mode": _read(facts, power["mode"]), "modes": _read(facts, power["modes"])}
+    if _letters(was) != _letters(power["mode"]["value"]):
+        notes.append(f"Rates were fitted in the mode {was} and are scaled by clocks to {power['mode']['value']}.")
+
+
+def _letters(mode: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", mode.lower())
+
+
+def _put_runtimes(document: Facts, facts: Facts, notes: list[str]) -> None:
+    """Replace the version of each runtime by the one that is installed, and its name in the targets of its format."""
+    for entry in document["runtimes"]:
+        found = runtime_version(entry, facts)
+        if found is None:
+            notes.append(f"{entry['name']} is not installed there: its version is the one that was tested elsewhere.")
+            continue
+        name, fact, value = found
+        for target in document["targets"]:
+            if target["runtime"] == entry["name"]:
+                target["runtime"] = name
+        entry |= {"name": name, "version": _read(facts, fact, value=value)}
+
+
+def _put_accelerators(document: Facts, facts: Facts, notes: list[str]) -> None:
+    """Name the accelerators as they were found; of those with targets, clocks where they were read."""
+    kept = {each["unit"]: each for each in document["accelerators"]}
+    for found in facts["accelerators"]:
+        entry = kept.get(found["unit"])
+        if entry is None:
+            notes.append(f"It has an accelerator without rates in a shipped profile: {found['name']}.")
+        elif found.get("clock_ghz"):
+            entry["clock_ghz"] = _read(facts, found["clock_ghz"], value=round(found["clock_ghz"]["value"], 4))
+        elif found["unit"] == "edgetpu":
+            entry["name"] = _read(facts, found, value=found["name"])
+    missing = set(kept) - {found["unit"] for found in facts["accelerators"]}
+    notes.extend(f"Its {unit} was not found there; the profile keeps it." for unit in sorted(missing))
+
+
+def _put_rates(document: Facts, facts: Facts, base: Profile, same_board: bool, notes: list[str]) -> None:
+    """Scale the rates by the clocks that were read; of another board also by the number of cores."""
+    clocks = {"cpu": clock_ratio(base.cpu, document["cpu"], cores=not same_board)}
+    for each in base.accelerators:
+        new = next(entry for entry in document["accelerators"] if entry["unit"] == each.unit)
+        clocks[each.unit] = new["clock_ghz"]["value"] / each.clock_ghz.value
+    wider, same_core = (1.0, 1.0), base.cpu.core.value == document["cpu"]["core"]["value"]
+    if not same_board:
+        wider = _WIDER_SAME if same_core else _WIDER_OTHER
+        notes.append(f"Rates are those of {base.title}, scaled by cores and clocks, with wider intervals.")
+        if facts.get("measured"):
+            product = facts["measured"]["product_gmacs_per_s"]["value"]
+            notes.append(f"A product in NumPy did {product:.3g} GMAC/s on one thread; networks reach a share of that.")
+    threads = document["cpu"]["count"]["value"]
+    for target in document["targets"]:
+        for roofline in filter(None, (target, target["fallback"])):
+            scaled(roofline, clocks[roofline["unit"]], wider, base.title)
+            if not same_board and roofline["unit"] == "cpu":
+                roofline["threads"] = threads
+            if not same_board and not same_core:
+                roofline["fitted_rows"] = 0
