@@ -20,7 +20,7 @@ _FAMILIES = (
     (r"efficientnet-(?:fp32-|int8-)?lite(\d)", r"efficientnet-lite\1"),
     (r"efficientdet-(lite\dx?)(?:_int8_edgetpu)?", r"efficientdet-\1"),
     (r"ssd_mobilenet_v2_300x300(?:_quant)?_coco(?:_edgetpu)?", "ssd-mobilenet-v2"),
-    (r"ssd_mobilenet_v1_300x300_quant_coco_edgetpu", "ssd-mobilenet-v1"),
+    (r"ssd_mobilenet_v1_(?:300x300_quant_coco|coco_quant_postprocess)_edgetpu", "ssd-mobilenet-v1"),
     (r"ssd-(?:mobilenet|small)", "ssd-mobilenet-v1"),
     (r"ssd_mobilenet_v3_(large|small)_320x320_coco", r"ssdlite-mobilenet-v3-\1"),
     (r"ssdlite_mobilenet_v2_coco", "ssdlite-mobilenet-v2"),
@@ -48,6 +48,8 @@ _NCNN_NAMES = {
     "shufflenet": "shufflenet-v1",
     "shufflenet_v2": "shufflenet-v2-1.0",
     "squeezenet": "squeezenet1.1-caffe",
+    "yolov4-tiny": "yolov4-tiny",
+    "yolov4 tiny": "yolov4-tiny",
 }
 _NAMES = {
     "mobilenet": "mobilenet-v1-1.0-224",
