@@ -6,14 +6,14 @@ box predictors and samples/configs); arXiv:1911.09070 and github:google/automl, 
 """
 
 import keras
-from _measured_layers import Tensor, conv, depthwise, max_pool, picture_of
+from _measured_layers import Tensor, conv, depthwise, max_pool, picture_of, resized
 from _measured_mobilenets import (
     efficientnet_lite_features,
     mobilenet_v1_features,
     mobilenet_v2_features,
     mobilenet_v3_features,
 )
-from keras import layers, ops
+from keras import layers
 
 # COCO's 90 classes; SSD has one more for the background. ncnn's was trained on the 20 of Pascal VOC.
 _CLASSES = 90
@@ -128,7 +128,7 @@ def _resampled(x: Tensor, size: int, filters: int) -> Tensor:
         x = conv(x, filters, activation=None)
     if int(x.shape[1]) > size:
         return max_pool(x)
-    return x if int(x.shape[1]) == size else ops.image.resize(x, (size, size), "nearest")
+    return x if int(x.shape[1]) == size else resized(x, size)
 
 
 def _ssd(
@@ -150,3 +150,22 @@ def _ssd(
         predicted.append(layers.Concatenate(axis=1)(parts))
     boxes, scores = predicted
     return keras.Model(picture, [boxes, layers.Activation("sigmoid")(scores)])
+
+
+def yolov4_tiny(size: int = 416) -> keras.Model:
+    """Return YOLOv4-tiny (arXiv:2011.08036) for COCO and pictures ``[1, size, size, 3]``: its two raw tensors."""
+    numbers = 3 * (5 + 80)
+    picture = picture_of(size)
+    x = conv(conv(picture, 32, 3, 2, "leaky_relu"), 64, 3, 2, "leaky_relu")
+    at_16 = x
+    for filters in (64, 128, 256):
+        whole = conv(x, filters, 3, activation="leaky_relu")
+        first = conv(whole[..., filters // 2 :], filters // 2, 3, activation="leaky_relu")
+        second = conv(first, filters // 2, 3, activation="leaky_relu")
+        at_16 = conv(layers.Concatenate()([second, first]), filters, activation="leaky_relu")
+        x = max_pool(layers.Concatenate()([whole, at_16]), 2)
+    x = conv(conv(x, 512, 3, activation="leaky_relu"), 256, activation="leaky_relu")
+    coarse = conv(conv(x, 512, 3, activation="leaky_relu"), numbers, activation=None)
+    x = resized(conv(x, 128, activation="leaky_relu"), int(at_16.shape[1]))
+    fine = conv(layers.Concatenate()([x, at_16]), 256, 3, activation="leaky_relu")
+    return keras.Model(picture, [coarse, conv(fine, numbers, activation=None)])

@@ -77,6 +77,11 @@ class LocalResponse(layers.Layer):
         return tf.nn.local_response_normalization(x, depth_radius=2, alpha=1e-4 / 5, beta=0.75)
 
 
+def resized(x: Tensor, size: int) -> Tensor:
+    """Return ``x`` ``[batch, size, size, channels]``, numbers repeated."""
+    return keras.ops.image.resize(x, (size, size), "nearest")
+
+
 def shuffle(x: Tensor, groups: int) -> Tensor:
     """Return ``x`` with its channels dealt out from ``groups`` groups (ShuffleNet, arXiv:1707.01083)."""
     height, width, channels = (int(size) for size in x.shape[1:])

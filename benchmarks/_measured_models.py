@@ -19,6 +19,7 @@ from _measured_detectors import (
     ssdlite_mobilenet_edgetpu,
     ssdlite_mobilenet_v2,
     ssdlite_mobilenet_v3,
+    yolov4_tiny,
 )
 from _measured_mobilenets import efficientnet_lite, mobilenet_v1, mobilenet_v2, mobilenet_v3
 from _measured_names import canonical
@@ -82,6 +83,7 @@ _BUILDERS: dict[str, Callable[[], keras.Model]] = _mobilenets() | {
     "ssdlite-mobilenet-v3-small": partial(ssdlite_mobilenet_v3, "small"),
     "ssdlite-mobilenet-edgetpu": ssdlite_mobilenet_edgetpu,
     **{f"efficientdet-{which}": partial(efficientdet, which) for which in EFFICIENTDETS},
+    "yolov4-tiny": yolov4_tiny,
     **{f"yolo11{which}": partial(yolo11, which) for which in YOLO11S},
     **{f"vgg{depth}": partial(vgg, depth) for depth in (11, 13, 16, 19)},
 }

@@ -24,8 +24,8 @@ def shufflenet_v1() -> keras.Model:
 def _v1_unit(x: Tensor, filters: int, strides: int) -> Tensor:
     first = x.shape[-1] == 24
     added = filters - int(x.shape[-1]) if strides == 2 else filters
-    # A unit's inner width is a quarter of what its last convolution gives: 54 of 216 in the very first.
-    y = conv(x, added // 4 if first else filters // 4, groups=1 if first else _GROUPS)
+    # The first unit of all has so few channels that they are not grouped.
+    y = conv(x, added // 4, groups=1 if first else _GROUPS)
     y = depthwise(y if first else shuffle(y, _GROUPS), 3, strides, None)
     y = conv(y, added, activation=None, groups=_GROUPS)
     if strides == 1:

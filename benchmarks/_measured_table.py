@@ -59,7 +59,12 @@ def _graph_lines(name: str, rows: list[Mapping[str, str]], graph: Graph) -> list
         first = name if column == "macs_m" else ""
         lines.append(
             _line(
-                first, f"{len(graph.nodes)}" if first else "", f"{built:.2f}", figures, f"{off:.1%}", f"{what} {reason}"
+                first,
+                f"{len(graph.nodes)}" if first else "",
+                f"{built:.2f}",
+                figures,
+                f"{off:.1%}" if published else "",
+                f"{what} {reason}",
             )
         )
     return lines

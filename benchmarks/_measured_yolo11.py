@@ -1,7 +1,7 @@
 """YOLO11 as Ultralytics exports it: github:ultralytics/ultralytics, cfg/models/11/yolo11.yaml and nn/modules."""
 
 import keras
-from _measured_layers import Tensor, conv, depthwise, max_pool, picture_of
+from _measured_layers import Tensor, conv, depthwise, max_pool, picture_of, resized
 from keras import layers, ops
 
 _CLASSES, _BINS = 80, 16
@@ -96,7 +96,7 @@ def _attention(x: Tensor, heads: int) -> Tensor:
 
 
 def _doubled(x: Tensor) -> Tensor:
-    return layers.UpSampling2D(2)(x)
+    return resized(x, 2 * int(x.shape[1]))
 
 
 def _joined(x: Tensor, y: Tensor) -> Tensor:

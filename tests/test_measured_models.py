@@ -26,6 +26,10 @@ from edgewright.export import read_graph
         ("mobilenet-v3-precision_float-small-224", "mobilenet-v3-small-1.0-224"),
         ("efficientnet-int8-lite4", "efficientnet-lite4"),
         ("resnet50", "resnet50-v1.5"),
+        ("ssd_mobilenet_v2_300x300_quant_coco_edgetpu", "ssd-mobilenet-v2"),
+        ("efficientdet-lite3x_int8", "efficientdet-lite3x"),
+        ("YOLO11n", "yolo11n"),
+        ("vgg16_bn", "vgg16"),
         ("bert-99", None),
     ],
 )
@@ -33,6 +37,22 @@ def test_many_published_names_mean_one_graph(model: str, name: str | None) -> No
     """A row's graph is told by its published name, whatever that says of precision."""
     assert canonical({"model": model, "runtime": "TFLite", "source": "", "input": ""}) == name
     assert name is None or name in NAMES
+
+
+def test_a_name_means_another_graph_in_another_benchmark() -> None:
+    """Ncnn's MobileNet v2 has one more convolution than PyTorch's, under the same name."""
+    row = {"model": "mobilenet_v2", "source": "", "input": ""}
+    assert canonical({**row, "runtime": "ncnn"}) == "mobilenet-v2-ncnn"
+    assert canonical({**row, "runtime": "TensorRT via torch2trt"}) == "mobilenet-v2-1.0-224"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("shufflenet-v1", 1.803), ("proxylessnas", 4.065), ("ssdlite-mobilenet-v3-large", 3.22), ("yolo11n", 2.62)],
+)
+def test_networks_have_the_published_parameters(name: str, parameters: float) -> None:
+    """Within one percent, in millions: ncnn's param files, the detection zoo's configuration, Ultralytics' table."""
+    assert build(name).count_params() / 1e6 == pytest.approx(parameters, rel=0.01)
 
 
 def test_a_rebuilt_network_has_the_published_size(tmp_path: Path) -> None:
