@@ -179,7 +179,8 @@ def fitted(series: Series, factors: Mapping[str, np.ndarray]) -> Speeds:
 def unlike(series: Series, factors: Mapping[str, np.ndarray]) -> float:
     """Return the standard deviation of log(measured / predicted) where each family is predicted from the others.
 
-    It is what the spread among nine out of ten of them comes from; a series of one family tells nothing of others, and gets 0.
+    It is that of a normal distribution that holds nine out of ten of them; a series of one family tells nothing of
+    others, and gets 0.
     """
     families = sorted({family(model) for model in series.models})
     logs: list[float] = []

@@ -3,8 +3,8 @@
     python benchmarks/fit_speeds.py            # writes the file
     python benchmarks/fit_speeds.py --print    # writes nothing
 
-Read are benchmarks/measured/rows.csv and work.json (see measured_rows.py). How good the predictions are that come of it is what
-prediction.py measures.
+Read are benchmarks/measured/rows.csv and work.json (see measured_rows.py). prediction.py measures how good the
+predictions are that come of it.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def main() -> None:
     series = [each for each in all_series() if on_processor(each)]
     factors = pooled(general(series))
     document = {
-        "about": "Speeds fitted by benchmarks/fit_speeds.py to published latencies, in ms for a unit of each kind of work",
+        "about": "Fitted by benchmarks/fit_speeds.py to published latencies: ms for a unit of each kind of work",
         "fitted_on": datetime.now(UTC).date().isoformat(),
         "expected": {kind: _named(values) for kind, values in factors.items()},
         "reference": {"model": REFERENCE} | {kind: _named(counts_of(REFERENCE, kind)) for kind in ("float32", "int8")},
@@ -88,15 +88,18 @@ def main() -> None:
         speeds = fitted(chosen[0], factors)
         entry = _entry(wanted, chosen[0], speeds, unlike(chosen[0], factors))
         document["speeds"].append(entry)
-        print(
-            f"{wanted.profile} {wanted.format} {wanted.precision}: {speeds.rows} rows, off by {entry['calibration']['spread']:.1%}"
-        )
+        named = f"{wanted.profile} {wanted.format} {wanted.precision}"
+        print(f"{named}: {speeds.rows} rows, spread {_spread(entry):.1%}")
     if not arguments.print:
         write_json(FILE, document)
 
 
+def _spread(entry: dict[str, Any]) -> float:
+    return float(entry["calibration"]["spread"])
+
+
 def general(series: Iterable[Series]) -> list[Series]:
-    """Return the series that tell what to expect of any processor: TFLite's, which are of the most boards and models."""
+    """Return the series that tell what to expect of any processor: TFLite's, of the most boards and models."""
     return [each for each in series if each.runtime == "TFLite" and each.device in _GENERAL]
 
 

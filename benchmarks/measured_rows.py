@@ -2,9 +2,9 @@
 
     python benchmarks/measured_rows.py latencies.csv nb201_raspi4.csv     # writes benchmarks/measured/
 
-What a model does is read out of its file below build/prediction/models (see measured_graphs.py) at float32; at int8 the same
-operations move a quarter of the bytes. A row is left out where its model is not rebuilt, and where its slowest run took
-more than 1.4 times its fastest.
+What a model does is read out of its file below build/prediction/models (see measured_graphs.py) at float32; at int8 the
+same operations move a quarter of the bytes. A row is left out where its model is not rebuilt, and where its slowest run
+took more than 1.4 times its fastest.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How long each kind of work is expected to take on a processor, from its datasheet and from what other processors take."""
+"""How long each kind of work is expected to take on a processor: from its datasheet, and from what others take."""
 
 import json
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from ..export._work import COUNTS
 from ._fitting import Speeds, prior
 from ._profile import Cpu, Memory
 
-# Multiply-accumulates that a core's vector units begin in a cycle at float32: one 128-bit FMA on the small and older cores,
-# two on the later ones (Arm's software optimization guides of the Cortex-A72 and Cortex-A76).
+# Multiply-accumulates that a core's vector units begin in a cycle at float32: one 128-bit FMA on the small and older
+# cores, two on the later ones (Arm's software optimization guides of the Cortex-A72 and Cortex-A76).
 _FLOAT_MACS = {"Cortex-A53": 4, "Cortex-A57": 4, "Cortex-A72": 4, "Cortex-A76": 8, "Cortex-A78AE": 8, "Carmel": 8}
 # Of int8 to float32: SDOT multiplies 16 pairs where FMLA multiplies 4; without, SMLAL and SADALP take turns.
 _DOT_PRODUCT, _NO_DOT_PRODUCT = 4.0, 2.5
-# The share of a network's time that more threads do not shorten (Amdahl's law), from TFLite on a Raspberry Pi 4 at one to
-# four threads: 1.9 times as fast on four at float32, 3.1 times at int8 (github:NobuoTsukamoto/benchmarks).
+# The share of a network's time that more threads do not shorten (Amdahl's law), from TFLite on a Raspberry Pi 4 at one
+# to four threads: 1.9 times as fast on four at float32, 3.1 times at int8 (github:NobuoTsukamoto/benchmarks).
 _SERIAL = {"float32": 0.38, "int8": 0.09}
 _BYTES = ("inputs", "outputs", "patches", "weights", "moved")
 

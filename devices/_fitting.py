@@ -1,11 +1,12 @@
 """Fits how fast a device does each kind of work to measured latencies, starting from what its datasheet lets expect.
 
-The time of an inference is ``sum(speed[j] * count[j])`` over the kinds of work j (see ``export/_work.py``), each speed a time
-per unit. Its logarithm is fitted: measured latencies are off by factors, and no speed is negative. Before any row is seen, the
-logarithms of the speeds are normal around what the datasheet and other devices let expect, with one factor that they all
-share and one of their own; rows move them as far as they tell something of them (maximum a posteriori, by damped
-Gauss-Newton; Bishop, Pattern Recognition and Machine Learning, 2006, sections 3.3 and 4.4 for the Gaussian around it). So three rows
-set the level, thirty the single kinds, and what no row has shown stays as uncertain as it was.
+The time of an inference is ``sum(speed[j] * count[j])`` over the kinds of work j (see ``export/_work.py``), each speed
+a time per unit. Its logarithm is fitted: measured latencies are off by factors, and no speed is negative. Before any
+row is seen, the logarithms of the speeds are normal around what the datasheet and other devices let expect, with one
+factor that they all share and one of their own; rows move them as far as they tell something of them (maximum a
+posteriori, by damped Gauss-Newton; Bishop, Pattern Recognition and Machine Learning, 2006, sections 3.3 and 4.4 for the
+Gaussian around it). So three rows set the level, thirty the single kinds, and what no row has shown stays as uncertain
+as it was.
 """
 
 from dataclasses import dataclass

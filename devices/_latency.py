@@ -1,4 +1,4 @@
-"""Predicts the latency of an artifact on a device: on processors and GPUs by its operations, on an Edge TPU by its parts."""
+"""Predicts the latency of an artifact on a device: by what its operations do, on an Edge TPU by its parts."""
 
 from collections.abc import Mapping
 

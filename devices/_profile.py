@@ -225,7 +225,7 @@ class Calibration(_Table):
 
 
 class Profile(_Table):
-    """A device; without ``power.modes`` it has one power mode. ``calibrations`` go before what comes with edgewright."""
+    """A device; without ``power.modes`` it has one power mode; its ``calibrations`` go before the shipped ones."""
 
     name: _Text
     title: _Text
@@ -349,20 +349,8 @@ def _first_error(error: pydantic.ValidationError, where: str) -> str:
 def _known_keys(root: type[_Table]) -> set[str]:
     """Return the keys of all tables of a profile."""
     keys = set(root.model_fields) | {"nearest", "precisions", "like"}
-    for table in (
-        Cpu,
-        Memory,
-        System,
-        Power,
-        Accelerator,
-        Runtime,
-        Target,
-        Interval,
-        Refusal,
-        Budget,
-        Calibration,
-        Sourced,
-    ):
+    tables = (Cpu, Memory, System, Power, Accelerator, Runtime, Target, Interval, Refusal, Budget, Calibration, Sourced)
+    for table in tables:
         keys |= set(table.model_fields)
     return keys
 

@@ -11,8 +11,8 @@ from ._expected import document, expected_speeds, thread_factor
 from ._fitting import OWN, Speeds, prior
 from ._profile import Calibration, Profile, Roofline, Target
 
-# How far a runtime's versions are apart, as the standard deviation of a logarithm: of models on the same board 52 to 99 %
-# are within 10 %.
+# How far a runtime's versions are apart, as the standard deviation of a logarithm: of models on one board,
+# 52 to 99 % are within 10 %.
 _VERSIONS = 0.1
 # Rows of TFLite's own matrix library, where the device's LiteRT uses XNNPACK: as much faster as that may be, a third.
 _RUY, _XNNPACK = "(ruy)", 0.25
@@ -28,16 +28,19 @@ class DeviceSpeeds:
         low_spread, high_spread: what comes on top of the speeds' own uncertainty to either side, as standard deviations
             of a logarithm: another runtime version, or the width of the profile's interval.
         basis: what they rest on, in a few words.
+        fixed_ms: of one inference, whatever it computes.
     """
 
     speeds: Speeds
     low_spread: float
     high_spread: float
     basis: str
+    fixed_ms: float = 0.0
 
     def latency(self, counts: np.ndarray) -> tuple[float, float, float]:
         """Return the latency of work in ms, and its 90 % interval; ``counts`` has the shape [len(COUNTS)]."""
         value, spread = self.speeds.latency(counts)
+        value += self.fixed_ms
         low, high = math.hypot(spread, self.low_spread), math.hypot(spread, self.high_spread)
         return value, value * math.exp(-_NINETY * low), value * math.exp(_NINETY * high)
 
@@ -84,14 +87,11 @@ def _calibrated(calibration: Calibration, target: Target, threads: int) -> Devic
 
 def _set_by_profile(profile: Profile, target: Target, threads: int) -> DeviceSpeeds:
     kind = kind_of(target.precision)
-    shape = expected_speeds(profile.cpu, profile.memory, kind, target.threads).ms
+    rates = _rates(target)
     reference = np.array([document()["reference"][kind][name] for name in COUNTS])
-    macs = float(reference[: len(MULTIPLYING)].sum())
-    level = (
-        target.overhead_ms.value
-        + target.per_operation_ms.value * float(reference[COUNTS.index("launches")])
-        + macs / (target.effective_gmacs_per_s.value * 1e6)
-    )
+    # What is known of processors' kernels does not hold for a GPU's: there the profile's rates are all there is.
+    shape = rates if target.unit == "gpu" else expected_speeds(profile.cpu, profile.memory, kind, target.threads).ms
+    level = float(rates @ reference)
     factor, doubt = _other_threads(target.precision, threads, target.threads)
     interval = target.interval.value
     return DeviceSpeeds(
@@ -99,7 +99,15 @@ def _set_by_profile(profile: Profile, target: Target, threads: int) -> DeviceSpe
         math.hypot(math.log(1 / interval.low) / _NINETY, doubt),
         math.hypot(math.log(interval.high) / _NINETY, doubt),
         f"per operation, {_where(target, threads)}, {_origin(target)}",
+        target.overhead_ms.value,
     )
+
+
+def _rates(target: Target) -> np.ndarray:
+    """Return what the profile says that a unit of each kind of work takes; next to nothing where it says nothing."""
+    mac_ms = 1e-6 / target.effective_gmacs_per_s.value
+    stated = dict.fromkeys(MULTIPLYING, mac_ms) | {"launches": max(target.per_operation_ms.value, 1e-9)}
+    return np.array([stated.get(name, 1e-15) for name in COUNTS])
 
 
 def _other_threads(precision: str, threads: int, fitted_at: int) -> tuple[float, float]:

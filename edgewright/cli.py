@@ -11,6 +11,7 @@ import typer
 
 from .cli_measuring import COMMANDS, emulator
 from .cli_options import About, Allow, Data, Devices, Formats, Json, Model, Out, Quiet, Recipe, Seed, end
+from .cli_predicting import predict
 from .cli_probe import devices_probe
 from .progress import shown
 
@@ -441,7 +442,7 @@ def _import_tensorflow() -> None:
         os.close(kept)
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, predict):
     app.command()(_command)
 app.add_typer(emulator, name="emulator")
 

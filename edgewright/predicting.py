@@ -1,4 +1,4 @@
-"""What a file would take on a device: its latency there with an interval, operation by operation, its memory and energy."""
+"""What a file would take on a device: its latency with an interval, operation by operation, its memory and energy."""
 
 from collections import Counter
 from collections.abc import Sequence

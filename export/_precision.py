@@ -15,11 +15,11 @@ _WEIGHTS = {"int8": "int8_weights", "uint8": "int8_weights", "int4": "int4_weigh
 
 
 def precision_of(graph: Graph) -> str:
-    """Return the precision that most of a file's multiply-accumulates have: "int8", "dynamic_int8", "float32" and so on.
+    """Return the precision that most of a file's multiply-accumulates have, such as "int8" or "dynamic_int8".
 
     Integers that are made of activations as the file states make it "int8"; integer weights of float activations are
-    "dynamic_int8" where the format's runtime quantizes the activations as it runs (TFLite's convolutions and dense layers),
-    else "int8_weights" or "int4_weights"; weights stored in half precision make it "float16".
+    "dynamic_int8" where the runtime quantizes the activations as it runs (TFLite's convolutions and dense layers), else
+    "int8_weights" or "int4_weights"; weights stored in half precision make it "float16".
     """
     quantizes = any(node.kind in _QUANTIZING and _live(graph, node) for node in graph.nodes)
     stored = _stored_types(graph)

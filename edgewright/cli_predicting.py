@@ -1,0 +1,28 @@
+"""The commands that predict without hardware, and fit the prediction to measurements of one's own."""
+
+from typing import Annotated, Any
+
+import typer
+
+from .cli_options import Files, Json, end
+
+
+def predict(
+    artifact: Files,
+    device: Annotated[str, typer.Option(help="A device profile's name, or a .toml file of one.")],
+    runtime: Annotated[str | None, typer.Option(help="One of the device's, such as LiteRT.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Of the runtime; the profile's own by default.")] = None,
+    operations: Annotated[int, typer.Option(help="How many of the costliest operations to list.")] = 10,
+    json_: Json = False,
+) -> None:
+    """Predict what ARTIFACT takes on a device: latency with its 90 % interval, memory, energy, costliest operations."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from .predicting import predict as predict_files
+        from .prediction_text import prediction_text
+
+        found = predict_files(artifact, device, runtime=runtime, threads=threads, costliest=operations)
+        text = "\n\n".join(prediction_text(each) for each in found)
+        return {"predictions": [each.plain() for each in found]}, 0, text
+
+    end("predict", json_, work)
