@@ -160,7 +160,7 @@ def _put_power(document: Facts, facts: Facts, base: Profile, notes: list[str]) -
     power = facts.get("power")
     if not power or power["mode"] is None:
         return
-    was = base.power.mode.value if base.power else "another mode"
+    was = base.power.mode.value if base.power and base.power.mode else "another mode"
     # Whatever else the shipped profile tells of power is of its own mode.
     document["power"] = {"mode": _read(facts, power["mode"]), "modes": _read(facts, power["modes"])}
     if _letters(was) != _letters(power["mode"]["value"]):
