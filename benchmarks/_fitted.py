@@ -16,6 +16,8 @@ from edgewright.export._work import COUNTS
 
 HERE = Path(__file__).parent / "measured"
 _BYTES = [COUNTS.index(name) for name in ("inputs", "outputs", "patches", "weights", "moved")]
+# How far each kind of work may be from the mean of devices while that mean is taken, as a logarithm's standard deviation.
+_POOLED = 0.5
 _NARROW = {"int8": 1 / 4, "fp16": 1 / 2}
 # Of the boards that rows are of: core, clock in GHz where the row does not state it, cores, dot product, GB/s.
 # From the profiles and, for those that have none, from devices' datasheets.
@@ -162,7 +164,7 @@ def pooled(series: Iterable[Series], rounds: int = 3) -> dict[str, np.ndarray]:
         found: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
         for each in series:
             base = datasheet(each)
-            speeds = fit(prior(base * factors[each.kind]), each.counts, each.latency_ms)
+            speeds = fit(prior(base * factors[each.kind], own=_POOLED), each.counts, each.latency_ms)
             found[each.kind, each.device].append(np.log(speeds.ms / base))
         for kind in factors:
             devices = [np.mean(logs, axis=0) for (of, _), logs in found.items() if of == kind]

@@ -99,8 +99,11 @@ def _spread(entry: dict[str, Any]) -> float:
 
 
 def general(series: Iterable[Series]) -> list[Series]:
-    """Return the series that tell what to expect of any processor: TFLite's, of the most boards and models."""
-    return [each for each in series if each.runtime == "TFLite" and each.device in _GENERAL]
+    """Return the series that tell what to expect of any processor: TFLite's, of the most boards and models.
+
+    So are NAS-Bench-201's, whose table does not state the runtime: they have the convolutions that the others lack.
+    """
+    return [each for each in series if each.runtime in ("TFLite", "not stated") and each.device in _GENERAL]
 
 
 def _entry(wanted: Wanted, series: Series, speeds: Speeds, unlike_others: float) -> dict[str, Any]:

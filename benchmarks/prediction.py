@@ -10,10 +10,10 @@ Four ways to split the rows, each model predicted by speeds that were fitted wit
     transfer  each device left out, but for the first rows that a user would measure: 3 or 10, drawn three times
     device    each device left out altogether, its datasheet known
 
-What is left out is left out everywhere: of every series, in which the same model may stand again, and of what is expected of
-devices in general. A row counts as within 10 % where predicted / measured is. The baseline is a MACs + b parameters
-+ c, not negative, fitted to the same rows by relative errors. The noise floor is how far two published measurements of one
-model on one board, in one runtime version, precision and clock are apart.
+What is left out is left out everywhere: of every series, in which the same model may stand again, and of what is
+expected of devices in general. A row counts as within 10 % where predicted / measured is. The baseline is a MACs + b
+parameters + c, not negative, fitted to the same rows by relative errors. The noise floor is how far two published
+measurements of one model on one board, in one runtime version, precision and clock are apart.
 """
 
 import argparse
@@ -114,8 +114,8 @@ def _lines(found: Found) -> Iterator[str]:
         )
         yield (
             f"{name:36}{figures['rows']:5.0f} rows, mean error {figures['mean_error']:6.1%}, within 10 % "
-            f"{figures['within_10']:4.0%}, within 20 % {figures['within_20']:4.0%}, at most {figures['largest_factor']:.2f} "
-            f"times off, 90 % interval holds {figures['covered']:4.0%}{baseline}"
+            f"{figures['within_10']:4.0%}, within 20 % {figures['within_20']:4.0%}, at most "
+            f"{figures['largest_factor']:.2f} times off, 90 % interval holds {figures['covered']:4.0%}{baseline}"
         )
 
 

@@ -20,7 +20,7 @@ _DOT_PRODUCT, _NO_DOT_PRODUCT = 4.0, 2.5
 # The share of a network's time that more threads do not shorten (Amdahl's law), from TFLite on a Raspberry Pi 4 at one
 # to four threads: 1.9 times as fast on four at float32, 3.1 times at int8 (github:NobuoTsukamoto/benchmarks).
 _SERIAL = {"float32": 0.38, "int8": 0.09}
-_BYTES = ("inputs", "outputs", "patches", "weights", "moved")
+_CACHED = ("inputs", "outputs", "patches", "moved")
 
 
 @cache
@@ -54,15 +54,17 @@ def datasheet_ms(
 ) -> np.ndarray:
     """Return the least that a unit of each kind of work can take in ms, shape [len(COUNTS)].
 
-    A multiply-accumulate at the vector units' rate, a byte at the memory's bandwidth, and, where no datasheet tells, a
-    value of a function in 8 cycles and the start of an operation in 10,000.
+    A multiply-accumulate at the vector units' rate; a byte of weights at the memory's bandwidth, and of activations,
+    which come from the caches, at half the vector units' width a cycle; where no datasheet tells, a value of a function
+    in 8 cycles, the start of an operation in 10,000 and of an inference in 100,000.
     """
     per_cycle = next((macs for name, macs in _FLOAT_MACS.items() if core.startswith(name)), 8 if dotprod else 4)
     gain = 1.0 if precision != "int8" else _DOT_PRODUCT if dotprod else _NO_DOT_PRODUCT
     mac_ms = 1e-6 / (cores * clock_ghz * per_cycle * gain)
-    byte_ms = 1e-6 / bandwidth_gbytes_per_s
-    other = {"functions": 8e-6 / (clock_ghz * cores), "launches": 1e-2 / clock_ghz}
-    return np.array([byte_ms if name in _BYTES else other.get(name, mac_ms) for name in COUNTS])
+    other = dict.fromkeys(_CACHED, 1e-6 / (cores * clock_ghz * per_cycle * 2))
+    other |= {"weights": 1e-6 / bandwidth_gbytes_per_s}
+    other |= {"functions": 8e-6 / (clock_ghz * cores), "launches": 1e-2 / clock_ghz, "inferences": 1e-1 / clock_ghz}
+    return np.array([other.get(name, mac_ms) for name in COUNTS])
 
 
 def thread_factor(precision: str, threads: int, fitted_at: int) -> float:

@@ -17,7 +17,7 @@ from ..export._work import COUNTS
 
 # Standard deviations of logarithms. Shared: how far a device as a whole is from its datasheet; own: how far a kind of
 # work is from that. Of one measurement: two submissions of a model on the same board are 4.4 % apart in the median.
-SHARED, OWN, NOISE = 0.7, 0.5, 0.05
+SHARED, OWN, NOISE = 0.7, 1.0, 0.05
 # A row that is further off than this many standard deviations pulls no harder: single measurements go wrong.
 _OUTLIER = 2.0
 _STEPS = 60

@@ -20,6 +20,7 @@ COUNTS = (
     "moved",  # bytes read and written by what does not multiply: additions, pooling, padding, copies
     "functions",  # values of exponentials, logistic and hyperbolic functions, divisions and roots
     "launches",  # operations
+    "inferences",  # one in all
 )
 MULTIPLYING = COUNTS[:4]
 
@@ -109,8 +110,8 @@ def work_of(graph: Graph, assumed_turns: int = 1) -> tuple[Work, ...]:
 
 
 def total(works: Iterable[Work]) -> dict[str, float]:
-    """Return the counts of all operations together, by name."""
-    found = dict.fromkeys(COUNTS, 0.0)
+    """Return the counts of all operations together, by name, and the inference that they make up."""
+    found = dict.fromkeys(COUNTS, 0.0) | {"inferences": 1.0}
     for work in works:
         for name, count in work.counts.items():
             found[name] += count
