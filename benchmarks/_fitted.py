@@ -16,7 +16,7 @@ from edgewright.export._work import COUNTS
 
 HERE = Path(__file__).parent / "measured"
 _BYTES = [COUNTS.index(name) for name in ("inputs", "outputs", "patches", "weights", "moved")]
-# How far each kind of work may be from the mean of devices while that mean is taken, as a logarithm's standard deviation.
+# How far each kind of work may be from the mean of devices while that is taken, as a logarithm's standard deviation.
 _POOLED = 0.5
 _NARROW = {"int8": 1 / 4, "fp16": 1 / 2}
 # Of the boards that rows are of: core, clock in GHz where the row does not state it, cores, dot product, GB/s.

@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import InputError
 from ._probed_values import clock_ratio, core_name, instruction_set, runtime_version, scaled
 from ._profile import Profile, get
+from ._speeds import shipped_calibrations
 
 Facts = dict[str, Any]
 
@@ -67,6 +68,9 @@ def probed_profile(facts: Facts, name: str) -> Probed:
     _put_runtimes(document, facts, notes)
     _put_accelerators(document, facts, notes)
     _put_rates(document, facts, base, same_board, notes)
+    # Speeds were fitted at the shipped clock; at another one the scaled rates stand for them.
+    if same_board and abs(clock_ratio(base.cpu, document["cpu"], cores=False) - 1) < 0.02:
+        document["calibrations"] = [each.model_dump() for each in shipped_calibrations(base.name)]
     document |= {"name": name, "title": _title(facts), "sources": {}}
     if not same_board:
         notes.append(f"The budget and what is not supported are those of {base.title}.")

@@ -55,14 +55,15 @@ def speeds_of(profile: Profile, target: Target, threads: int | None = None) -> D
         threads: of the runtime; the target's own where None.
     """
     asked = target.threads if threads is None else threads
-    for calibration in (*profile.calibrations, *_shipped(profile.name)):
+    for calibration in (*profile.calibrations, *shipped_calibrations(profile.name)):
         if (calibration.format, calibration.precision) == (target.format, target.precision):
             return _calibrated(calibration, target, asked)
     return _set_by_profile(profile, target, asked)
 
 
 @cache
-def _shipped(device: str) -> tuple[Calibration, ...]:
+def shipped_calibrations(device: str) -> tuple[Calibration, ...]:
+    """Return what was fitted to published measurements of a shipped device; nothing for any other."""
     return tuple(Calibration(**entry["calibration"]) for entry in document()["speeds"] if entry["device"] == device)
 
 

@@ -11,7 +11,7 @@ import typer
 
 from .cli_measuring import COMMANDS, emulator
 from .cli_options import About, Allow, Data, Devices, Formats, Json, Model, Out, Quiet, Recipe, Seed, end
-from .cli_predicting import predict
+from .cli_predicting import devices_calibrate, predict
 from .cli_probe import devices_probe
 from .progress import shown
 
@@ -324,6 +324,7 @@ def formats(json_: Json = False) -> None:
 devices_app = typer.Typer(help="The device profiles: a list, or what one of them says.", invoke_without_command=True)
 app.add_typer(devices_app, name="devices")
 devices_app.command("probe")(devices_probe)
+devices_app.command("calibrate")(devices_calibrate)
 
 
 @devices_app.callback()

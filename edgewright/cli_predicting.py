@@ -1,5 +1,6 @@
 """The commands that predict without hardware, and fit the prediction to measurements of one's own."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,3 +27,27 @@ def predict(
         return {"predictions": [each.plain() for each in found]}, 0, text
 
     end("predict", json_, work)
+
+
+def devices_calibrate(
+    device: Annotated[str, typer.Argument(help="The profile to start from: a name, or a .toml file.")],
+    measurements: Annotated[
+        list[Path],
+        typer.Argument(help="CSV tables with the columns file, latency_ms, threads, runtime; or measure's JSON."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The .toml file to write; without, only what would come of it.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the new profile; by default the file's.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,
+    json_: Json = False,
+) -> None:
+    """Fit the prediction for DEVICE to your own measurements, and write it as a profile of yours."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from .calibrating import calibrate, calibrated_text
+
+        made = calibrate(device, measurements, out, name=name, force=force)
+        return made.plain(), 0, calibrated_text(made, out)
+
+    end("devices calibrate", json_, work)

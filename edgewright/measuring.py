@@ -244,6 +244,7 @@ def _plain_row(row: Row) -> dict[str, Any]:
     latency, rate = (measured.latency(), measured.rate()) if measured else (None, None)
     return {
         "name": row.subject.name,
+        "file": str(row.subject.artifact) if isinstance(row.subject.artifact, Path) else None,
         "inputs": row.subject.source,
         "reason": row.reason,
         "latency_ms": latency and asdict(latency),
