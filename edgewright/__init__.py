@@ -1,8 +1,8 @@
 """edgewright gets a trained Keras model onto an edge device and proves that it fits there.
 
 The public functions are ``compress``, ``quantize``, ``export``, ``validate``, ``measure``, ``compare``, ``inspect``,
-``profile_operations`` and ``split``; the folders of the same names are imported with ``from``: ``from
-edgewright.compress import load_recipe``.
+``predict``, ``calibrate``, ``profile_operations`` and ``split``; the folders of the same names are imported with
+``from``: ``from edgewright.compress import load_recipe``.
 """
 
 import sys
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .api import compress, export, quantize, validate
+    from .calibrating import calibrate
     from .figures import Figure, How
     from .inspecting import inspect
     from .measuring import compare, measure
+    from .predicting import predict
     from .profiling import profile_operations
     from .report import Report
     from .splitting import split
@@ -27,11 +29,13 @@ __all__ = [
     "How",
     "Report",
     "Task",
+    "calibrate",
     "compare",
     "compress",
     "export",
     "inspect",
     "measure",
+    "predict",
     "profile_operations",
     "quantize",
     "split",
@@ -44,11 +48,13 @@ _HOMES = {
     "How": "figures",
     "Report": "report",
     "Task": "train",
+    "calibrate": "calibrating",
     "compare": "measuring",
     "compress": "api",
     "export": "api",
     "inspect": "inspecting",
     "measure": "measuring",
+    "predict": "predicting",
     "profile_operations": "profiling",
     "quantize": "api",
     "split": "splitting",

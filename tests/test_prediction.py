@@ -1,0 +1,274 @@
+"""Latency predicted by what a file's operations do: the counting, the fit, the prediction and its calibration."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from edgewright import calibrate, devices, predict
+from edgewright.cli import app
+from edgewright.devices import speeds_of
+from edgewright.devices._expected import thread_factor
+from edgewright.devices._fitting import NOISE, fit, prior
+from edgewright.errors import InputError
+from edgewright.export import Graph, read_graph
+from edgewright.export._graph import Node, Value
+from edgewright.export._precision import precision_of
+from edgewright.export._work import COUNTS, total, work_of
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+_SIZES = np.array([1e6, 1e6, 1e5, 1e5, 1e5, 1e5, 1e4, 1e5, 1e5, 1e2, 50, 1])
+
+
+def models(count, seed=0):
+    """Return the work of made-up models, [count, len(COUNTS)]."""
+    return np.random.default_rng(seed).uniform(0.1, 10, (count, len(COUNTS))) * _SIZES
+
+
+def _value(name, shape, constant=False, dtype="float32"):
+    return Value(name, shape, dtype, 4 * math.prod(shape), constant)
+
+
+def _node(kind, inputs, outputs, macs=0, **more):
+    return Node(kind, 1, "", inputs, outputs, macs, **more)
+
+
+def test_an_activation_after_a_convolution_counts_as_part_of_it():
+    """Conv and Relu are one operation, and what both compute is counted once."""
+    values = (
+        _value("x", (1, 3, 8, 8)),
+        _value("w", (4, 3, 3, 3), True),
+        _value("y", (1, 4, 8, 8)),
+        _value("z", (1, 4, 8, 8)),
+    )
+    graph = Graph("onnx", (0,), (3,), values, (_node("Conv", (0, 1), (2,), 6912), _node("Relu", (2,), (3,))))
+    works = work_of(graph)
+    assert [work.kind for work in works] == ["convolution"]
+    assert total(works)["convolution"] == 6912
+    assert total(works)["patches"] == 4 * 27 * 64
+
+
+def test_an_activation_that_something_else_needs_the_input_of_is_an_operation():
+    """A Relu whose input is a second output runs as an operation of its own."""
+    values = (
+        _value("x", (1, 3, 8, 8)),
+        _value("w", (4, 3, 1, 1), True),
+        _value("y", (1, 4, 8, 8)),
+        _value("z", (1, 4, 8, 8)),
+    )
+    graph = Graph("onnx", (0,), (2, 3), values, (_node("Conv", (0, 1), (2,), 768), _node("Relu", (2,), (3,))))
+    assert [work.kind for work in work_of(graph)] == ["pointwise", "moved"]
+
+
+def test_a_loop_counts_as_often_as_it_turns():
+    """What stands in a loop's body counts once a turn; a loop of unknown length as often as is assumed."""
+    values = (_value("x", (1, 8)), _value("w", (8, 8), True), _value("y", (1, 8)))
+    once = Graph("onnx", (0,), (2,), values, (_node("MatMul", (0, 1), (2,), 64, times=5),))
+    unknown = Graph("onnx", (0,), (2,), values, (_node("MatMul", (0, 1), (2,), 64, times=None),))
+    assert total(work_of(once))["matrix"] == 320
+    assert total(work_of(unknown, assumed_turns=7))["matrix"] == 448
+
+
+def test_all_multiply_accumulates_of_real_files_are_counted(artifacts):
+    """In each format the work's multiply-accumulates are the file's, under one kind or another."""
+    for path in artifacts.values():
+        graph = read_graph(path)
+        counts = total(work_of(graph))
+        assert sum(counts[name] for name in COUNTS[:4]) == graph.macs > 0
+
+
+def test_the_precision_of_real_files_is_read_from_what_they_multiply(artifacts):
+    """A file's precision is told without its bundle."""
+    for (_, precision), path in artifacts.items():
+        assert precision_of(read_graph(path)) == precision
+
+
+def test_many_rows_find_the_speeds_that_made_them():
+    """Latencies made of known speeds give predictions of unseen models within the noise."""
+    true = np.exp(np.random.default_rng(1).normal(size=len(COUNTS))) / _SIZES
+    rows, unseen = models(60), models(20, seed=2)
+    noise = np.exp(np.random.default_rng(3).normal(0, NOISE, len(rows)))
+    speeds = fit(prior(1 / _SIZES), rows, rows @ true * noise)
+    assert all(abs(speeds.latency(each)[0] / (each @ true) - 1) < 0.1 for each in unseen)
+
+
+def test_one_row_sets_the_level_of_all_kinds():
+    """After one measurement of a device three times slower, everything is predicted slower."""
+    expected = prior(1 / _SIZES)
+    row = models(1)
+    speeds = fit(expected, row, 3 * row @ expected.ms)
+    assert np.all(speeds.ms > 1.2 * expected.ms)
+    assert speeds.latency(row[0])[0] == pytest.approx(3 * row[0] @ expected.ms, rel=0.05)
+
+
+def test_what_no_row_has_shown_stays_uncertain():
+    """A model of a kind of work that no measurement had keeps a wide interval."""
+    rows = models(40)
+    rows[:, COUNTS.index("functions")] = 0
+    speeds = fit(prior(1 / _SIZES), rows, rows @ (2 / _SIZES))
+    plain, strange = models(1, seed=4)[0], np.zeros(len(COUNTS))
+    plain[COUNTS.index("functions")] = 0
+    strange[COUNTS.index("functions")] = 100
+    assert speeds.latency(plain)[1] < 0.1 < 0.5 < speeds.latency(strange)[1]
+
+
+def test_an_outlier_moves_the_fit_little():
+    """One measurement that is ten times too slow leaves the others' predictions where they were."""
+    rows = models(40)
+    known = rows @ (1 / _SIZES)
+    spoilt = known.copy()
+    spoilt[7] *= 10
+    speeds = fit(prior(1 / _SIZES), rows, spoilt)
+    apart = [abs(speeds.latency(each)[0] / latency - 1) for each, latency in zip(rows, known, strict=True)]
+    assert np.median(apart) < 0.05
+
+
+def test_latencies_that_are_not_positive_are_refused():
+    """Zero is no latency."""
+    with pytest.raises(ValueError, match="positive"):
+        fit(prior(1 / _SIZES), models(2), np.array([1.0, 0.0]))
+
+
+def test_more_threads_are_faster_and_never_more_than_their_number():
+    """Four threads take between a quarter and all of what one takes."""
+    for precision in ("float32", "int8"):
+        assert 1 / 4 < thread_factor(precision, 4, 1) < thread_factor(precision, 2, 1) < 1
+
+
+@pytest.mark.parametrize("name", devices.names())
+def test_every_target_on_a_processor_predicts_with_an_interval(name):
+    """Each processor's or GPU's target of each shipped profile gives a positive latency inside its interval."""
+    profile = devices.get(name)
+    for target in profile.targets:
+        if target.unit != "edgetpu":
+            latency, low, high = speeds_of(profile, target).latency(models(1)[0])
+            assert 0 < low < latency < high < math.inf
+
+
+def test_each_format_is_predicted_on_a_device(artifacts):
+    """A prediction tells latency, memory, energy and the costliest operations, whose times add up."""
+    for path in artifacts.values():
+        (found,) = predict(path, "raspberry-pi-4b", costliest=1000)
+        assert found.latency_ms.low < found.latency_ms.value < found.latency_ms.high
+        assert found.memory_bytes.total_bytes.value > 0
+        assert found.energy_mj.value > 0
+        assert sum(each.share for each in found.operations) == pytest.approx(1)
+
+
+def test_what_a_device_does_not_run_has_a_reason_instead(artifacts):
+    """A float file on the Edge TPU's board in a format that it lacks is told, not guessed."""
+    (found,) = predict(artifacts["openvino", "float32"], "coral-dev-board")
+    assert found.latency_ms is None
+    assert found.notes
+
+
+def test_predict_prints_one_document(artifacts):
+    """``--json`` gives the interval and how it was obtained."""
+    path = artifacts["tflite", "int8"]
+    done = CliRunner().invoke(app, ["predict", str(path), "--device", "raspberry-pi-4b", "--threads", "2", "--json"])
+    assert done.exit_code == 0
+    (found,) = json.loads(done.stdout)["result"]["predictions"]
+    assert (found["precision"], found["threads"], found["latency_ms"]["how"]) == ("int8", 2, "predicted")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--device", "raspberry-pi-4"], "raspberry-pi-4b"),
+        (["--device", "raspberry-pi-4b", "--threads", "9"], "1 to 4 threads"),
+        (["--device", "raspberry-pi-4b", "--runtime", "LiteRTT"], "LiteRT"),
+    ],
+)
+def test_what_cannot_be_predicted_says_what_was_expected(artifacts, arguments, said):
+    """A device, number of threads or runtime that does not exist ends with exit code 2."""
+    done = CliRunner().invoke(app, ["predict", str(artifacts["tflite", "float32"]), *arguments])
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def measurements(folder, artifacts, factor):
+    """Write a table of made-up latencies: the prediction's, times ``factor``."""
+    lines = ["file,latency_ms,threads,runtime"]
+    for precision in ("float32", "int8"):
+        path = artifacts["tflite", precision]
+        (found,) = predict(path, "raspberry-pi-4b")
+        lines.append(f"{path},{factor * found.latency_ms.value},4,LiteRT 2.3.0")
+    (folder / "mine.csv").write_text("\n".join(lines) + "\n")
+    return folder / "mine.csv"
+
+
+def test_a_calibrated_profile_predicts_what_was_measured(artifacts, tmp_path):
+    """A device that is half as fast as predicted is predicted so afterwards, in a narrower interval."""
+    out = tmp_path / "my-pi.toml"
+    calibrate("raspberry-pi-4b", [measurements(tmp_path, artifacts, 2)], out)
+    for precision in ("float32", "int8"):
+        path = artifacts["tflite", precision]
+        (before,), (after,) = predict(path, "raspberry-pi-4b"), predict(path, str(out))
+        assert after.latency_ms.value == pytest.approx(2 * before.latency_ms.value, rel=0.15)
+        assert after.latency_ms.high / after.latency_ms.low < before.latency_ms.high / before.latency_ms.low
+        assert "own measurements" in after.latency_ms.basis
+    with pytest.raises(InputError, match="force"):
+        calibrate("raspberry-pi-4b", [tmp_path / "mine.csv"], out)
+
+
+def test_calibration_reads_what_measure_prints(artifacts, tmp_path):
+    """The JSON of ``edgewright measure`` on the device is a table of measurements."""
+    path = artifacts["tflite", "float32"]
+    row = {
+        "name": "float32.tflite in litert", "file": str(path), "latency_ms": {"value": 0.5},
+        "measurement": {"threads": 1, "runtime": "LiteRT", "runtime_version": "2.3.0"},
+    }  # fmt: skip
+    (tmp_path / "measured.json").write_text(json.dumps({"rows": [row, {**row, "measurement": None}]}))
+    made = calibrate("raspberry-pi-4b", [tmp_path / "measured.json"])
+    (calibration,) = made.profile.calibrations
+    assert (calibration.threads, calibration.measured_with, calibration.rows) == (1, "LiteRT 2.3.0", 1)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("file,latency_ms\nnone.tflite,-3\n", "line 2"),
+        ("file,latency\nnone.tflite,3\n", "latency_ms"),
+        ("file,latency_ms\nnone.tflite,3\n", "none.tflite"),
+        ("file,latency_ms\n", "latency_ms|at least one"),
+    ],
+)
+def test_a_bad_table_of_measurements_says_where(tmp_path, table, said):
+    """A latency below zero, a column or file that is missing: the error names it, and nothing is written."""
+    (tmp_path / "bad.csv").write_text(table)
+    with pytest.raises(InputError, match=said):
+        calibrate("raspberry-pi-4b", [tmp_path / "bad.csv"], tmp_path / "out.toml")
+    assert not (tmp_path / "out.toml").exists()
+
+
+def test_the_shipped_speeds_are_those_that_the_script_fits():
+    """speeds.json holds what benchmarks/fit_speeds.py finds in the rows that are kept beside it."""
+    script = (
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import fit_speeds as f;"
+        "from edgewright.devices._expected import document;"
+        "s = [e for e in f.all_series() if f.on_processor(e)]; factors = f.pooled(f.general(s));"
+        "w = f.WANTED[1]; (c,) = [e for e in s if w.takes(e)];"
+        "made = f._named(f.fitted(c, factors).ms); kept = document()['speeds'][1]['calibration']['ms'];"
+        "assert all(abs(made[k] / kept[k] - 1) < 0.01 for k in kept), (made, kept)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, BENCHMARKS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_row_of_a_model_that_is_left_out_is_fitted():
+    """Leaving a family out takes every row of it, in every series, its duplicates in other sources included."""
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import prediction as p;"
+        "out = p._is_of('mobilenet-v2'); series = p.general(p.all_series());"
+        "left = p._without(series, out);"
+        "had = [m for e in series for m in e.models]; has = [m for e in left for m in e.models];"
+        "assert any(map(out, had)) and not any(map(out, has));"
+        "assert all(len(e.models) == len(e.counts) == len(e.latency_ms) for e in left)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, BENCHMARKS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
