@@ -42,6 +42,8 @@ FACTORS: dict[str, Sequence[str]] = {
     "onnxruntime": ("runtime", "operations", "packed_float", "packed_integer", "indirection"),
     "openvino": ("runtime", "operations", "kernels", "packed_float", "packed_integer"),
 }
+# What a profile calls a runtime, and the runtime here whose memory was fitted.
+MEASURED = {"LiteRT": "litert", "TFLite": "tflite_runtime", "ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}
 _FORMATS = {"litert": "tflite", "tflite_runtime": "tflite", "onnxruntime": "onnx", "openvino": "openvino"}
 
 
@@ -108,6 +110,23 @@ def predict_memory(graph: Graph, runtime: str, threads: int = 1) -> Memory | Uns
         Figure(total, How.PREDICTED, total * fit["total"]["low"], total * fit["total"]["high"], basis),
         _model(total - fit["import_bytes"], fit, basis),
         parts,
+    )
+
+
+def together(memories: Sequence[Memory]) -> Figure:
+    """Return the peak memory of a runtime that has loaded several files: the first with it, and what the others add."""
+    first, *others = memories
+
+    def end(total: float | None, models: list[float | None]) -> float:
+        return (total or 0.0) + sum(each or 0.0 for each in models)
+
+    whole = first.total_bytes
+    return Figure(
+        whole.value + sum(each.model_bytes.value for each in others),
+        whole.how,
+        end(whole.low, [each.model_bytes.low for each in others]),
+        end(whole.high, [each.model_bytes.high for each in others]),
+        whole.basis,
     )
 
 

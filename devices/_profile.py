@@ -182,12 +182,14 @@ class Budget(_Table):
 
     Attributes:
         latency_ms: of one inference.
+        memory_bytes: of the runtime with the artifact at its peak; when None, all that the device has.
         size_bytes: of the artifact's files.
         max_drop: what the metric may lose against the Keras model: points of a percentage for a share such as
             accuracy, the metric's own unit for any other.
     """
 
     latency_ms: Annotated[float, _between(0.001, 1_000_000)] | None = None
+    memory_bytes: Annotated[int, _between(1, 2**40, whole=True)] | None = None
     size_bytes: Annotated[int, _between(1, 2**40, whole=True)] | None = None
     max_drop: Annotated[float, _between(0, 1_000_000)] | None = None
 

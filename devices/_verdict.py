@@ -11,6 +11,7 @@ from ._placement import Placement
 from ._profile import Budget, Profile, Unsupported
 
 _GARBAGE = 0.5
+_MIB = 2**20
 
 
 class Status(StrEnum):
@@ -56,6 +57,7 @@ class Verdict:
         reasons: one sentence for each limit that was looked at, those that decide first.
         deciding: how many of them decide.
         latency: on the device, in ms: measured there, else predicted; None where nothing is known.
+        memory: of the runtime with the artifact on the device at its peak, in bytes; None where nothing is known.
         unit, runtime: where and by what it runs on the device; empty where it does not.
     """
 
@@ -67,6 +69,7 @@ class Verdict:
     unit: str
     runtime: str
     deciding: int = 1
+    memory: Figure | None = None
 
     @property
     def deciding_reasons(self) -> tuple[str, ...]:
@@ -85,6 +88,7 @@ def judge(
     measured: Figure | None = None,
     placements: Mapping[str, Placement] | None = None,
     too_new: str = "",
+    memory: Figure | None = None,
 ) -> Verdict:
     """Return the verdict on an artifact, or on the artifacts of several graphs that are deployed together.
 
@@ -93,6 +97,7 @@ def judge(
         measured: its latency in ms. Only one measured on the device counts; any other is set aside, with a sentence.
         placements: by graph, what runs where on the device; see ``place``. Without, all is taken to run on its unit.
         too_new: why the device's runtime is too old for a file of the artifact; empty where it is not.
+        memory: what its runtime takes with it at its peak, in bytes; None where that is not known.
     """
     target = profile.target(artifact.format, artifact.precision)
     if isinstance(target, Unsupported):
@@ -110,6 +115,7 @@ def judge(
         *_judge_run(evidence),
         *_judge_metric(evidence, budget),
         *_judge_size(artifact, budget),
+        *_judge_memory(memory, budget, profile),
         *_judge_latency(latency, budget, predicted.reason if isinstance(predicted, Unsupported) else ""),
     ]
     status = next(
@@ -123,7 +129,9 @@ def judge(
     if measured is not None and not on_device:
         others.append(f"The latency of {measured.value:.4g} ms, {measured.how}, is not the device's and was not used.")
     reasons = tuple(deciding + others)
-    return Verdict(profile.name, artifact.name, status, reasons, latency, target.unit, target.runtime, len(deciding))
+    return Verdict(
+        profile.name, artifact.name, status, reasons, latency, target.unit, target.runtime, len(deciding), memory
+    )
 
 
 def _not_in_int8(artifact: Deployable, placements: Mapping[str, Placement]) -> str:
@@ -180,6 +188,22 @@ def _judge_size(artifact: Deployable, budget: Budget) -> list[_Finding]:
     if artifact.size_bytes <= budget.size_bytes:
         return [(Status.PASS, f"The files take {size}, within the {limit}.")]
     return [(Status.FAIL, f"The files take {size}, more than the {limit}.")]
+
+
+def _judge_memory(memory: Figure | None, budget: Budget, profile: Profile) -> list[_Finding]:
+    """Judge the peak memory by the budget; without one, by all that the device has."""
+    allowed = budget.memory_bytes or profile.memory.size_bytes.value
+    limit = f"{allowed / _MIB:.4g} MiB {'allowed' if budget.memory_bytes else 'that the device has'}"
+    if memory is None:
+        return [(Status.INCONCLUSIVE, f"The memory is not known ({limit}).")] if budget.memory_bytes else []
+    low = memory.value if memory.low is None else memory.low
+    high = memory.value if memory.high is None else memory.high
+    stated = f"{memory.value / _MIB:.4g} MiB ({low / _MIB:.4g} to {high / _MIB:.4g} MiB, {memory.how})"
+    if high <= allowed:
+        return [(Status.PASS, f"The memory of {stated} lies within the {limit}.")]
+    if low > allowed:
+        return [(Status.FAIL, f"The memory of {stated} lies above the {limit}.")]
+    return [(Status.INCONCLUSIVE, f"The memory of {stated} does not decide against the {limit}.")]
 
 
 def _judge_latency(latency: Figure | None, budget: Budget, unknown: str) -> list[_Finding]:

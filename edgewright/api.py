@@ -18,7 +18,7 @@ from .export import names as format_names
 from .files import check_output_folder
 from .hosting import answers_of
 from .importing import ImportedModel, bundled_reference, import_model, make_imported_bundle
-from .inspecting import graphs_of, placements_of, too_new_of
+from .inspecting import graphs_of, memories_of, placements_of, too_new_of
 from .kernels import emulate_bundle
 from .progress import Event, OnProgress, part
 from .report import Report, judge_bundle
@@ -174,6 +174,7 @@ def validate(
     *,
     max_latency_ms: float | None = None,
     max_size_bytes: int | None = None,
+    max_memory_bytes: int | None = None,
     max_drop: float | None = None,
     measure: bool = True,
     emulate: bool = False,
@@ -187,7 +188,7 @@ def validate(
         data: samples to judge accuracy on, in any form that ``compress`` takes; None takes the evidence that the export
             left in the bundle. With data the reference is the bundle's Keras model, or the imported file in it.
         devices: names or files of device profiles; those of ``DEVICES`` when None.
-        max_latency_ms, max_size_bytes: what is asked for; each device's own default where None.
+        max_latency_ms, max_size_bytes, max_memory_bytes: what is asked for; each device's own default where None.
         max_drop: how much of the metric may be lost, in points, or in percent of a metric that is no share; likewise.
         measure: measure latencies on this host.
         emulate: also run the golden inputs on the emulated cores of Raspberry Pis among the devices.
@@ -214,10 +215,14 @@ def validate(
         if measure:
             checks = _measured(bundle, checks, report)
     asked = {"latency_ms": max_latency_ms, "size_bytes": max_size_bytes, "max_drop": max_drop}
+    asked["memory_bytes"] = max_memory_bytes
     limits = {name: limit for name, limit in asked.items() if limit is not None}
-    asked_of = (bundle.deployables, profiles, graphs_of(bundle.deployables, profiles))
+    asked_of = (bundle.deployables, profiles, graphs_of(bundle.deployables))
     emulated = emulate_bundle(bundle, checks, profiles, part(on_progress, 0.6, 1)) if emulate else {}
-    return judge_bundle(bundle, checks, profiles, limits, placements_of(*asked_of), too_new_of(*asked_of), emulated)
+    return judge_bundle(
+        *(bundle, checks, profiles, limits, placements_of(*asked_of), too_new_of(*asked_of), emulated),
+        memories=memories_of(*asked_of),
+    )
 
 
 def task_of(data: DataLike, model: "keras.Model") -> Task:

@@ -2,18 +2,26 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from . import devices
-from .children import run_together
-from .devices import Needed, Placement, Profile, Unsupported, loads_on, may_be_too_old, needed_runtime
+from .devices import (
+    Needed,
+    Placement,
+    Profile,
+    Unsupported,
+    loads_on,
+    may_be_too_old,
+    needed_runtime,
+    predict_memory,
+)
+from .devices._memory import MEASURED, together
 from .devices._placing import TENSORRT
 from .devices._versions import Loads
-from .errors import InputError
-from .export import Deployable, Graph, read_graph
+from .export import Deployable, Graph, read_graph, read_graphs
+from .figures import Figure
 from .files import gzip_bytes
 from .subjects import bundle_at
 
@@ -92,20 +100,29 @@ def inspect(
     return tuple(inspections)
 
 
-def graphs_of(deployables: Sequence[Deployable], profiles: Sequence[Profile]) -> dict[Path, Graph]:
-    """Return what the files are made of on which a verdict depends: where they are mapped, or may be too new.
+def graphs_of(deployables: Sequence[Deployable]) -> dict[Path, Graph]:
+    """Return what the files are made of; one that cannot be read is left out."""
+    return read_graphs(list({artifact.path: None for each in deployables for artifact in each.artifacts}))
 
-    A file that cannot be read is left out.
-    """
-    wanted = {
-        artifact.path: None
-        for profile in profiles
-        for deployable in deployables
-        if _depends_on_mapping(profile, deployable) or _depends_on_version(profile, deployable)
-        for artifact in deployable.artifacts
-    }
-    graphs = run_together([partial(_graph_or_none, path) for path in wanted], 2)
-    return {path: graph for path, graph in zip(wanted, graphs, strict=True) if graph is not None}
+
+def memories_of(
+    deployables: Sequence[Deployable], profiles: Sequence[Profile], graphs: Mapping[Path, Graph]
+) -> dict[tuple[str, str], Figure]:
+    """Return by device and artifact the peak memory of its runtime with all its graphs loaded, where it is known."""
+    found: dict[tuple[str, str], Figure] = {}
+    for profile, deployable in product(profiles, deployables):
+        target = profile.target(deployable.format, deployable.precision)
+        if isinstance(target, Unsupported) or target.unit != "cpu":
+            continue
+        each = [
+            predict_memory(graphs[artifact.path], MEASURED.get(target.runtime, target.runtime))
+            for artifact in deployable.artifacts
+            if artifact.path in graphs
+        ]
+        known = [memory for memory in each if not isinstance(memory, Unsupported)]
+        if known and len(known) == len(deployable.artifacts):
+            found[profile.name, deployable.name] = together(known)
+    return found
 
 
 def placements_of(
@@ -150,13 +167,6 @@ def _depends_on_mapping(profile: Profile, deployable: Deployable) -> bool:
     if isinstance(target, Unsupported):
         return False
     return target.unit == "edgetpu" or (TENSORRT in target.runtime and deployable.precision == "int8")
-
-
-def _graph_or_none(path: Path) -> Graph | None:
-    try:
-        return read_graph(path)
-    except InputError:
-        return None
 
 
 def _files(path: Path) -> tuple[Path, ...]:

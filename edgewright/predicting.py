@@ -8,6 +8,7 @@ from typing import Any
 
 from . import devices
 from .devices import Memory, Placement, Profile, Target, Unsupported, loads_on, predict_energy, predict_memory
+from .devices._memory import MEASURED
 from .errors import InputError, nearest
 from .export import Artifact, Graph, read_graph
 from .export._artifact import Operation
@@ -16,9 +17,6 @@ from .export._precision import precision_of
 from .export._work import Work, total, work_of
 from .figures import Figure
 from .subjects import bundle_at
-
-# What a profile calls a runtime, and the runtime here whose memory was fitted.
-_MEASURED = {"LiteRT": "litert", "TFLite": "tflite_runtime", "ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def _predicted(
         described = _as_artifact(path, graph, precision, works)
         latency, operations, more = _latency(profile, target, described, works, placement, threads, costliest)
         notes += more
-    memory = predict_memory(graph, _MEASURED.get(target.runtime, target.runtime)) if target else None
+    memory = predict_memory(graph, MEASURED.get(target.runtime, target.runtime)) if target else None
     energy = predict_energy(profile, latency) if latency else None
     notes += [each.reason for each in (memory, energy) if isinstance(each, Unsupported)]
     return Prediction(

@@ -115,6 +115,7 @@ def judge_bundle(
     placements: Placements | None = None,
     too_new: Mapping[tuple[str, str], str] | None = None,
     emulated: Emulated | None = None,
+    memories: Mapping[tuple[str, str], Figure] | None = None,
 ) -> Report:
     """Judge each artifact of a bundle against each profile.
 
@@ -126,9 +127,11 @@ def judge_bundle(
         placements: by device and artifact, what its accelerator runs of each graph.
         too_new: by device and artifact, why the device's runtime is too old for it, where it is.
         emulated: what emulated cores computed of the artifacts; see ``emulate_bundle``.
+        memories: by device and artifact, the peak memory of its runtime with it.
     """
     name = str(bundle.manifest["model"])
-    seen = _Seen(checks, placements or {}, too_new or {}, emulated or {}, str(bundle.manifest["host"]["machine"]))
+    machine = str(bundle.manifest["host"]["machine"])
+    seen = _Seen(checks, placements or {}, too_new or {}, emulated or {}, machine, memories or {})
     rows = [
         _row(name, artifact, profile, Budget(**{**profile.budget.model_dump(), **limits}), seen)
         for artifact in bundle.deployables
@@ -154,6 +157,7 @@ class _Seen:
     too_new: Mapping[tuple[str, str], str]
     emulated: Emulated
     machine: str
+    memories: Mapping[tuple[str, str], Figure]
 
 
 def _row(model: str, artifact: Deployable, profile: Profile, budget: Budget, seen: _Seen) -> Row:
@@ -176,6 +180,7 @@ def _row(model: str, artifact: Deployable, profile: Profile, budget: Budget, see
             *(profile, artifact, evidence, budget),
             placements=seen.placements.get(pair),
             too_new=seen.too_new.get(pair, ""),
+            memory=seen.memories.get(pair),
         ),
         computed=computed_on(stand_in, *what, seen.machine, seen.emulated),
     )
@@ -285,7 +290,7 @@ def _device_table(report: Report) -> Any:
 
     made = _table(
         ("model", "artifact", "device"),
-        ("metric", "lost", "size", "gzip", "latency there"),
+        ("metric", "lost", "size", "gzip", "memory there", "latency there"),
         ("90 % interval", "how obtained", "computed on", "verdict"),
     )
     for row in report.rows:
@@ -297,6 +302,7 @@ def _device_table(report: Report) -> Any:
             *(
                 _kilobytes(row.size_bytes),
                 _kilobytes(row.gzip_bytes),
+                _mebibytes(row.verdict.memory),
                 _milliseconds(latency.value if latency else None),
             ),
             f"{latency.low:.2g} to {latency.high:.2g}" if latency and latency.low is not None else "",
@@ -373,6 +379,10 @@ def _deploy_line(report: Report, model: str, device: str) -> str:
 
 def _name(row: Row) -> str:
     return f"{row.format} {row.precision}"
+
+
+def _mebibytes(memory: Figure | None) -> str:
+    return "-" if memory is None else f"{memory.value / 2**20:.3g} MiB"
 
 
 def _kilobytes(size: int) -> str:

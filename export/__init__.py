@@ -9,7 +9,7 @@ from ._deployable import Deployable, HostCode, deployables
 from ._exporter import Exporter, Job
 from ._freeze import Frozen, freeze
 from ._graph import Graph, Node, Value
-from ._reading import read_graph
+from ._reading import read_graph, read_graphs
 
 _PLUGINS: Plugins[Exporter] = Plugins(__name__, __path__, "EXPORTER", "format")
 names = _PLUGINS.names
@@ -38,4 +38,5 @@ __all__ = [
     "load_bundle",
     "names",
     "read_graph",
+    "read_graphs",
 ]

@@ -499,3 +499,25 @@ def test_operator_table_names_tflite_operations() -> None:
     """The shipped operator table holds what every network needs."""
     needed = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "MEAN", "SOFTMAX", "RESHAPE"}
     assert needed <= set(operator_table())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "allowed", "status"),
+    [
+        (40, 60, 64, Status.PASS),
+        (65, 80, 64, Status.FAIL),
+        (60, 70, 64, Status.INCONCLUSIVE),
+        (40, 60, None, Status.PASS),
+        (5000, 6000, None, Status.FAIL),
+    ],
+)
+def test_peak_memory_is_judged_by_the_budget_or_by_what_the_device_has(
+    low: int, high: int, allowed: int | None, status: Status
+) -> None:
+    """An interval of memory below the limit passes, above it fails, across it decides nothing; 4 GiB is all of the Pi."""
+    mib = 2**20
+    budget = Budget(memory_bytes=allowed and allowed * mib)
+    memory = Figure((low + high) / 2 * mib, How.PREDICTED, low * mib, high * mib, "fitted")
+    found = judge(devices.get("raspberry-pi-4b"), Deployable((artifact(),)), GOOD, budget, memory=memory)
+    assert found.status == status
+    assert "MiB" in found.deciding_reasons[-1]
