@@ -40,7 +40,13 @@ def check_parent(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` in UTF-8 beside ``path`` and rename it into place."""
+    """Write ``text`` in UTF-8 beside ``path`` and rename it into place.
+
+    A pipe or a device such as /dev/null is written into: renamed over, it would be gone.
+    """
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
