@@ -82,9 +82,7 @@ def validate(
     device: Devices = None,
     max_latency_ms: Annotated[float | None, typer.Option(help="Instead of the device's default budget.")] = None,
     max_size_bytes: Annotated[int | None, typer.Option(help="Instead of the device's default budget.")] = None,
-    max_memory_bytes: Annotated[
-        int | None, typer.Option(help="Peak; the device's own by default.")
-    ] = None,
+    max_memory_bytes: Annotated[int | None, typer.Option(help="Peak; the device's own by default.")] = None,
     max_drop: Annotated[float | None, typer.Option(help="Points of the metric that may be lost.")] = None,
     measure: Annotated[bool, typer.Option(help="Measure latencies on this host.")] = True,
     emulate: Annotated[

@@ -514,7 +514,7 @@ def test_operator_table_names_tflite_operations() -> None:
 def test_peak_memory_is_judged_by_the_budget_or_by_what_the_device_has(
     low: int, high: int, allowed: int | None, status: Status
 ) -> None:
-    """An interval of memory below the limit passes, above it fails, across it decides nothing; 4 GiB is all of the Pi."""
+    """An interval of memory below the limit passes, above it fails, across it decides nothing."""
     mib = 2**20
     budget = Budget(memory_bytes=allowed and allowed * mib)
     memory = Figure((low + high) / 2 * mib, How.PREDICTED, low * mib, high * mib, "fitted")
