@@ -95,10 +95,12 @@ def efficientnet_edgetpu(which: str) -> keras.Model:
     for stage, (kernel, expansion, filters, repeats, strides, fused) in enumerate(_EDGETPU_STAGES):
         for index in range(scaled(repeats, depth)):
             step, channels, out = strides if index == 0 else 1, int(x.shape[-1]), divisible(filters * width)
+            # The first block expands as if it were given as many channels as it gives.
+            wide = (channels if stage else out) * expansion
             if fused:
-                y = conv(x, channels * expansion, kernel, step)
+                y = conv(x, wide, kernel, step)
             else:
-                y = depthwise(conv(x, channels * expansion), kernel, step, "relu")
+                y = depthwise(conv(x, wide), kernel, step, "relu")
             y = conv(y, out, activation=None)
             x = layers.Add()([x, y]) if step == 1 and channels == out and stage else y
     return keras.Model(picture, _classify(conv(x, divisible(1280 * width))))
