@@ -21,6 +21,7 @@ from _measured_detectors import (
     ssdlite_mobilenet_v3,
     yolov4_tiny,
 )
+from _measured_edgetpu import application, efficientnet_edgetpu, inception_v1, inception_v4
 from _measured_mobilenets import efficientnet_lite, mobilenet_v1, mobilenet_v2, mobilenet_v3
 from _measured_names import canonical
 from _measured_resnets import densenet, regnet_y, resnet
@@ -56,6 +57,7 @@ _BUILDERS: dict[str, Callable[[], keras.Model]] = _mobilenets() | {
     "resnet50-v1.5": partial(resnet, 50),
     "resnet50-v1": partial(resnet, 50, False),
     **{f"resnet{depth}": partial(resnet, depth) for depth in (18, 34, 101, 152)},
+    "resnet50-v1-299": partial(resnet, 50, False, 299),
     "resnet18-projected": partial(resnet, 18, projected=True),
     "densenet121": partial(densenet, (6, 12, 24, 16), 32),
     "densenet169": partial(densenet, (6, 12, 32, 32), 32),
@@ -83,6 +85,11 @@ _BUILDERS: dict[str, Callable[[], keras.Model]] = _mobilenets() | {
     "ssdlite-mobilenet-v3-small": partial(ssdlite_mobilenet_v3, "small"),
     "ssdlite-mobilenet-edgetpu": ssdlite_mobilenet_edgetpu,
     **{f"efficientdet-{which}": partial(efficientdet, which) for which in EFFICIENTDETS},
+    "inception-v1": inception_v1,
+    "inception-v4": inception_v4,
+    **{name: partial(application, name) for name in ("inception-v3", "inception-resnet-v2")},
+    **{name: partial(application, name) for name in ("resnet50-v2", "resnet152-v2")},
+    **{f"efficientnet-edgetpu-{which}": partial(efficientnet_edgetpu, which) for which in "sml"},
     "yolov4-tiny": yolov4_tiny,
     **{f"yolo11{which}": partial(yolo11, which) for which in YOLO11S},
     **{f"vgg{depth}": partial(vgg, depth) for depth in (11, 13, 16, 19)},

@@ -55,8 +55,6 @@ _OPERATIONS = {
     "densenet": 430,
 }
 _TYPICAL_OPERATIONS = 60
-_CACHE_MIB, _STREAM_MS_PER_MIB, _INVOKE_MS = 7.67, 2.7, 0.17
-_EDGE_TPU = "Edge TPU"
 
 
 @dataclass(frozen=True)
@@ -98,33 +96,26 @@ def fit(rows: list[Row]) -> Fit:
     groups = families if len(set(families)) > 1 else [row["model"] for row in rows]
     operations = np.array([_operations(row) for row in rows], float)
     gmacs = np.array([float(row["macs_m"]) / 1000 for row in rows])
-    known = np.array([_known_ms(row) for row in rows])
     latency = np.array([latency_ms(row) for row in rows])
     design = np.stack([operations, gmacs], axis=1)
     ratios = np.empty(len(rows))
     for group in sorted(set(groups)):
         out = np.array([name == group for name in groups])
-        coefficients = _least_deviations(design[~out], known[~out], latency[~out])
-        ratios[out] = latency[out] / (design[out] @ coefficients + known[out])
-    per_operation, ms_per_gmac = _least_deviations(design, known, latency)
+        coefficients = _least_deviations(design[~out], latency[~out])
+        ratios[out] = latency[out] / (design[out] @ coefficients)
+    per_operation, ms_per_gmac = _least_deviations(design, latency)
     low, high = np.quantile(ratios, [0.05, 0.95])
     error = float(np.mean(np.abs(1 / ratios - 1)))
     return Fit(1000 / ms_per_gmac, per_operation, len(rows), tuple(sorted(set(families))), error, low, high)
 
 
 def _operations(row: Row) -> int:
-    return 0 if row["accelerator"] == _EDGE_TPU else _OPERATIONS.get(family(row["model"]), _TYPICAL_OPERATIONS)
+    return _OPERATIONS.get(family(row["model"]), _TYPICAL_OPERATIONS)
 
 
-def _known_ms(row: Row) -> float:
-    if row["accelerator"] != _EDGE_TPU:
-        return 0.0
-    return _INVOKE_MS + max(0.0, float(row["params_m"]) * 1e6 / 2**20 - _CACHE_MIB) * _STREAM_MS_PER_MIB
-
-
-def _least_deviations(design: np.ndarray, known: np.ndarray, latency: np.ndarray) -> np.ndarray:
+def _least_deviations(design: np.ndarray, latency: np.ndarray) -> np.ndarray:
     """Return positive coefficients of least absolute relative deviation, by reweighted least squares."""
-    scaled, goal = design / latency[:, None], 1 - known / latency
+    scaled, goal = design / latency[:, None], np.ones(len(latency))
     weight = np.ones(len(latency))
     coefficients = np.zeros(design.shape[1])
     for _ in range(50):
@@ -147,7 +138,6 @@ def selections() -> dict[str, Callable[[Row], bool]]:
         )
 
     pi, orin, a53 = "Raspberry Pi 4B", "Jetson AGX Orin", "Raspberry Pi 3B+"
-    coral = "Coral USB Accelerator (host: see QutiBench)"
     zero, nano, xavier = "Raspberry Pi Zero 2 W", "Jetson Nano", "Jetson AGX Xavier"
     agx, pi_5 = "Jetson AGX Orin 64GB", "Raspberry Pi 5"
     return {
@@ -176,7 +166,6 @@ def selections() -> dict[str, Callable[[Row], bool]]:
         "Jetson AGX Xavier, TensorRT int8": pick(xavier, "TensorRT", "int8", device_config="AGX_Xavier_TRT NVIDIA"),
         "Jetson AGX Xavier, TFLite float32, 8 threads": pick(xavier, "TFLite", "fp32", runtime_version="v2.11.0"),
         "Jetson AGX Xavier, TFLite int8, 8 threads": pick(xavier, "TFLite", "int8", runtime_version="v2.11.0"),
-        "Coral USB at 500 MHz, int8": pick(coral, "TFLite + Edge TPU", "int8", device_config="EdgeTPU-fast"),
     }
 
 

@@ -5,12 +5,15 @@ the CPU, whatever they are (coral.ai/docs/edgetpu/models-intro).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..export._graph import Graph, Node
+from ..export._work import total, work_of
 from ._edgetpu import operator_table
 from ._edgetpu_limits import UNDECIDED, limit
 from ._edgetpu_parts import CPU, UNIT, Part, crossing, parts_of, parts_text, share_of
+from ._edgetpu_work import MIB, EdgeTpuWork, edge_tpu_work
 from ._placement import BOUNDARY, PREDICTED, Placed, Placement, counted, grouped, macs_share, mebibytes
 
 COMPILED = "edgetpu-custom-op"
@@ -18,7 +21,6 @@ SOURCE = "the Edge TPU's operator table, and its requirements on models"
 # What a compiler that allows one part of a model alone says of operations that it could take.
 _AFTER = "comes after an operation that stays on the CPU"
 _BOUNDARY = {"QUANTIZE": f"{BOUNDARY}input", "DEQUANTIZE": f"{BOUNDARY}output"}
-_MIB = 2**20
 
 
 def place_on_edgetpu(graph: Graph, cache_mib: float | None) -> Placement:
@@ -36,15 +38,18 @@ def place_on_edgetpu(graph: Graph, cache_mib: float | None) -> Placement:
     share = macs_share(graph, placed, UNIT)
     runs = _runs(graph, reasons)
     parameters = _parameter_bytes(graph, [graph.nodes[entry.node] for entry in mapped])
-    cache = None if cache_mib is None else cache_mib * _MIB
+    work = edge_tpu_work(graph, [entry.node for entry in mapped], None if cache_mib is None else cache_mib * MIB)
     facts: dict[str, Any] = {
         "operations": len(placed),
         "operations_on_edgetpu": len(mapped),
         "macs_share": share,
         "parts_if_several_were_allowed": len(runs),
         "parameter_bytes": parameters,
-        "cache_bytes": None if cache is None else int(cache),
-        "streamed_bytes": None if cache is None else max(0, int(parameters - cache)),
+        "cache_bytes": None if cache_mib is None else int(cache_mib * MIB),
+        "cached_bytes": None if cache_mib is None else work.cached_bytes,
+        "streamed_bytes": None if cache_mib is None else work.streamed_bytes,
+        "work": work.counts,
+        "cpu_work": _work_elsewhere(graph, placed),
     }
     sentences = [
         f"Predicted: {len(mapped)} of {len(placed)} operations"
@@ -52,7 +57,7 @@ def place_on_edgetpu(graph: Graph, cache_mib: float | None) -> Placement:
         + " run on the Edge TPU, the rest on the CPU. Only edgetpu_compiler decides."
     ]
     if mapped:
-        sentences.append(_cache_sentence(parameters, cache))
+        sentences.append(_cache_sentence(parameters, cache_mib, work))
     if undecided := [graph.nodes[entry.node].kind for entry in mapped if graph.nodes[entry.node].kind in UNDECIDED]:
         sentences.append(f"May not be mapped where tensors are large: {counted(undecided)}.")
     if len(runs) > 1:
@@ -151,14 +156,20 @@ def _parameter_bytes(graph: Graph, nodes: Sequence[Node]) -> int:
     return sum(value.bytes or 0 for value in values if value.constant and value.scales)
 
 
-def _cache_sentence(parameters: int, cache: float | None) -> str:
-    if cache is None:
+def _work_elsewhere(graph: Graph, placed: Sequence[Placed]) -> dict[str, float]:
+    """Return what the operations that stay on the CPU take there, by kind of work."""
+    nodes = tuple(graph.nodes[entry.node] for entry in placed if entry.unit == CPU)
+    return {name: count for name, count in total(work_of(replace(graph, nodes=nodes))).items() if count}
+
+
+def _cache_sentence(parameters: int, cache_mib: float | None, work: EdgeTpuWork) -> str:
+    if cache_mib is None:
         return f"Predicted: they read {mebibytes(parameters)} of parameters."
-    if parameters <= cache:
-        return f"Predicted: their {mebibytes(parameters)} of parameters fit the {mebibytes(cache)} kept on the chip."
+    if not work.streamed_bytes:
+        return f"Predicted: their {mebibytes(parameters)} of parameters fit on the chip."
     return (
-        f"Predicted: of their {mebibytes(parameters)} of parameters {mebibytes(cache)} are kept on the chip; "
-        f"{mebibytes(parameters - cache)} are sent to it at every inference."
+        f"Predicted: of their {mebibytes(parameters)} of parameters {mebibytes(work.cached_bytes)} are kept on the "
+        f"chip, as it stores them; {mebibytes(work.streamed_bytes)} are sent to it at every inference."
     )
 
 

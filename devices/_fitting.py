@@ -25,11 +25,11 @@ _STEPS = 60
 
 @dataclass(frozen=True)
 class Speeds:
-    """How long a unit of each kind of work takes.
+    """How long a unit of each kind of work takes; on a processor the kinds are ``COUNTS``.
 
     Attributes:
-        ms: by ``COUNTS``, milliseconds for one; shape [len(COUNTS)].
-        covariance: of the logarithms of ``ms``; shape [len(COUNTS), len(COUNTS)].
+        ms: milliseconds for one; shape [kinds].
+        covariance: of the logarithms of ``ms``; shape [kinds, kinds].
         spread: standard deviation of the logarithm of measured / predicted among the rows of the fit, at least NOISE.
         rows: how many measurements were fitted.
     """
@@ -40,7 +40,7 @@ class Speeds:
     rows: int
 
     def latency(self, counts: np.ndarray) -> tuple[float, float]:
-        """Return the latency of work in ms, and the standard deviation of its logarithm; ``counts`` as ``COUNTS``."""
+        """Return the latency of work in ms, and the standard deviation of its logarithm; ``counts`` as ``ms``."""
         parts = self.ms * counts
         value = float(parts.sum())
         if value <= 0:
@@ -60,13 +60,14 @@ def prior(ms: np.ndarray, shared: float = SHARED, own: float = OWN, spread: floa
     return Speeds(np.asarray(ms, float), shared**2 * np.ones((size, size)) + own**2 * np.eye(size), spread, 0)
 
 
-def fit(expected: Speeds, counts: np.ndarray, latency_ms: np.ndarray) -> Speeds:
+def fit(expected: Speeds, counts: np.ndarray, latency_ms: np.ndarray, noise: float = NOISE) -> Speeds:
     """Return the speeds after measurements.
 
     Args:
         expected: before them.
-        counts: of each measured model, shape [rows, len(COUNTS)].
+        counts: of each measured model, shape [rows, len(expected.ms)].
         latency_ms: of each, shape [rows].
+        noise: standard deviation of the logarithm of one measurement around what the counts can tell.
 
     Raises:
         ValueError: a latency or all counts of a row are not positive.
@@ -78,10 +79,10 @@ def fit(expected: Speeds, counts: np.ndarray, latency_ms: np.ndarray) -> Speeds:
     centre = np.log(expected.ms)
     precision = np.linalg.inv(expected.covariance)
     theta, damping = centre.copy(), 1e-3
-    loss, residuals, hessian, gradient = _around(theta, centre, precision, counts, latency_ms)
+    loss, residuals, hessian, gradient = _around(theta, centre, precision, counts, latency_ms, noise)
     for _ in range(_STEPS):
         step = np.clip(np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), -gradient), -2, 2)
-        found = _around(theta + step, centre, precision, counts, latency_ms)
+        found = _around(theta + step, centre, precision, counts, latency_ms, noise)
         if found[0] >= loss:
             damping *= 4
             continue
@@ -91,24 +92,30 @@ def fit(expected: Speeds, counts: np.ndarray, latency_ms: np.ndarray) -> Speeds:
         if gained < 1e-7:
             break
     # As many rows as kinds of work fit exactly: what they are off by says nothing then.
-    free = max(len(latency_ms) - len(COUNTS), 1)
-    spread = float(np.sqrt(np.sum((NOISE * residuals) ** 2) / free)) if len(latency_ms) > len(COUNTS) else 2 * NOISE
-    covariance = np.linalg.inv(hessian) * max(1.0, (spread / NOISE) ** 2)
-    return Speeds(np.exp(theta), covariance, max(NOISE, spread), len(latency_ms))
+    kinds = counts.shape[1]
+    free = max(len(latency_ms) - kinds, 1)
+    spread = float(np.sqrt(np.sum((noise * residuals) ** 2) / free)) if len(latency_ms) > kinds else 2 * noise
+    covariance = np.linalg.inv(hessian) * max(1.0, (spread / noise) ** 2)
+    return Speeds(np.exp(theta), covariance, max(noise, spread), len(latency_ms))
 
 
 def _around(
-    theta: np.ndarray, centre: np.ndarray, precision: np.ndarray, counts: np.ndarray, latency_ms: np.ndarray
+    theta: np.ndarray,
+    centre: np.ndarray,
+    precision: np.ndarray,
+    counts: np.ndarray,
+    latency_ms: np.ndarray,
+    noise: float,
 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
     """Return the loss, the residuals in standard deviations, the loss's Hessian (Gauss-Newton) and its gradient."""
     parts = counts * np.exp(theta)
     predicted = parts.sum(axis=1)
-    residuals = (np.log(predicted) - np.log(latency_ms)) / NOISE
+    residuals = (np.log(predicted) - np.log(latency_ms)) / noise
     size = np.abs(residuals)
     weights = np.minimum(1.0, _OUTLIER / np.maximum(size, 1e-9))
     away = theta - centre
     loss = np.sum(np.where(size < _OUTLIER, size**2 / 2, _OUTLIER * size - _OUTLIER**2 / 2))
-    jacobian = parts / predicted[:, None] / NOISE
+    jacobian = parts / predicted[:, None] / noise
     weighted = (jacobian * weights[:, None]).T
     return (
         float(loss + away @ precision @ away / 2),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..export._graph import Graph
 from ._edgetpu_compiler import compile_here, placement_of
@@ -44,4 +45,15 @@ def _decided(predicted: Placement, path: Path) -> Placement:
         return predicted
     if isinstance(log, str):
         return replace(predicted, sentences=(*predicted.sentences, log))
-    return placement_of(log)
+    decided = placement_of(log)
+    return replace(decided, facts={**_as_decided(predicted, log.streamed_bytes), **decided.facts})
+
+
+def _as_decided(predicted: Placement, streamed_bytes: int | None) -> dict[str, Any]:
+    """Return the predicted counts, with the streaming that the compiler tells of."""
+    kept = {name: predicted.facts[name] for name in ("work", "cpu_work", "macs_share")}
+    work = dict(kept["work"])
+    if streamed_bytes is not None:
+        again = work["restreamed"] / work["streamed"] if work["streamed"] else 0.0
+        work |= {"streamed": float(streamed_bytes), "restreamed": again * streamed_bytes}
+    return {**kept, "work": work}

@@ -107,13 +107,18 @@ class Power(_Table):
 
 
 class Accelerator(_Table):
-    """A GPU or Edge TPU. Parameters beyond ``cache_mib`` cost ``stream_ms_per_mib`` at every inference."""
+    """A GPU or Edge TPU.
+
+    Attributes:
+        cache_mib: what an Edge TPU holds of parameters; what lies beyond is sent over its link at every inference.
+        link: what connects an Edge TPU to its host; its speeds are in ``profiles/edgetpu_speeds.json``.
+    """
 
     unit: Literal["gpu", "edgetpu"]
     name: Sourced[_Text]
     clock_ghz: Sourced[_GHz]
     cache_mib: Sourced[Annotated[float, _between(0.1, 1024)]] | None = None
-    stream_ms_per_mib: Sourced[Annotated[float, _between(0, 1000)]] | None = None
+    link: Sourced[Literal["pcie", "usb3-pc", "usb3-pi-4", "usb2-pi-3"]] | None = None
 
 
 class Runtime(_Table):

@@ -28,7 +28,7 @@ _CONVOLUTIONS = {"CONV_2D", "CONV_3D", "TRANSPOSE_CONV", "CONV_3D_TRANSPOSE", "D
 _CONVOLUTIONS |= {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"}
 _CONVOLUTIONS |= {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"}
 # No kernel runs for these: a view of the same bytes, or a part of what stands beside them.
-_FREE = {
+FREE = {
     "RESHAPE",
     "SQUEEZE",
     "EXPAND_DIMS",
@@ -40,8 +40,8 @@ _FREE = {
     "Shape",
     "Identity",
 }
-_FREE |= {"ShapeOf", "Constant", "Assign", "ReadValue", "Cast_Shape", "VAR_HANDLE", "CALL_ONCE", "WHILE", "IF"}
-_FREE |= {"Loop", "If", "Scan", "TensorIterator"}
+FREE |= {"ShapeOf", "Constant", "Assign", "ReadValue", "Cast_Shape", "VAR_HANDLE", "CALL_ONCE", "WHILE", "IF"}
+FREE |= {"Loop", "If", "Scan", "TensorIterator"}
 # Computed as the operation before them writes its result, where nothing else reads that.
 _JOINED = {"Relu", "Clip", "LeakyRelu", "BatchNormalization", "QuantizeLinear", "DequantizeLinear", "Add", "Mul", "Sub"}
 _JOINED |= {"ReLU", "Clamp", "PRelu", "FakeQuantize", "Multiply", "Subtract", "Convert", "HardSwish", "HSwish"}
@@ -97,7 +97,7 @@ def work_of(graph: Graph, assumed_turns: int = 1) -> tuple[Work, ...]:
         if _joined(graph, node, live, joins, readers):
             joins.update(dict.fromkeys(node.outputs, True))
             continue
-        if node.kind in _FREE or (node.kind in _QUANTIZING and not _at_the_edge(graph, node)):
+        if node.kind in FREE or (node.kind in _QUANTIZING and not _at_the_edge(graph, node)):
             joins.update({place: joins.get(live[0], False) for place in node.outputs} if live else {})
             continue
         times = float(assumed_turns if node.times is None else node.times)
@@ -138,7 +138,7 @@ def _work(graph: Graph, node: Node, times: float, folded: set[int]) -> Work:
     read = [graph.values[place] for place in places if place not in folded]
     stored = [graph.values[place] for place in places if place in folded]
     written = graph.outputs_of(node)
-    kind = _kind(node, stored)
+    kind = kind_of(node, stored)
     counts = {"launches": 1.0}
     if kind in MULTIPLYING:
         macs = float(node.macs or 0)
@@ -156,7 +156,8 @@ def _work(graph: Graph, node: Node, times: float, folded: set[int]) -> Work:
     return Work(name, kind, {key: times * count for key, count in counts.items() if count}, times)
 
 
-def _kind(node: Node, stored: list[Value]) -> str:
+def kind_of(node: Node, stored: list[Value]) -> str:
+    """Return the multiply-accumulates that an operation does, or what else it is; ``stored`` are its constants."""
     if node.kind in _CONVOLUTIONS:
         kernel = max(stored, key=lambda value: len(value.shape or ()), default=None)
         shape = (kernel.shape if kernel is not None else None) or ()

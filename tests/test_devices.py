@@ -354,11 +354,11 @@ def test_basis_tells_fitted_from_scaled_from_guessed() -> None:
 
 
 def test_parameters_beyond_the_edge_tpu_cache_cost_a_cliff() -> None:
-    """Up to 7.67 MiB parameters are free; each MiB beyond costs 2.7 ms."""
+    """Of a file whose operations were not looked at, up to 7.97 MiB are free, and each MiB beyond costs its sending."""
     profile = devices.get("coral-dev-board")
-    cached, full, beyond = (predicted(profile, artifact(parameters=mib * MIB)).value for mib in (1, 7.66, 8.67))
+    cached, full, beyond = (predicted(profile, artifact(parameters=mib * MIB)).value for mib in (1, 7.96, 8.97))
     assert cached == full
-    assert beyond - full == pytest.approx(2.7, rel=1e-3)
+    assert 2 < beyond - full < 3
 
 
 def test_float32_runs_on_the_cores_of_the_dev_board() -> None:

@@ -80,12 +80,13 @@ def test_the_edge_tpus_limits_hold(graph, reason):
     assert reason in placed.reason
 
 
-def _chain(*kinds, macs=100, weights=1000):
+def _chain(*kinds, macs=100, channels=4):
     """Return a TFLite graph of int8 operations one after the other, each with a kernel."""
+    kernel = Value("kernel", (channels, 1, 1, channels), "int8", channels**2, constant=True, scale=0.1, scales=1)
     values, nodes = [_value((1, 8, 8, 4))], []
     for place, kind in enumerate(kinds):
         values += [_constant((4, 1, 1, 4)), Value(f"after {place}", (1, 8, 8, 4), "int8", 256, scale=0.1, scales=1)]
-        values[-2] = Value("kernel", (4, 1, 1, 4), "int8", weights, constant=True, scale=0.1, scales=1)
+        values[-2] = kernel
         before = 0 if place == 0 else 2 * place
         nodes.append(Node(kind, 1, "", (before, 2 * place + 1), (2 * place + 2,), macs if kind == "CONV_2D" else 0))
     return Graph("tflite", (0,), (2 * len(kinds),), tuple(values), tuple(nodes))
@@ -146,12 +147,14 @@ def test_a_side_branch_that_is_refused_goes_before_the_body():
 
 
 def test_parameters_beyond_the_cache_are_streamed():
-    """What the chip does not hold is sent at every inference, in bytes; a file that fits streams nothing."""
-    graph = _chain(*["CONV_2D"] * 10, weights=2**20)
-    placement = place_on_edgetpu(graph, 7.5)
+    """What the chip does not hold is sent at every inference, operation by operation; one that fits sends none."""
+    graph = _chain(*["CONV_2D"] * 10, channels=1024)
+    placement = place_on_edgetpu(graph, 7.97)
     assert placement.facts["parameter_bytes"] == 10 * 2**20
-    assert placement.facts["streamed_bytes"] == int(2.5 * 2**20)
-    assert any("2.50 MiB are sent" in sentence for sentence in placement.sentences)
+    # Each of 1024 channels holds a bias and a scale too, so seven kernels find room, not nearly eight.
+    assert placement.facts["streamed_bytes"] == 3 * 1024 * (1024 + 8)
+    assert placement.facts["cached_bytes"] == 7 * 1024 * (1024 + 8)
+    assert any("3.02 MiB are sent" in sentence for sentence in placement.sentences)
     assert place_on_edgetpu(graph, 16).facts["streamed_bytes"] == 0
 
 
