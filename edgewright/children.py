@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, Protocol, TypeVar
 
 import psutil
 
@@ -78,16 +78,51 @@ def run_child(
         environment: variables set on top of this process's.
         on_line: called with each line of stderr as it comes, from another thread (for progress).
     """
-    with tempfile.TemporaryFile() as out:
-        started = time.monotonic()
-        process = subprocess.Popen(
+
+    def begin(out: IO[bytes]) -> Begun:
+        return subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.PIPE,
-            env={**_environment(), **(environment or {})},
+            env=inherited(environment),
             start_new_session=True,
         )
+
+    return watched(begin, time_limit_s, memory_limit_bytes, on_line)
+
+
+class Begun(Protocol):
+    """A process that was begun: what ``watched`` asks of ``subprocess.Popen`` and the like.
+
+    Attributes:
+        pid: its own and its group's, or that of the process that is about to begin it.
+        stderr: what it writes there, to be read.
+        returncode: as ``subprocess.Popen`` has it; None while it runs.
+    """
+
+    pid: int
+    stderr: IO[bytes] | None
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        """Return ``returncode`` after looking."""
+
+    def wait(self) -> int:
+        """Return ``returncode`` when it has ended."""
+        ...
+
+
+def watched(
+    begin: Callable[[IO[bytes]], Begun],
+    time_limit_s: float,
+    memory_limit_bytes: int,
+    on_line: Callable[[str], None] | None = None,
+) -> Child:
+    """Begin a process, given the file for its standard output, and see it to its end or to its limits."""
+    with tempfile.TemporaryFile() as out:
+        started = time.monotonic()
+        process = begin(out)
         assert process.stderr is not None
         errors: list[bytes] = []
         reader = threading.Thread(target=_read_lines, args=(process.stderr, errors, on_line), daemon=True)
@@ -112,12 +147,12 @@ def run_child(
                     break
                 time.sleep(_POLL_S)
         finally:
-            _kill_session(process)
+            _kill_group(process)
         wall_s = time.monotonic() - started
         reader.join(timeout=5)
         out.seek(0)
         return Child(
-            ending=stopped or _ending(process.returncode),
+            ending=stopped or _ending(process.returncode or 0),
             stdout=out.read().decode("utf-8", "replace"),
             stderr=b"".join(errors)[-65536:].decode("utf-8", "replace"),
             wall_s=wall_s,
@@ -161,8 +196,9 @@ def python(*arguments: str | Path) -> list[str | Path]:
     return [sys.executable, *arguments]
 
 
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+def inherited(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables that a child gets: this process's, and ``more`` on top of them."""
+    return {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED} | dict(more or {})
 
 
 def _ending(returncode: int) -> str:
@@ -174,7 +210,7 @@ def _ending(returncode: int) -> str:
     return f"exit {returncode}"
 
 
-def _kill_session(process: "subprocess.Popen[bytes]") -> None:
+def _kill_group(process: Begun) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -4,10 +4,11 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..children import GIB, python, run_child
+from ..children import GIB
 from ..compress._recipe import UNITS
 from ..errors import InputError
 from ..files import gzip_bytes, sha256
+from ..warm import run_module
 from ._about import About
 from ._artifact import Artifact, read_operations, read_tensors
 from ._exporter import CALIBRATED, GROUP_SIZE
@@ -111,8 +112,10 @@ def convert(
         "imported": frozen.imported,
     }
     job.write_text(json.dumps(document), encoding="utf-8")
-    child = run_child(
-        python("-m", f"{__package__}._worker", job),
+    child = run_module(
+        f"{__package__}._worker",
+        [job],
+        () if frozen.imported else exporter.loads,
         time_limit_s=time_limit_s,
         memory_limit_bytes=memory_limit_bytes,
         environment={"TF_CPP_MIN_LOG_LEVEL": "2"},

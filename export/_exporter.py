@@ -93,6 +93,7 @@ class Exporter:
         describe: writes into a file what its model is, in the format's own fields; called in a child process too. None
             where the format has none.
         imports: the formats whose float files it converts, besides the frozen graphs of Keras models.
+        loads: modules that converting a frozen graph needs and that take seconds to import: conversions share them.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Exporter:
     read: Callable[[Path], Graph] | None = None
     describe: Callable[[Path, About], None] | None = None
     imports: tuple[str, ...] = ()
+    loads: tuple[str, ...] = ()
 
     def refusal(self, precision: str, imported: str = "") -> str:
         """Return why it does not write a precision of a Keras model or of an imported file; empty where it does."""

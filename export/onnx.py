@@ -200,4 +200,5 @@ EXPORTER = Exporter(
     read=read,
     describe=_onnx_metadata.write,
     imports=("onnx", "tflite"),
+    loads=("tensorflow",),
 )

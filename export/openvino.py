@@ -1,5 +1,6 @@
 """OpenVINO IR, by OpenVINO's own converter, which reads ONNX and TFLite too; quantized by NNCF."""
 
+import sys
 from typing import Any
 
 from . import _openvino_metadata
@@ -17,6 +18,7 @@ _SMALLEST_GROUP = 16
 
 def export(job: Job) -> Exported:
     """Write ``job.stem``.xml and ``job.stem``.bin; inputs and outputs are float."""
+    _tell_nobody()
     import openvino
 
     if job.imported:
@@ -44,6 +46,11 @@ def export(job: Job) -> Exported:
         outputs=job.outputs,
         operations=_operations(model),
     )
+
+
+def _tell_nobody() -> None:
+    """Keep OpenVINO's converter and NNCF from reporting each conversion to their maker: both do without the sender."""
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 
 def _keras_name(port: Any, job: Job) -> str:

@@ -121,4 +121,5 @@ EXPORTER = Exporter(
     read=read,
     describe=_tflite_metadata.write,
     imports=("tflite",),
+    loads=("tensorflow",),
 )
