@@ -184,7 +184,7 @@ def _latency(
         return (
             figure,
             (),
-            [*notes, "An Edge TPU overlaps its operations: their times do not add up, so none are listed."],
+            [*notes, "On an Edge TPU the kinds of work are priced, not the single operations: none are listed."],
         )
     ms = devices.speeds_of(profile, target, threads).speeds.ms
     each = [(work.name, float(ms @ devices.vector(work.counts))) for work in works]
