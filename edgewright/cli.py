@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .cli_devices import devices_add, devices_list, devices_remove
 from .cli_measuring import COMMANDS, emulator
 from .cli_options import About, Allow, Data, Devices, Formats, Json, Model, Out, Quiet, Recipe, Seed, end
 from .cli_predicting import devices_calibrate, predict
@@ -82,9 +83,7 @@ def validate(
     device: Devices = None,
     max_latency_ms: Annotated[float | None, typer.Option(help="Instead of the device's default budget.")] = None,
     max_size_bytes: Annotated[int | None, typer.Option(help="Instead of the device's default budget.")] = None,
-    max_memory_bytes: Annotated[
-        int | None, typer.Option(help="Peak; the device's own by default.")
-    ] = None,
+    max_memory_bytes: Annotated[int | None, typer.Option(help="Peak; the device's own by default.")] = None,
     max_drop: Annotated[float | None, typer.Option(help="Points of the metric that may be lost.")] = None,
     measure: Annotated[bool, typer.Option(help="Measure latencies on this host.")] = True,
     emulate: Annotated[
@@ -325,8 +324,13 @@ def formats(json_: Json = False) -> None:
     end("formats", json_, work)
 
 
-devices_app = typer.Typer(help="The device profiles: a list, or what one of them says.", invoke_without_command=True)
+devices_app = typer.Typer(
+    help="Device profiles, and devices of your own: listed, shown, added, probed.", invoke_without_command=True
+)
 app.add_typer(devices_app, name="devices")
+devices_app.command("add")(devices_add)
+devices_app.command("list")(devices_list)
+devices_app.command("remove")(devices_remove)
 devices_app.command("probe")(devices_probe)
 devices_app.command("calibrate")(devices_calibrate)
 
