@@ -85,7 +85,7 @@ def get(name: str) -> Registered:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document.pop("schema") != _SCHEMA:
             raise ValueError(f"another schema than {_SCHEMA}")
-        return Registered(**document)
+        return _checked(Registered(**document))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
             f"Expected a device that edgewright wrote in {path}. Got: {type(error).__name__}: {error}."
@@ -120,6 +120,14 @@ def remove(name: str) -> None:
         _file(name).unlink(missing_ok=True)
     except OSError as error:
         raise MissingRequirement(f"Expected the right to remove {_file(name)}. Got: {error.strerror}.") from error
+
+
+def _checked(device: Registered) -> Registered:
+    texts = [device.name, device.url, device.profile, *([] if device.key is None else [device.key])]
+    texts += [text for pair in device.host_keys.items() for text in pair]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("something else than texts")
+    return device
 
 
 def _folder() -> Path:

@@ -256,6 +256,29 @@ def test_a_named_key_is_used_and_one_with_a_passphrase_is_told(server, home, tmp
         add("other", one.url, PROFILE, key=tmp_path / "text", accept_key=True)
 
 
+def test_a_key_that_only_the_agent_has_logs_in(server, home, monkeypatch):
+    """Without any key's file the agent's keys are tried; --key tries that key alone."""
+    one, _ = server()
+    socket_path = home / "agent"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_path)], stdout=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 10
+        while not socket_path.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket_path))
+        subprocess.run(["ssh-add", "-q", str(home / ".ssh" / "id_ed25519")], check=True)
+        (home / ".ssh" / "id_ed25519").unlink()
+        make_key(home / "stranger")
+        with pytest.raises(DeviceError, match="permission denied"):
+            add("board", one.url, PROFILE, key=home / "stranger", accept_key=True)
+        add("board", one.url, PROFILE, accept_key=True)
+        with open_link("board") as link:
+            assert link.run(["echo", "in"]).stdout == b"in\n"
+    finally:
+        agent.terminate()
+        agent.wait(timeout=10)
+
+
 def test_a_device_behind_a_jump_host_is_reached_through_it(server):
     """Both servers' keys are pinned, each its own, and checked again; the jump host carries the connection."""
     jump, jump_key = server()
@@ -328,11 +351,15 @@ def test_devices_are_listed_and_forgotten(tmp_path):
     """What was added stands in the list with its profile; what was removed does not; a name is taken once."""
     run = CliRunner().invoke
     assert "none" in run(app, ["devices", "list"]).stdout
+    assert "Registered" not in run(app, ["devices"]).stdout
     profile = tmp_path / "mine.toml"
     assert run(app, ["devices", "probe", "--no-measure", "--out", str(profile)]).exit_code == 0
     assert run(app, ["devices", "add", "me", "here://", "--profile", str(profile)]).exit_code == 0
     listed = json.loads(run(app, ["devices", "list", "--json"]).stdout)["result"]["registered"]
     assert [(each["name"], each["url"], each["profile"]) for each in listed] == [("me", "here://", str(profile))]
+    shown = run(app, ["devices"]).stdout
+    assert PROFILE in shown and shown.rstrip().endswith(f"me                       here://, {profile}")
+    assert len(json.loads(run(app, ["devices", "--json"]).stdout)["result"]["registered"]) == 1
     with open_link("me") as link:
         assert link.run(["echo", "here"]).stdout == b"here\n"
     assert run(app, ["devices", "add", "me", "here://", "--profile", PROFILE]).exit_code == 2
@@ -381,7 +408,9 @@ def test_a_damaged_device_file_is_told(tmp_path):
     """A file that edgewright did not write is a usage error with its path, never a traceback."""
     add("me", "here://", PROFILE)
     path = tmp_path / "config" / "devices" / "me.json"
-    for text in ("", "[]", '{"schema": 2}', '{"schema": 1, "name": "me"}'):
+    whole = json.loads(path.read_text())
+    damaged = [{}, [], {"schema": 2}, {"schema": 1, "name": "me"}, {**whole, "url": 3}, {**whole, "host_keys": []}]
+    for text in ("", *map(json.dumps, damaged)):
         path.write_text(text)
         with pytest.raises(InputError, match=r"me\.json"):
             open_link("me")
