@@ -4,11 +4,13 @@ import json
 import logging
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from .cli_devices import devices_add, devices_list, devices_remove
 from .cli_measuring import COMMANDS, emulator
 from .cli_options import About, Allow, Data, Devices, Formats, Json, Model, Out, Quiet, Recipe, Seed, end
 from .cli_predicting import devices_calibrate, predict
@@ -313,8 +315,6 @@ def formats(json_: Json = False) -> None:
     """List which formats have which precisions, which runtimes run them, and why there are gaps."""
 
     def work() -> tuple[dict[str, Any], int, Any]:
-        from dataclasses import asdict
-
         from .cells import cells, cells_text
 
         found = cells()
@@ -323,22 +323,30 @@ def formats(json_: Json = False) -> None:
     end("formats", json_, work)
 
 
-devices_app = typer.Typer(help="The device profiles: a list, or what one of them says.", invoke_without_command=True)
+devices_app = typer.Typer(
+    help="Device profiles, and devices of your own: listed, shown, added, probed.", invoke_without_command=True
+)
 app.add_typer(devices_app, name="devices")
+devices_app.command("add")(devices_add)
+devices_app.command("list")(devices_list)
+devices_app.command("remove")(devices_remove)
 devices_app.command("probe")(devices_probe)
 devices_app.command("calibrate")(devices_calibrate)
 
 
 @devices_app.callback()
 def devices(context: typer.Context, json_: Json = False) -> None:
-    """List the device profiles that come with edgewright, or show one."""
+    """List the device profiles that come with edgewright, and the devices that you have registered."""
 
     def work() -> tuple[dict[str, Any], int, Any]:
         from . import devices as folder
+        from .registering import registered, registered_text
 
-        found = [folder.get(name) for name in folder.names()]
+        found, mine = [folder.get(name) for name in folder.names()], registered()
         text = "\n".join(f"{profile.name:24} {profile.title}" for profile in found)
-        return {"devices": [{"name": profile.name, "title": profile.title} for profile in found]}, 0, text
+        text += f"\n\nRegistered:\n{registered_text(mine)}" if mine else ""
+        titles = [{"name": profile.name, "title": profile.title} for profile in found]
+        return {"devices": titles, "registered": [asdict(device) for device in mine]}, 0, text
 
     if context.invoked_subcommand is None:
         end("devices", json_, work)

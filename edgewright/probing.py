@@ -1,4 +1,4 @@
-"""A profile of a live device: the probe run on this host, or what it printed on another one, written as a TOML file."""
+"""A profile of a live device: the probe run on this host or over a link, or what it printed, written as a TOML file."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from .devices._probed import Probed, probed_profile
 from .devices._toml import profile_toml
 from .errors import DeviceError, InputError
 from .files import check_parent, write_text
+from .registering import open_link
 
 PROBE = Path(devices.__file__).parent / "_probe.py"
 _TIME_LIMIT_S = 120.0
@@ -47,29 +48,34 @@ def probe(
     out: Path | None = None,
     name: str | None = None,
     *,
+    device: str | None = None,
     facts: Path | None = None,
     root: Path | None = None,
     measure: bool = True,
     force: bool = False,
 ) -> ProbedDevice:
-    """Make a profile of this host, or of the device that ``facts`` or ``root`` are of.
+    """Make a profile of this host, of a registered device, or of the device that ``facts`` or ``root`` are of.
 
     Args:
         out: the ``.toml`` file to write; None writes none.
         name: the profile's; by default the file's, or the host's.
+        device: a registered device, on which the probe is run; nothing is left there.
         facts: what ``PROBE`` printed on another device.
         root: a folder with a copy of another device's /proc, /sys and /etc.
-        measure: measure this host's memory bandwidth, for about a second; never done of a copy.
+        measure: measure the memory's bandwidth, for about a second; never done of a copy.
         force: write over an existing file.
 
     Raises:
-        InputError: ``out`` is no ``.toml`` file, or stands already; ``facts`` or ``root`` are of something else.
-        DeviceError: the probe failed.
+        InputError: ``out`` is no ``.toml`` file, or stands already; ``facts`` or ``root`` are of something else;
+            there is no such device; more than one source is named.
+        DeviceError: the probe failed, or the device cannot be reached.
     """
+    if sum(source is not None for source in (device, facts, root)) > 1:
+        raise InputError("Expected one of a registered device, --facts and --root. Got: several.")
     if out is not None:
         _check_out(out, force)
-    read = _facts_in(facts) if facts else _facts_of(root, measure)
-    chosen = name or (out.stem if out else "") or _host(read)
+    read = _facts_there(device, measure) if device else _facts_in(facts) if facts else _facts_of(root, measure)
+    chosen = name or (out.stem if out else "") or device or _host(read)
     probed = probed_profile(read, chosen)
     made = ProbedDevice(read, probed, profile_toml(probed.profile, _notes(probed)))
     # What is written has to load as what was made.
@@ -95,6 +101,15 @@ def _facts_of(root: Path | None, measure: bool) -> dict[str, Any]:
     if not child.ok:
         raise DeviceError(f"Expected the probe to read this host. Got: {child.ending}: {child.stderr.strip()[-500:]}")
     return _checked(child.stdout, "what the probe printed")
+
+
+def _facts_there(device: str, measure: bool) -> dict[str, Any]:
+    with open_link(device) as link:
+        command = ["python3", "-", *([] if measure else ["--no-measure"])]
+        answer = link.run(command, stdin=PROBE, time_limit_s=_TIME_LIMIT_S)
+    if not answer.ok:
+        raise DeviceError(f"Expected python3 on {link.title} to run the probe. Got: {answer.reason()}.")
+    return _checked(answer.stdout.decode("utf-8", "replace"), f"what the probe printed on {link.title}")
 
 
 def _facts_in(path: Path) -> dict[str, Any]:

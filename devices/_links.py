@@ -1,0 +1,179 @@
+"""A link: what runs a command on a device. Copying files there and back is written once, on top of that."""
+
+import hashlib
+import os
+import secrets
+import signal
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ..errors import DeviceError, InputError
+from ..files import sha256
+
+# Arguments: the file, a name of its own for the part, its SHA-256, its mode. The part is renamed only when it is whole:
+# where the link is cut, what arrived ends early and has another digest, and the device itself removes it.
+_PLACE = """
+[ -d "$1" ] && { echo "$1 is a folder" >&2; exit 1; }
+mkdir -p -- "$(dirname -- "$1")" || exit 1
+part="$1.$2"
+trap 'rm -f -- "$part"' EXIT
+trap 'exit 1' HUP INT TERM PIPE
+cat > "$part" || exit 1
+digest=$(sha256sum < "$part") || exit 1
+[ "${digest%% *}" = "$3" ] || { echo "SHA-256 ${digest%% *}" >&2; exit 1; }
+chmod "$4" "$part" || exit 1
+sync "$part" 2>/dev/null || sync
+mv -f -- "$part" "$1"
+"""
+_READ = '[ -f "$1" ] || { echo "$1 is no file" >&2; exit 1; }; sha256sum < "$1" && cat < "$1"'
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command on a device ended with.
+
+    Attributes:
+        status: its exit status; that of a signal is negative.
+        stdout, stderr: what it printed.
+    """
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with status 0."""
+        return self.status == 0
+
+    def reason(self) -> str:
+        """Return its status and the last line that it printed to stderr, for a message."""
+        lines = [line for line in self.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+        return f"exit {self.status}{': ' + lines[-1].strip()[:300] if lines else ''}"
+
+
+class Link(ABC):
+    """A way to a device that has a POSIX shell. A new kind of link says how a command runs, and has the rest from here.
+
+    Used as a context: it is open from ``with`` on, and closed at its end.
+
+    Attributes:
+        title: the device, for messages.
+    """
+
+    title: str
+
+    @abstractmethod
+    def run(self, command: Sequence[str], *, stdin: bytes | Path = b"", time_limit_s: float = 60) -> Answer:
+        """Run a command there to its end.
+
+        Args:
+            command: the program and its arguments.
+            stdin: what it reads: bytes, or the content of a file of this host.
+            time_limit_s: wall-clock seconds.
+
+        Raises:
+            DeviceError: the link broke, or the time ran out.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close it; closing twice does nothing more."""
+
+    def __enter__(self) -> Self:
+        """Return the link."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def send(self, source: Path, target: str, *, mode: int = 0o644, time_limit_s: float = 600) -> str:
+        """Copy a file of this host to the device: beside ``target``, and renamed when its SHA-256 is right there.
+
+        Whatever happens on the way, ``target`` holds either what it held before or all of ``source``.
+
+        Args:
+            source: the file.
+            target: its path there; missing folders are made.
+            mode: its permissions there.
+            time_limit_s: wall-clock seconds.
+
+        Returns:
+            Its SHA-256 as 64 hexadecimal digits.
+
+        Raises:
+            InputError: ``source`` is no file that can be read.
+            DeviceError: the device has no room, refused it, or received something else; the link broke.
+        """
+        try:
+            digest = sha256(source)
+        except OSError as error:
+            raise InputError(f"Expected a file to copy to {self.title}. Got: {source}: {error.strerror}.") from error
+        part = f"part-{secrets.token_hex(4)}"
+        command = ["sh", "-c", _PLACE, "sh", target, part, digest, f"{mode:o}"]
+        answer = self.run(command, stdin=source, time_limit_s=time_limit_s)
+        if not answer.ok:
+            raise DeviceError(
+                f"Expected {self.title} to keep {source.name}, SHA-256 {digest}, as {target}. Got: {answer.reason()}; "
+                "what stood there was left alone."
+            )
+        return digest
+
+    def read(self, path: str, *, time_limit_s: float = 600) -> bytes:
+        """Return the content of a file of the device, whose SHA-256 is that which the device computes.
+
+        Raises:
+            DeviceError: there is no such file, it cannot be read, or something else arrived; the link broke.
+        """
+        answer = self.run(["sh", "-c", _READ, "sh", path], time_limit_s=time_limit_s)
+        head, _, content = answer.stdout.partition(b"\n")
+        if not answer.ok:
+            raise DeviceError(f"Expected a file {path} on {self.title}. Got: {answer.reason()}.")
+        told = head.split(b" ")[0].decode("ascii", "replace")
+        if hashlib.sha256(content).hexdigest() != told:
+            raise DeviceError(f"Expected {path} of {self.title} with SHA-256 {told}. Got: {len(content)} other bytes.")
+        return content
+
+
+class Here(Link):
+    """This host, as a device."""
+
+    title = "this host"
+
+    def run(self, command: Sequence[str], *, stdin: bytes | Path = b"", time_limit_s: float = 60) -> Answer:
+        """Run a command in a session of its own; see ``Link.run``."""
+        content = stdin.read_bytes() if isinstance(stdin, Path) else stdin
+        pipe = subprocess.PIPE
+        try:
+            process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+        except OSError as error:
+            # A shell's answer to a program that is not there, or may not be run.
+            status = 127 if isinstance(error, FileNotFoundError) else 126
+            return Answer(status, b"", f"{command[0]}: {error.strerror}".encode())
+        try:
+            stdout, stderr = process.communicate(content, timeout=time_limit_s)
+        except subprocess.TimeoutExpired:
+            raise timed_out(self.title, command, time_limit_s) from None
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
+        return Answer(process.returncode, stdout, stderr)
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to close."""
+
+
+def timed_out(title: str, command: Sequence[str], time_limit_s: float) -> DeviceError:
+    """Return the error of a command that took too long."""
+    return DeviceError(
+        f"Expected {command[0]} to end on {title} within {time_limit_s:g} s. Got: a command that still runs."
+    )
