@@ -111,8 +111,9 @@ def work_of(graph: Graph, assumed_turns: int = 1) -> tuple[Work, ...]:
 
 def total(works: Iterable[Work]) -> dict[str, float]:
     """Return the counts of all operations together, by name, and the inference that they make up."""
-    found = dict.fromkeys(COUNTS, 0.0) | {"inferences": 1.0}
+    found = dict.fromkeys(COUNTS, 0.0)
     for work in works:
+        found["inferences"] = 1.0
         for name, count in work.counts.items():
             found[name] += count
     return found
