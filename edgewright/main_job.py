@@ -52,7 +52,7 @@ DEFAULTS = (
 )
 REPORT = "report.json"
 _CHECKED = "checked.json"
-# Told of each default that is done: its architecture, and the seconds that it took, in a run that was killed too.
+# Told of each default that is done: its architecture, and the seconds from its model to its last measurement.
 OnDone = Callable[[str, float], None]
 
 
