@@ -19,7 +19,7 @@ from .files import check_output_folder
 from .hosting import answers_of
 from .importing import ImportedModel, bundled_reference, import_model, make_imported_bundle
 from .inspecting import graphs_of, memories_of, placements_of, too_new_of
-from .kernels import emulate_bundle
+from .kernels import Emulated, emulate_bundle
 from .progress import Event, OnProgress, part
 from .report import Report, judge_bundle
 from .train import Dataset, Task
@@ -211,14 +211,23 @@ def validate(
         reference = bundled_reference(bundle, data) if imported else _bundled_reference(bundle, data, allow)
         checks = check_all(bundle.deployables, reference, measure, report)
     else:
-        checks = tuple(read_check(document) for document in bundle.manifest["evidence"]["checks"])
-        if measure:
-            checks = _measured(bundle, checks, report)
+        checks = measured_checks(bundle, report) if measure else _evidence(bundle)
     asked = {"latency_ms": max_latency_ms, "size_bytes": max_size_bytes, "max_drop": max_drop}
     asked["memory_bytes"] = max_memory_bytes
     limits = {name: limit for name, limit in asked.items() if limit is not None}
-    asked_of = (bundle.deployables, profiles, graphs_of(bundle.deployables))
     emulated = emulate_bundle(bundle, checks, profiles, part(on_progress, 0.6, 1)) if emulate else {}
+    return judged(bundle, checks, profiles, limits, emulated)
+
+
+def judged(
+    bundle: Bundle,
+    checks: tuple[Check, ...],
+    profiles: Sequence[_devices.Profile],
+    limits: dict[str, float],
+    emulated: Emulated | None = None,
+) -> Report:
+    """Return the report of a bundle that was checked, after looking what its files are made of."""
+    asked_of = (bundle.deployables, profiles, graphs_of(bundle.deployables))
     return judge_bundle(
         *(bundle, checks, profiles, limits, placements_of(*asked_of), too_new_of(*asked_of), emulated),
         memories=memories_of(*asked_of),
@@ -236,8 +245,12 @@ def task_of(data: DataLike, model: "keras.Model") -> Task:
     return given_task(data, model_inputs(model), lambda given: infer_task(model, given))
 
 
-def _measured(bundle: Bundle, checks: tuple[Check, ...], on_progress: OnProgress) -> tuple[Check, ...]:
-    """Return the checks with latencies of this host, taken on the golden inputs.
+def _evidence(bundle: Bundle) -> tuple[Check, ...]:
+    return tuple(read_check(document) for document in bundle.manifest["evidence"]["checks"])
+
+
+def measured_checks(bundle: Bundle, on_progress: OnProgress) -> tuple[Check, ...]:
+    """Return the checks that lie in a bundle with latencies of this host, taken on the golden inputs.
 
     An artifact that no longer runs here, whatever the evidence in the bundle says, is a failed check.
     """
@@ -245,7 +258,7 @@ def _measured(bundle: Bundle, checks: tuple[Check, ...], on_progress: OnProgress
     golden = Reference(Dataset(inputs), None, outputs, outputs)
     new = {(made.artifact, made.runtime): made for made in check_all(bundle.deployables, golden, True, on_progress)}
     merged = []
-    for old in checks:
+    for old in _evidence(bundle):
         now = new.get((old.artifact, old.runtime))
         if now and now.ok:
             old = replace(old, measurement=now.measurement)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -176,8 +177,10 @@ def run(
         _import_tensorflow()
         from .main_job import DEFAULTS, defaults_of
         from .main_job import run as run_main_job
+        from .progress import clock
         from .report import table
 
+        started, took = time.monotonic(), []
         with shown(quiet) as on_progress:
             report = run_main_job(
                 out,
@@ -185,8 +188,9 @@ def run(
                 tuple(device) if device else None,
                 seed=seed,
                 on_progress=on_progress,
+                on_done=lambda name, seconds: took.append(f"{name} {clock(seconds)}"),
             )
-        print(f"wrote {out}", file=sys.stderr)
+        print(f"wrote {out} in {clock(time.monotonic() - started)}: {', '.join(took)}", file=sys.stderr)
         # Nobody asked for a gate: the job is done when every cell has its verdict. ``validate`` is the gate.
         return report.plain(), 0, table(report)
 

@@ -2,16 +2,20 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import devices as _devices
 from . import train as _train
-from .api import DEVICES, compress, export, validate
+from .api import DEVICES, compress, export, judged, measured_checks
+from .checks import read_check
+from .compress import load_recipe
 from .converting import versions
 from .errors import InputError
-from .export import About
-from .files import MANIFEST, check_output_folder, new_manifest, write_json
+from .export import About, Bundle, load_bundle
+from .files import MANIFEST, check_output_folder, new_manifest, sha256, write_json
 from .progress import Event, OnProgress, part
 from .report import Report, joined
 from .stages import Stages
@@ -47,6 +51,9 @@ DEFAULTS = (
     Default("multimodal", "sparse-30-int8", max_drop=2),
 )
 REPORT = "report.json"
+_CHECKED = "checked.json"
+# Told of each default that is done: its architecture, and the seconds from its model to its last measurement.
+OnDone = Callable[[str, float], None]
 
 
 def defaults_of(architectures: Sequence[str]) -> tuple[Default, ...]:
@@ -69,12 +76,14 @@ def run(
     *,
     seed: int = 0,
     on_progress: OnProgress | None = None,
+    on_done: OnDone | None = None,
 ) -> Report:
     """Compress, export and validate each default; write a bundle for each and report.json into ``out``.
 
     A default whose trained model does not come with edgewright is trained first.
 
-    Killed and started again it goes on after the last finished stage; the stages are removed when all is done.
+    Killed and started again it goes on after the last finished stage: an architecture that was done is only judged
+    again, and one that was not is compressed again, but not converted. The stages are removed when all is done.
 
     Args:
         out: a folder that is empty, missing or ours.
@@ -82,6 +91,7 @@ def run(
         devices: names of device profiles; those of ``DEVICES`` when None.
         seed: of everything random.
         on_progress: told what is being done.
+        on_done: told how long each default took.
 
     Raises:
         InputError: ``out`` holds something else.
@@ -94,38 +104,73 @@ def run(
     reports = []
     for place, default in enumerate(defaults):
         listener = part(on_progress, place / len(defaults), (place + 1) / len(defaults))
-        reports.append(_one(default, out, work, devices, seed, listener))
+        made, took_s = _one(default, out, work, devices, seed, listener)
+        reports.append(made)
+        if on_done:
+            on_done(default.architecture, took_s)
     report = joined(reports)
     write_json(out / REPORT, report.plain())
-    shutil.rmtree(work, ignore_errors=True)
+    for left in (work, *out.glob(".*.partial-*"), *out.glob(".*.old-*")):  # of runs that were killed too
+        shutil.rmtree(left, ignore_errors=True)
     return report
 
 
 def _one(
     default: Default, out: Path, work: Path, devices: tuple[str, ...] | None, seed: int, report: OnProgress
-) -> Report:
-    architecture = _train.get(default.architecture)
-    experiment = architecture.default
-    stages = Stages(work / architecture.name)
-    model = load(_trained(default, stages, seed, part(report, 0, 0.15)))
+) -> tuple[Report, float]:
+    """Return the report of a default, and how many seconds its bundle and its measurements took."""
+    name = default.architecture
+    stages = Stages(work / name)
+    model = _trained(default, stages, seed, part(report, 0, 0.15))
+    key = [name, load_recipe(default.recipe).sha256, sha256(model), seed, versions()]
+
+    def make(folder: Path) -> None:
+        started = time.monotonic()
+        bundle = _bundle(default, model, out / name, work / name, seed, report)
+        checks = [made.plain() for made in measured_checks(bundle, part(report, 0.85, 1))]
+        bundled = sha256(bundle.path / MANIFEST)
+        write_json(folder / _CHECKED, {"bundle": bundled, "checks": checks, "took_s": time.monotonic() - started})
+
+    for _ in range(2):
+        done = json.loads((stages.once("checked", key, make) / _CHECKED).read_text(encoding="utf-8"))
+        bundle = _intact(out / name, done["bundle"])
+        if bundle:
+            break
+        stages.forget("checked", key)
+    assert bundle is not None
+    limits = {} if default.max_drop is None else {"max_drop": default.max_drop}
+    profiles = [_devices.get(device) for device in devices or DEVICES]
+    checks = tuple(read_check(document) for document in done["checks"])
+    return judged(bundle, checks, profiles, limits), done["took_s"]
+
+
+def _intact(path: Path, manifest: str) -> Bundle | None:
+    """Return the bundle at ``path``, or None where it is not there or not the one that was checked."""
+    try:
+        return load_bundle(path) if sha256(path / MANIFEST) == manifest else None
+    except (InputError, OSError):
+        return None
+
+
+def _bundle(default: Default, model: Path, out: Path, work: Path, seed: int, report: OnProgress) -> Bundle:
+    experiment = _train.get(default.architecture).default
     compressed = compress(
-        model,
+        load(model),
         experiment.task(),
         default.recipe,
         seed=seed,
         deploy=experiment.deploy,
         on_progress=part(report, 0.15, 0.3),
     )
-    bundle = export(
+    return export(
         compressed,
-        out / architecture.name,
+        out,
         deploy=experiment.deploy,
-        name=architecture.name,
+        name=default.architecture,
         about=_about(experiment),
-        work=work / architecture.name,
+        work=work,
         on_progress=part(report, 0.3, 0.85),
     )
-    return validate(bundle, devices=devices or DEVICES, max_drop=default.max_drop, on_progress=part(report, 0.85, 1))
 
 
 def _about(experiment: Experiment) -> About:

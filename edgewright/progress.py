@@ -53,8 +53,16 @@ def time_left(elapsed_s: float, share: float) -> str:
     """
     if share < 0.02 or elapsed_s < 1:
         return ""
-    seconds = round(elapsed_s * (1 - share) / share)
-    return f"{seconds // 60}:{seconds % 60:02d} left"
+    return f"{clock(elapsed_s * (1 - share) / share)} left"
+
+
+def clock(seconds: float) -> str:
+    """Return a time as minutes and seconds.
+
+    >>> clock(83.6)
+    '1:24'
+    """
+    return f"{round(seconds) // 60}:{round(seconds) % 60:02d}"
 
 
 @contextmanager

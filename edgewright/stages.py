@@ -28,7 +28,7 @@ class Stages:
             key: plain data that the stage's result depends on, all of it.
             make: fills an empty folder; what it leaves there is the result. An exception leaves nothing behind.
         """
-        place = self.folder / f"{name}-{digest(key)[:16]}"
+        place = self._place(name, key)
         if self._intact(place):
             return place
         shutil.rmtree(place, ignore_errors=True)
@@ -37,6 +37,13 @@ class Stages:
             files = {file.relative_to(folder).as_posix(): sha256(file) for file in folder.rglob("*") if file.is_file()}
             write_json(folder / MANIFEST, {**new_manifest("stage", 1), "files": files})
         return place
+
+    def forget(self, name: str, key: Any) -> None:
+        """Remove a stage, so that it is made again."""
+        shutil.rmtree(self._place(name, key), ignore_errors=True)
+
+    def _place(self, name: str, key: Any) -> Path:
+        return self.folder / f"{name}-{digest(key)[:16]}"
 
     def _intact(self, place: Path) -> bool:
         """A stage with a missing or changed file is no stage: it is made again."""

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..children import GIB
 from ..compress._recipe import UNITS
@@ -11,7 +12,7 @@ from ..files import gzip_bytes, sha256
 from ..warm import run_module
 from ._about import About
 from ._artifact import Artifact, read_operations, read_tensors
-from ._exporter import CALIBRATED, GROUP_SIZE
+from ._exporter import CALIBRATED, GROUP_SIZE, Exporter
 from ._freeze import Frozen
 from ._legalise import RECORD, Legalised
 from ._reading import read_graph
@@ -83,33 +84,21 @@ def convert(
     from . import get
 
     exporter = get(format)
-    if unit and unit not in UNITS:
-        raise InputError(f"Expected a processing unit: {', '.join(UNITS)}, or none. Got: {unit!r}.")
-    if refusal := exporter.refusal(precision, frozen.imported):
-        raise InputError(
-            f"Expected a precision of {format}: {', '.join(exporter.precisions)}. Got: {precision!r}. {refusal}"
-        )
-    if precision in CALIBRATED and calibration is None and not frozen.quantized:
-        raise InputError(f"Expected a representative dataset for {format} {precision}. Got: none.")
+    _check(exporter, frozen, precision, calibration, unit)
     folder.mkdir(parents=True, exist_ok=True)
     job = folder / "job.json"
     document = {
         "format": format,
         "precision": precision,
-        "saved_model": str(frozen.folder),
-        "inputs": [asdict(tensor) for tensor in frozen.inputs],
-        "outputs": [asdict(tensor) for tensor in frozen.outputs],
         "calibration": str(calibration) if calibration else None,
         "folder": str(folder),
         "stem": f"{graph}.{precision}",
         "group_size": group_size,
-        "quantized": frozen.quantized,
         "sparse": sparse,
         "unit": unit,
         "float_tensors": float_tensors,
-        "types": sorted(frozen.types),
         "about": asdict(_about_graph(about, frozen, graph)) if about else None,
-        "imported": frozen.imported,
+        **_told_of(frozen),
     }
     job.write_text(json.dumps(document), encoding="utf-8")
     child = run_module(
@@ -128,6 +117,30 @@ def convert(
             reason = f"the converter ended without an error but left no usable file: {error}"
     legalised = _read_legalised(folder)
     return Conversion(format, precision, artifact, reason, child.wall_s, child.peak_memory_bytes, graph, legalised)
+
+
+def _check(exporter: Exporter, frozen: Frozen, precision: str, calibration: Path | None, unit: str) -> None:
+    """Raise InputError for what ``exporter`` cannot make of ``frozen``."""
+    if unit and unit not in UNITS:
+        raise InputError(f"Expected a processing unit: {', '.join(UNITS)}, or none. Got: {unit!r}.")
+    if refusal := exporter.refusal(precision, frozen.imported):
+        raise InputError(
+            f"Expected a precision of {exporter.name}: {', '.join(exporter.precisions)}. Got: {precision!r}. {refusal}"
+        )
+    if precision in CALIBRATED and calibration is None and not frozen.quantized:
+        raise InputError(f"Expected a representative dataset for {exporter.name} {precision}. Got: none.")
+
+
+def _told_of(frozen: Frozen) -> dict[str, Any]:
+    """Return what the child is told of the graph or the file that it converts."""
+    return {
+        "saved_model": str(frozen.folder),
+        "inputs": [asdict(tensor) for tensor in frozen.inputs],
+        "outputs": [asdict(tensor) for tensor in frozen.outputs],
+        "quantized": frozen.quantized,
+        "types": sorted(frozen.types),
+        "imported": frozen.imported,
+    }
 
 
 def _about_graph(about: About, frozen: Frozen, graph: str) -> About:

@@ -1,7 +1,7 @@
 """The runner's profile of an artifact on this host: where each graph's time goes, by the runtime's own profiler."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,13 +127,7 @@ def profile_artifact(
     from . import get
 
     adapter = get(runtime)
-    if runtime not in PROFILED and runtime not in _ALONE:
-        raise InputError(
-            f"Expected a runtime with a profiler that can be reached: {', '.join(sorted({*PROFILED, *_ALONE}))}. "
-            f"Got: {runtime}, which has none."
-        )
-    if threads < 1 or runs < 1:
-        raise InputError(f"Expected at least one thread and one run. Got: {threads} and {runs}.")
+    _check(runtime, threads, runs)
     version = adapter.version()
     paths = [each.path for each in artifact.artifacts] if isinstance(artifact, Deployable) else [artifact]
     refusal = _refusal(adapter, paths[0], HERE)
@@ -159,19 +153,7 @@ def profile_artifact(
             )
             return _answer(child)
 
-        answer: dict[str, Any] = {}
-        reason = _NO_PROFILER
-        if runtime in PROFILED:
-            answer, reason = answered([])
-        # LiteRT's profiler is reached by way of its library: another build of it may lack it, or end the process.
-        if runtime in _ALONE and reason.startswith((_NO_PROFILER, "killed by SIG")):
-            answer, reason = answered(_cut(paths, folder))
-        elif runtime in _ALONE and not reason and _too_coarse(answer):
-            with suppress(InputError):  # a file that cannot be cut
-                alone, why = answered(_cut(paths, folder))
-                if not why:
-                    alone["profile"]["how"] += "; whole microseconds of its profiler are too coarse here"
-                    answer = alone
+        answer, reason = _profiled(runtime, answered, lambda: _cut(paths, folder))
     if reason:
         return ProfiledRun(runtime, version, ok=False, reason=reason)
     told = answer["profile"]
@@ -185,6 +167,45 @@ def profile_artifact(
         graphs={name: _graph(graph) for name, graph in told["graphs"].items()},
         conditions={**host_conditions(), "threads": threads, "settings": answer.get("settings", {})},
     )
+
+
+def _check(runtime: str, threads: int, runs: int) -> None:
+    if runtime not in PROFILED and runtime not in _ALONE:
+        raise InputError(
+            f"Expected a runtime with a profiler that can be reached: {', '.join(sorted({*PROFILED, *_ALONE}))}. "
+            f"Got: {runtime}, which has none."
+        )
+    if threads < 1 or runs < 1:
+        raise InputError(f"Expected at least one thread and one run. Got: {threads} and {runs}.")
+
+
+def _profiled(
+    runtime: str, answered: Callable[[list[str]], tuple[dict[str, Any], str]], cut: Callable[[], list[str]]
+) -> tuple[dict[str, Any], str]:
+    """Return the runner's answer, with its profiler or of each operation alone, and why there is none.
+
+    Args:
+        runtime: a runtime's name.
+        answered: runs the runner with further arguments.
+        cut: cuts the files and returns the arguments that say where the parts are.
+
+    Raises:
+        InputError: a file that has to be cut cannot be.
+    """
+    answer: dict[str, Any] = {}
+    reason = _NO_PROFILER
+    if runtime in PROFILED:
+        answer, reason = answered([])
+    # LiteRT's profiler is reached by way of its library: another build of it may lack it, or end the process.
+    if runtime in _ALONE and reason.startswith((_NO_PROFILER, "killed by SIG")):
+        return answered(cut())
+    if runtime in _ALONE and not reason and _too_coarse(answer):
+        with suppress(InputError):  # a file that cannot be cut
+            alone, why = answered(cut())
+            if not why:
+                alone["profile"]["how"] += "; whole microseconds of its profiler are too coarse here"
+                return alone, ""
+    return answer, reason
 
 
 def _too_coarse(answer: Mapping[str, Any]) -> bool:

@@ -19,13 +19,29 @@ FEW = ("sparse", "liquid")
 
 @pytest.fixture(scope="module", params=["few", pytest.param("all", marks=pytest.mark.slow)])
 def job(request, tmp_path_factory):
-    """The main job, run once: a plain network and one with host code, or all of them."""
+    """The main job: a plain network and one with host code, killed once and started again; or all, run once."""
     out = tmp_path_factory.mktemp("run") / "out"
     command = [str(Path(sys.executable).with_name("edgewright")), "run", "--out", str(out)]
     if request.param == "few":
         command += [text for name in FEW for text in ("--architecture", name)]
+        _killed(command, f"converted {FEW[1]}")
+    left = {
+        name: json.loads((found / "checked.json").read_text())["checks"]
+        for name in FEW
+        for found in (out / "work" / name).glob("checked-*")
+    }
     done = subprocess.run(command, capture_output=True, text=True, timeout=2400, check=False)
-    return out, done, json.loads((out / "report.json").read_text())
+    return out, done, json.loads((out / "report.json").read_text()), left
+
+
+def _killed(command, when):
+    """Run a command until its progress says something, and kill it."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if when in line:
+                process.kill()
+                return
+    raise AssertionError(f"it ended before it said {when!r}")
 
 
 def models_of(job):
@@ -72,7 +88,7 @@ def test_the_metric_holds_in_every_runtime(job):
 
 def test_the_sparse_network_is_sparse(job):
     """Nine tenths of the sparse network's kernels are zero, which gzip sees and the raw file does not."""
-    out, _, report = job
+    out, report = job[0], job[2]
     manifest = json.loads((out / "sparse" / "manifest.json").read_text())
     pruned = [variable for variable in manifest["variables"] if variable["applied"]]
     assert len(pruned) == 3 and all(abs(variable["sparsity"] - 0.9) < 1e-3 for variable in pruned)
@@ -147,3 +163,15 @@ def test_throughput_is_told_in_what_a_user_counts(job):
 def test_finished_stages_are_removed(job):
     """When all is done, only the bundles, the report and the manifest are left."""
     assert {path.name for path in job[0].iterdir()} == models_of(job) | {"report.json", "manifest.json"}
+
+
+def test_a_killed_job_goes_on_where_it_stopped(job):
+    """What was done when it was killed is not done again: its measurements are the report's, and it is told so."""
+    if not job[3]:
+        pytest.skip("the job that runs all is not killed")
+    first, second = FEW
+    assert set(job[3]) == {first}
+    assert job[2]["models"][first]["checks"] == job[3][first]
+    progress, _, end = job[1].stderr.rpartition("wrote ")
+    assert f" {second}" in progress and f" {first}" not in progress
+    assert f"{first} " in end and f"{second} " in end
