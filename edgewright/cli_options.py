@@ -85,4 +85,4 @@ def _print(text: Any) -> None:
         return
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 180).print(text)
+    Console(width=None if sys.stdout.isatty() else 200).print(text)
