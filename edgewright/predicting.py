@@ -14,9 +14,11 @@ from .export import Artifact, Graph, read_graph
 from .export._artifact import Operation
 from .export._graph import elements
 from .export._precision import precision_of
-from .export._work import Work, total, work_of
+from .export._work import COUNTS, Work, total, work_of
 from .figures import Figure
 from .subjects import bundle_at
+
+_BEYOND = "(an inference, whatever its operations)"
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Costly:
     """An operation and what it is predicted to take.
 
     Attributes:
-        name: its kind and the tensor that it writes.
+        name: its kind and the tensor that it writes; one entry is what an inference takes beyond all of them.
         latency_ms: of all its runs in one inference.
         share: of the whole, 0 to 1.
     """
@@ -186,8 +188,10 @@ def _latency(
             (),
             [*notes, "On an Edge TPU the kinds of work are priced, not the single operations: none are listed."],
         )
-    ms = devices.speeds_of(profile, target, threads).speeds.ms
+    known = devices.speeds_of(profile, target, threads)
+    ms = known.speeds.ms
     each = [(work.name, float(ms @ devices.vector(work.counts))) for work in works]
+    each.append((_BEYOND, known.fixed_ms + float(ms[COUNTS.index("inferences")])))
     whole = sum(value for _, value in each) or 1.0
     first = sorted(each, key=lambda item: -item[1])[:costliest]
     return figure, tuple(Costly(name, value, value / whole) for name, value in first), notes

@@ -158,6 +158,7 @@ def test_each_format_is_predicted_on_a_device(artifacts):
         assert found.memory_bytes.total_bytes.value > 0
         assert found.energy_mj.value > 0
         assert sum(each.share for each in found.operations) == pytest.approx(1)
+        assert sum(each.latency_ms for each in found.operations) == pytest.approx(found.latency_ms.value)
 
 
 def test_what_a_device_does_not_run_has_a_reason_instead(artifacts):
