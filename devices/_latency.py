@@ -56,11 +56,11 @@ def predict_latency(
     target = profile.target(artifact.format, artifact.precision)
     if isinstance(target, Unsupported):
         return target
-    if artifact.macs == 0 and not artifact.operations and not artifact.work:
+    if artifact.macs == 0 and not artifact.operations and not any(artifact.work.values()):
         return Unsupported(f"{artifact.name} states neither its MACs nor its operations, so no latency is predicted.")
     if target.unit == "edgetpu":
         return predict_on_edge_tpu(profile, target, artifact, placement)
-    if artifact.work:
+    if any(artifact.work.values()):
         speeds = speeds_of(profile, target, threads)
         value, low, high = speeds.latency(vector(artifact.work))
         return Figure(value=value, how=How.PREDICTED, low=low, high=high, basis=speeds.basis)

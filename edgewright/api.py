@@ -18,7 +18,7 @@ from .export import names as format_names
 from .files import check_output_folder
 from .hosting import answers_of
 from .importing import ImportedModel, bundled_reference, import_model, make_imported_bundle
-from .inspecting import graphs_of, memories_of, placements_of, too_new_of
+from .inspecting import counted, graphs_of, memories_of, placements_of, too_new_of
 from .kernels import Emulated, emulate_bundle
 from .progress import Event, OnProgress, part
 from .report import Report, judge_bundle
@@ -227,9 +227,11 @@ def judged(
     emulated: Emulated | None = None,
 ) -> Report:
     """Return the report of a bundle that was checked, after looking what its files are made of."""
-    asked_of = (bundle.deployables, profiles, graphs_of(bundle.deployables))
+    graphs = graphs_of(bundle.deployables)
+    deployables = counted(bundle.deployables, graphs)
+    asked_of = (deployables, profiles, graphs)
     return judge_bundle(
-        *(bundle, checks, profiles, limits, placements_of(*asked_of), too_new_of(*asked_of), emulated),
+        *(bundle, deployables, checks, profiles, limits, placements_of(*asked_of), too_new_of(*asked_of), emulated),
         memories=memories_of(*asked_of),
     )
 

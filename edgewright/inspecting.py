@@ -1,7 +1,7 @@
 """What a file is made of, what it needs to load, and where a device runs each part of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from .devices._memory import MEASURED, together
 from .devices._placing import TENSORRT
 from .devices._versions import Loads
 from .export import Deployable, Graph, read_graph, read_graphs
+from .export._work import total, work_of
 from .figures import Figure
 from .files import gzip_bytes
 from .subjects import bundle_at
@@ -103,6 +104,15 @@ def inspect(
 def graphs_of(deployables: Sequence[Deployable]) -> dict[Path, Graph]:
     """Return what the files are made of; one that cannot be read is left out."""
     return read_graphs(list({artifact.path: None for each in deployables for artifact in each.artifacts}))
+
+
+def counted(deployables: Sequence[Deployable], graphs: Mapping[Path, Graph]) -> tuple[Deployable, ...]:
+    """Return artifacts with the work of each file that could be read, which their latency is predicted by."""
+    work = {path: total(work_of(graph)) for path, graph in graphs.items()}
+    return tuple(
+        replace(each, artifacts=tuple(replace(part, work=work.get(part.path, {})) for part in each.artifacts))
+        for each in deployables
+    )
 
 
 def memories_of(

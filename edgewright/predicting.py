@@ -213,5 +213,5 @@ def _as_artifact(path: Path, graph: Graph, precision: str, works: Sequence[Work]
         macs=graph.macs,
         parameters=sum(elements(value.shape) or 0 for value in graph.values if value.constant and value.bytes),
         operations=tuple(Operation(name, dtypes, count) for (name, dtypes), count in kinds.items()),
-        work={name: count for name, count in total(works).items() if count},
+        work=total(works),
     )

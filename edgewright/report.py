@@ -109,6 +109,7 @@ def joined(reports: Sequence[Report]) -> Report:
 
 def judge_bundle(
     bundle: Bundle,
+    deployables: Sequence[Deployable],
     checks: tuple[Check, ...],
     profiles: Sequence[Profile],
     limits: dict[str, float],
@@ -120,7 +121,8 @@ def judge_bundle(
     """Judge each artifact of a bundle against each profile.
 
     Args:
-        bundle: the artifacts.
+        bundle: what the artifacts are of.
+        deployables: the artifacts, with the work of their files; see ``counted``.
         checks: what their runs on this host showed.
         profiles: the devices.
         limits: fields of ``Budget`` that replace each profile's default.
@@ -134,7 +136,7 @@ def judge_bundle(
     seen = _Seen(checks, placements or {}, too_new or {}, emulated or {}, machine, memories or {})
     rows = [
         _row(name, artifact, profile, Budget(**{**profile.budget.model_dump(), **limits}), seen)
-        for artifact in bundle.deployables
+        for artifact in deployables
         for profile in profiles
     ]
     facts = {

@@ -55,7 +55,8 @@ class Artifact:
         macs: multiply-accumulates of one inference at batch 1; 0 where they could not be counted.
         parameters: weights and biases in the model.
         operations: what the file is made of.
-        work: what one inference takes, by kind of work; see ``_work.py``. Empty where it was not counted.
+        work: what one inference takes, by kind of work; see ``_work.py``. Empty where the file was not read for it: it
+            stands in no manifest.
     """
 
     path: Path

@@ -99,8 +99,10 @@ def files_of(folder: Path) -> dict[str, str]:
 
 def plain_artifact(artifact: Artifact, folder: str = "") -> dict[str, Any]:
     """Return an artifact as plain data, its files named below ``folder`` (such as "artifacts/")."""
+    document = asdict(artifact)
+    document.pop("work")  # counted anew from the file where it is asked for
     return {
-        **asdict(artifact),
+        **document,
         "path": f"{folder}{artifact.path.name}",
         "companions": {f"{folder}{path.name}": digest for path, digest in artifact.companions},
     }

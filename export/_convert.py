@@ -174,7 +174,6 @@ def _read_artifact(folder: Path, format: str, precision: str, frozen: Frozen, gr
         parameters=frozen.parameters,
         operations=read_operations(document["operations"]),
         graph=graph,
-        work=document["work"],
     )
 
 

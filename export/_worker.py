@@ -11,10 +11,9 @@ from pathlib import Path
 
 from ._about import About
 from ._artifact import read_tensors
-from ._exporter import Exporter, Job
+from ._exporter import Job
 from ._legalise import RECORD, SAMPLES, legalise
 from ._pass import Target
-from ._work import total, work_of
 
 
 def main(job_file: str) -> None:
@@ -42,20 +41,7 @@ def main(job_file: str) -> None:
     exported = exporter.export(_legalised(job, target, frozenset(document["types"])))
     if document["about"] and exporter.describe:
         exporter.describe(exported.path, About(**document["about"]))
-    document = {**asdict(exported), "work": _work(exporter, exported.path)}
-    (job.folder / "exported.json").write_text(json.dumps(document, default=str), encoding="utf-8")
-
-
-def _work(exporter: Exporter, path: Path) -> dict[str, float]:
-    """Return what one inference of a file takes; nothing where it cannot be read, which is no reason not to have it."""
-    if exporter.read is None:
-        return {}
-    try:
-        counts = total(work_of(exporter.read(path)))
-    except Exception as error:  # whatever a reader makes of a file that it was not written for
-        print(f"work not counted: {type(error).__name__}: {error}", file=sys.stderr)
-        return {}
-    return {name: count for name, count in counts.items() if count}
+    (job.folder / "exported.json").write_text(json.dumps(asdict(exported), default=str), encoding="utf-8")
 
 
 def _legalised(job: Job, target: Target, types: frozenset[str]) -> Job:

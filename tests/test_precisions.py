@@ -410,7 +410,7 @@ def test_a_skipped_precision_is_a_reason_in_bundle_and_report(tmp_path):
     data = {"x": np.random.default_rng(0).normal(size=(32, 8)).astype("float32")}
     bundle = edgewright.export(edgewright.compress(tiny, data, "int16x8"), tmp_path / "bundle", ("openvino",))
     assert bundle.manifest["failures"] == {"openvino int16x8": get("openvino").unsupported["int16x8"]}
-    report = judge_bundle(bundle, (), [get_device("raspberry-pi-4b")], {})
+    report = judge_bundle(bundle, bundle.deployables, (), [get_device("raspberry-pi-4b")], {})
     with open(tmp_path / "report.txt", "w", encoding="utf-8") as file:
         Console(file=file, width=400).print(table(report))
     text = (tmp_path / "report.txt").read_text()

@@ -38,16 +38,20 @@ def _node(kind, inputs, outputs, macs=0, **more):
     return Node(kind, 1, "", inputs, outputs, macs, **more)
 
 
-def test_an_activation_after_a_convolution_counts_as_part_of_it():
-    """Conv and Relu are one operation, and what both compute is counted once."""
+def _activated(kernel, macs, outputs):
+    """Return the graph of a convolution and a Relu."""
     values = (
         _value("x", (1, 3, 8, 8)),
-        _value("w", (4, 3, 3, 3), True),
+        _value("w", kernel, True),
         _value("y", (1, 4, 8, 8)),
         _value("z", (1, 4, 8, 8)),
     )
-    graph = Graph("onnx", (0,), (3,), values, (_node("Conv", (0, 1), (2,), 6912), _node("Relu", (2,), (3,))))
-    works = work_of(graph)
+    return Graph("onnx", (0,), outputs, values, (_node("Conv", (0, 1), (2,), macs), _node("Relu", (2,), (3,))))
+
+
+def test_an_activation_after_a_convolution_counts_as_part_of_it():
+    """Conv and Relu are one operation, and what both compute is counted once."""
+    works = work_of(_activated((4, 3, 3, 3), 6912, outputs=(3,)))
     assert [work.kind for work in works] == ["convolution"]
     assert total(works)["convolution"] == 6912
     assert total(works)["patches"] == 4 * 27 * 64
@@ -55,14 +59,8 @@ def test_an_activation_after_a_convolution_counts_as_part_of_it():
 
 def test_an_activation_that_something_else_needs_the_input_of_is_an_operation():
     """A Relu whose input is a second output runs as an operation of its own."""
-    values = (
-        _value("x", (1, 3, 8, 8)),
-        _value("w", (4, 3, 1, 1), True),
-        _value("y", (1, 4, 8, 8)),
-        _value("z", (1, 4, 8, 8)),
-    )
-    graph = Graph("onnx", (0,), (2, 3), values, (_node("Conv", (0, 1), (2,), 768), _node("Relu", (2,), (3,))))
-    assert [work.kind for work in work_of(graph)] == ["pointwise", "moved"]
+    works = work_of(_activated((4, 3, 1, 1), 768, outputs=(2, 3)))
+    assert [work.kind for work in works] == ["pointwise", "moved"]
 
 
 def test_a_loop_counts_as_often_as_it_turns():

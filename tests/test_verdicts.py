@@ -133,6 +133,7 @@ def test_a_predicted_latency_decides_only_beyond_its_interval(bundle):
     assert status(latency["low"] / 1.01)[0] == "fail"
     assert status(latency["high"] * 1.0001) == ("pass", 0)
     every = [row["latency"] for row in _rows(_validate(path, *device)[1]).values()]
+    assert all(each["basis"].startswith("per operation") for each in every)
     assert status(min(each["low"] for each in every) / 1.01) == ("fail", 1)
     within = max(min(each["low"] for each in every) * 1.01, 0.001)
     assert status(within)[1] == 5
@@ -214,6 +215,7 @@ def test_an_emulated_difference_makes_a_verdict_inconclusive(bundle):
     row = Emulation("tflite int8", "litert", "pi4", "2.3", "2.3", False, "differs", 16, 0.1, agreement_percent=90)
     report = judge_bundle(
         bundle,
+        bundle.deployables,
         checks,
         [devices.get("raspberry-pi-4b")],
         NOTHING_ASKED,
