@@ -31,7 +31,7 @@ from _compression_twin import POINTS as TWIN_POINTS
 from edgewright.cli import _import_tensorflow
 from edgewright.errors import EdgewrightError
 from edgewright.files import write_json
-from edgewright.runtimes._client import host_conditions
+from edgewright.runtimes._place import HERE
 
 # What edgewright does to each subject unless --recipe says otherwise: a name of a shipped recipe each.
 RECIPES = {
@@ -71,7 +71,7 @@ def main() -> None:
     )
     if not options.kept:
         _import_tensorflow()
-    conditions = host_conditions()
+    conditions = HERE.conditions()
     if not options.kept:
         print(f"{conditions['cpu']}, {conditions['cores_allowed']} of {conditions['cores']} cores", flush=True)
         print(f"load average {os.getloadavg()[0]:.2f} at the start", flush=True)

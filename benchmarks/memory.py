@@ -30,7 +30,8 @@ from edgewright.devices._memory import FACTORS, sizes_of
 from edgewright.devices._memory_plan import constants_of, tensor_bytes
 from edgewright.export._graph import Graph, graph_of
 from edgewright.export._reading import read_graph
-from edgewright.runtimes._client import RUNNER, host_conditions
+from edgewright.runtimes._client import RUNNER
+from edgewright.runtimes._place import HERE
 from edgewright.runtimes._runner import save
 
 RUNTIMES = {"litert": ".tflite", "tflite_runtime": ".tflite", "onnxruntime": ".onnx", "openvino": ".xml"}
@@ -51,7 +52,7 @@ def main() -> None:
                 if key not in measured:
                     measured[key] = _measure(runtime, path)
                     (out / "measured.json").write_text(json.dumps(measured, indent=1))
-    document = {"machine": host_conditions()["cpu"], "runtimes": {}}
+    document = {"machine": HERE.conditions()["cpu"], "runtimes": {}}
     for runtime in arguments.runtime:
         rows = [_row(key, found, out) for key, found in measured.items() if key.split()[0] == runtime and found["ok"]]
         if len({row["family"] for row in rows}) > 1:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+import select
 import signal
 import subprocess
 from abc import ABC, abstractmethod
@@ -30,6 +31,8 @@ chmod "$4" "$part" || exit 1
 sync "$part" 2>/dev/null || sync
 mv -f -- "$part" "$1"
 """
+# What is held ends by itself when it reads the end of its input; after so many seconds it is killed.
+ENDING_S = 10.0
 _READ = '[ -f "$1" ] || { echo "$1 is no file" >&2; exit 1; }; sha256sum < "$1" && cat < "$1"'
 
 
@@ -57,6 +60,35 @@ class Answer:
         return f"exit {self.status}{': ' + lines[-1].strip()[:300] if lines else ''}"
 
 
+class Held(ABC):
+    """A command that goes on there until it is ended: it reads nothing until then, and the end of its input at the end.
+
+    Used as a context it is ended at the context's end. Where the link breaks, it reads the end of its input too.
+    """
+
+    @abstractmethod
+    def line(self, time_limit_s: float = 30) -> str:
+        """Return the next line that it prints, without its end; an empty one where it has ended.
+
+        Raises:
+            DeviceError: the link broke, or the time ran out.
+        """
+
+    @abstractmethod
+    def end(self) -> None:
+        """Let it read the end of its input; ending twice does nothing more."""
+
+    def __enter__(self) -> Self:
+        """Return it."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it."""
+        self.end()
+
+
 class Link(ABC):
     """A way to a device that has a POSIX shell. A new kind of link says how a command runs, and has the rest from here.
 
@@ -82,8 +114,16 @@ class Link(ABC):
         """
 
     @abstractmethod
+    def hold(self, command: Sequence[str]) -> Held:
+        """Begin a command there that goes on while others run; see ``Held``.
+
+        Raises:
+            DeviceError: the link broke.
+        """
+
+    @abstractmethod
     def close(self) -> None:
-        """Close it; closing twice does nothing more."""
+        """Close it, and end what it holds; closing twice does nothing more."""
 
     def __enter__(self) -> Self:
         """Return the link."""
@@ -148,6 +188,9 @@ class Here(Link):
 
     title = "this host"
 
+    def __init__(self) -> None:
+        self._held: list[Held] = []
+
     def run(self, command: Sequence[str], *, stdin: bytes | Path = b"", time_limit_s: float = 60) -> Answer:
         """Run a command in a session of its own; see ``Link.run``."""
         content = stdin.read_bytes() if isinstance(stdin, Path) else stdin
@@ -168,8 +211,43 @@ class Here(Link):
                 process.communicate()
         return Answer(process.returncode, stdout, stderr)
 
+    def hold(self, command: Sequence[str]) -> Held:
+        """Begin a command in a session of its own; see ``Link.hold``."""
+        self._held.append(_HeldHere(command))
+        return self._held[-1]
+
     def close(self) -> None:
-        """Do nothing: there is nothing to close."""
+        """End what it holds."""
+        while self._held:
+            self._held.pop().end()
+
+
+class _HeldHere(Held):
+    """A command of this host that goes on."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        pipe = subprocess.PIPE
+        self._command = command
+        self._process = subprocess.Popen(
+            command, bufsize=0, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def line(self, time_limit_s: float = 30) -> str:
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], time_limit_s)
+        if not ready:
+            raise timed_out(Here.title, self._command, time_limit_s)
+        return self._process.stdout.readline().decode("utf-8", "replace").rstrip("\n")
+
+    def end(self) -> None:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(ENDING_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._process.stdout.close()
 
 
 def timed_out(title: str, command: Sequence[str], time_limit_s: float) -> DeviceError:

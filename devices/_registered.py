@@ -26,6 +26,7 @@ class Registered:
         profile: a shipped profile's name, or the path of a .toml file.
         key: a private key's file, or None.
         host_keys: the pinned public key of each server on the way, in OpenSSH's text form.
+        python: what starts the Python there.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Registered:
     profile: str
     key: str | None = None
     host_keys: Mapping[str, str] = field(default_factory=dict)
+    python: str = "python3"
 
 
 def config_folder() -> Path:
@@ -123,7 +125,7 @@ def remove(name: str) -> None:
 
 
 def _checked(device: Registered) -> Registered:
-    texts = [device.name, device.url, device.profile, *([] if device.key is None else [device.key])]
+    texts = [device.name, device.url, device.profile, device.python, *([] if device.key is None else [device.key])]
     texts += [text for pair in device.host_keys.items() for text in pair]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("something else than texts")

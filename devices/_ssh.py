@@ -5,14 +5,15 @@ import base64
 import contextlib
 import hashlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import DeviceError, InputError, MissingRequirement
-from ._links import Answer, Link, timed_out
+from ._links import ENDING_S, Answer, Held, Link, timed_out
 from ._ssh_address import Address, parse_ssh_url
 
+T = TypeVar("T")
 HostKeys = Mapping[str, Sequence[str]]
 _CONNECT_S = 15.0
 _KEEPALIVE_S, _KEEPALIVES = 10, 3
@@ -94,9 +95,18 @@ class Ssh(Link):
 
     def run(self, command: Sequence[str], *, stdin: bytes | Path = b"", time_limit_s: float = 60) -> Answer:
         """Run a command in the device's login shell; see ``Link.run``."""
+        return self._now(self._run(command, stdin, time_limit_s))
+
+    def hold(self, command: Sequence[str]) -> Held:
+        """Begin a command in the device's login shell; see ``Link.hold``."""
+        return _HeldThere(self, command, self._now(self._begin(command)))
+
+    def _now(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work on the open link."""
         if self._runner is None:
+            work.close()
             raise DeviceError(f"Expected an open link to {self.title}. Got: a closed one.")
-        return self._runner.run(self._run(command, stdin, time_limit_s))
+        return self._runner.run(work)
 
     def close(self) -> None:
         """Close the connections, the device's first."""
@@ -178,6 +188,13 @@ class Ssh(Link):
             f"the device: edgewright devices remove {self._name or 'NAME'}, and add it again with --accept-key."
         )
 
+    async def _begin(self, command: Sequence[str]) -> Any:
+        ssh = self._asyncssh
+        try:
+            return await self._connections[-1].create_process(shlex.join(command), encoding=None, stderr=ssh.DEVNULL)
+        except (OSError, ssh.Error) as error:
+            raise DeviceError(f"Expected {self.title} to run {command[0]}. Got: {_text(error)}.") from error
+
     async def _run(self, command: Sequence[str], stdin: bytes | Path, time_limit_s: float) -> Answer:
         ssh = self._asyncssh
         given: dict[str, Any] = {"stdin": ssh.DEVNULL}
@@ -212,6 +229,39 @@ class Ssh(Link):
                 await asyncio.wait_for(connection.wait_closed(), 2)
             except TimeoutError:
                 connection.abort()
+
+
+class _HeldThere(Held):
+    """A command of a device over SSH that goes on."""
+
+    def __init__(self, link: Ssh, command: Sequence[str], process: Any) -> None:
+        self._link, self._command, self._process = link, command, process
+
+    def line(self, time_limit_s: float = 30) -> str:
+        read = self._link._now(self._read(time_limit_s))
+        return read.decode("utf-8", "replace").rstrip("\n")
+
+    def end(self) -> None:
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        with contextlib.suppress(DeviceError):  # closed already, and the command with it
+            self._link._now(self._end(process))
+
+    async def _read(self, time_limit_s: float) -> bytes:
+        try:
+            read: bytes = await asyncio.wait_for(self._process.stdout.readline(), time_limit_s)
+        except TimeoutError:
+            raise timed_out(self._link.title, self._command, time_limit_s) from None
+        except (OSError, self._link._asyncssh.Error) as error:
+            raise DeviceError(f"Expected {self._link.title} to run {self._command[0]}. Got: {_text(error)}.") from error
+        return read
+
+    async def _end(self, process: Any) -> None:
+        with contextlib.suppress(OSError, self._link._asyncssh.Error, TimeoutError):
+            process.stdin.write_eof()
+            await asyncio.wait_for(process.wait_closed(), ENDING_S)
+        process.close()
 
 
 def _kinds(trusted: Sequence[Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """Transports: which kind of link a device's URL means. SSH and this host are ours; other distributions add theirs."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -19,10 +20,12 @@ class Transport(ABC):
     Attributes:
         name: the scheme.
         title: what it is, in words.
+        python: what starts the Python there, where the user names none.
     """
 
     name: str
     title: str
+    python: str = "python3"
 
     @abstractmethod
     def introduce(self, url: str, key: Path | None, accept: bool, name: str) -> dict[str, str]:
@@ -64,7 +67,7 @@ class _OverSsh(Transport):
 
 
 class _ThisHost(Transport):
-    name, title = "here", "this host"
+    name, title, python = "here", "this host", sys.executable
 
     def introduce(self, url: str, key: Path | None, accept: bool, name: str) -> dict[str, str]:
         if url != "here://":

@@ -13,6 +13,7 @@ from .children import run_together
 from .export import Deployable
 from .progress import Event, OnProgress
 from .runtimes import Measurement, measure_artifact, read_measurement, run_artifact
+from .runtimes._place import HERE, Place
 from .train import Dataset, Metric
 from .train._agreement import agreement_percent
 
@@ -112,7 +113,9 @@ def read_check(document: dict[str, Any]) -> Check:
     return Check(**{**document, "measurement": None if measurement is None else read_measurement(measurement)})
 
 
-def check(artifact: Deployable, runtime: str, reference: Reference, measure: bool = False) -> Check:
+def check(
+    artifact: Deployable, runtime: str, reference: Reference, measure: bool = False, place: Place = HERE
+) -> Check:
     """Run ``artifact`` in ``runtime`` on the reference's samples and compare its outputs.
 
     Args:
@@ -120,6 +123,7 @@ def check(artifact: Deployable, runtime: str, reference: Reference, measure: boo
         runtime: a runtime's name.
         reference: the samples, and what the outputs should be.
         measure: also measure latencies; referees never are.
+        place: where it runs.
     """
     adapter = runtimes.get(runtime)
     samples = len(reference.data)
@@ -130,7 +134,7 @@ def check(artifact: Deployable, runtime: str, reference: Reference, measure: boo
     samples = min(samples, samples_at_once(reference.data))
     data = reference.data.take(samples)
     of = measure_artifact if measure and not adapter.referee else run_artifact
-    run = of(artifact, runtime, data.inputs, time_limit_s=CHECK_TIME_LIMIT_S)
+    run = of(artifact, runtime, data.inputs, place=place, time_limit_s=CHECK_TIME_LIMIT_S)
     made = Check(
         artifact=artifact.name,
         runtime=runtime,
@@ -144,7 +148,7 @@ def check(artifact: Deployable, runtime: str, reference: Reference, measure: boo
     )
     if not run.ok:
         return made
-    wrong = _wrong_outputs(run.outputs, reference.compressed, samples)
+    wrong = answers_fit(run.outputs, reference.compressed, samples)
     if wrong:
         return replace(made, ok=False, reason=wrong)
     original = {name: array[:samples] for name, array in reference.original.items()}
@@ -209,7 +213,8 @@ def _agreement(expected: Mapping[str, np.ndarray], received: Mapping[str, np.nda
     return min(agreement_percent(array, received[name]) for name, array in expected.items())
 
 
-def _wrong_outputs(outputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], samples: int) -> str:
+def answers_fit(outputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], samples: int) -> str:
+    """Return why these are no answers to so many samples: other names or shapes, not finite; empty where they are."""
     shapes = {name: array[:samples].shape for name, array in expected.items()}
     received = {name: array.shape for name, array in outputs.items()}
     if shapes != received:

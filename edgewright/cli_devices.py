@@ -21,6 +21,9 @@ def devices_add(
     accept_key: Annotated[
         bool, typer.Option("--accept-key", help="Pin a host key that is not in ~/.ssh/known_hosts; it is shown.")
     ] = False,
+    python: Annotated[
+        str | None, typer.Option(help="The Python there, such as a virtual environment's; python3 by default.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Register a device: log in to it once, pin the host key that it shows, and keep it under NAME."""
@@ -28,7 +31,7 @@ def devices_add(
     def work() -> tuple[dict[str, Any], int, Any]:
         from .registering import add, added_text
 
-        added = add(name, url, profile, key=key, accept_key=accept_key)
+        added = add(name, url, profile, key=key, accept_key=accept_key, python=python)
         return added.plain(), 0, added_text(added)
 
     end("devices add", json_, work)

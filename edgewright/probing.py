@@ -8,6 +8,7 @@ from typing import Any
 
 from . import devices
 from .children import python, run_child
+from .devices import _registered
 from .devices._probed import Probed, probed_profile
 from .devices._toml import profile_toml
 from .errors import DeviceError, InputError
@@ -104,11 +105,12 @@ def _facts_of(root: Path | None, measure: bool) -> dict[str, Any]:
 
 
 def _facts_there(device: str, measure: bool) -> dict[str, Any]:
+    registered_python = _registered.get(device).python
     with open_link(device) as link:
-        command = ["python3", "-", *([] if measure else ["--no-measure"])]
+        command = [registered_python, "-", *([] if measure else ["--no-measure"])]
         answer = link.run(command, stdin=PROBE, time_limit_s=_TIME_LIMIT_S)
     if not answer.ok:
-        raise DeviceError(f"Expected python3 on {link.title} to run the probe. Got: {answer.reason()}.")
+        raise DeviceError(f"Expected {registered_python} on {link.title} to run the probe. Got: {answer.reason()}.")
     return _checked(answer.stdout.decode("utf-8", "replace"), f"what the probe printed on {link.title}")
 
 

@@ -30,7 +30,9 @@ class Added:
         return {"device": asdict(self.device), "path": str(self.path), "fingerprints": self.fingerprints}
 
 
-def add(name: str, url: str, profile: str, *, key: Path | None = None, accept_key: bool = False) -> Added:
+def add(
+    name: str, url: str, profile: str, *, key: Path | None = None, accept_key: bool = False, python: str | None = None
+) -> Added:
     """Reach a device, pin the host keys on the way, and register it; nothing is written unless all of that went well.
 
     Args:
@@ -39,6 +41,8 @@ def add(name: str, url: str, profile: str, *, key: Path | None = None, accept_ke
         profile: what the device is: a shipped profile's name, or a .toml file.
         key: a private key's file; your agent's keys and those in ~/.ssh by default.
         accept_key: pin host keys that do not stand in ~/.ssh/known_hosts.
+        python: what starts the Python there, such as the path of a virtual environment's; by default python3,
+            and of this host the one that runs.
 
     Raises:
         InputError: the name is taken, or no name; there is no such transport or profile; the URL or key is none.
@@ -53,7 +57,7 @@ def add(name: str, url: str, profile: str, *, key: Path | None = None, accept_ke
     written = profile if profile in devices.names() else str(Path(profile).absolute())
     key = key.expanduser().absolute() if key else None
     pinned = transport.introduce(url, key, accept_key, name)
-    device = Registered(name, url, written, str(key) if key else None, pinned)
+    device = Registered(name, url, written, str(key) if key else None, pinned, python or transport.python)
     return Added(device, _registered.save(device), _fingerprints(device))
 
 

@@ -1,8 +1,6 @@
 """The runner's client on this host: an artifact run in a child process, whatever becomes of it."""
 
 import json
-import os
-import platform
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -12,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ..children import GIB, Child, run_child
+from ..children import GIB, Child
 from ..errors import InputError
 from ..export import Deployable
 from ..export import get as get_exporter
 from ..export import names as format_names
 from ._instructions import Instructions, read_instructions
 from ._measurement import Measurement, Process
-from ._place import HERE, Place
+from ._place import HERE, Named, Place
 from ._runner import save
 from ._runtime import Runtime
 from ._settings import Settings, Timing
@@ -97,7 +95,7 @@ def run_artifact(
     if refusal:
         return Run(file, runtime, version, ok=False, reason=refusal)
     assert version is not None
-    conditions = host_conditions()
+    conditions = place.conditions() if measure else {}
     with tempfile.TemporaryDirectory(prefix="edgewright-run-") as temporary:
         folder = Path(temporary)
         given, made, counts = folder / "inputs.npz", folder / "outputs.npz", folder / "counts.json"
@@ -105,17 +103,18 @@ def run_artifact(
             save(str(given), inputs)
         except (OSError, ValueError) as error:  # a full disk, an array of objects
             return Run(file, runtime, version, ok=False, reason=f"the inputs could not be written: {error}")
-        arguments: list[str | Path] = [RUNNER, "--runtime", runtime, *_program(artifact)]
+        arguments: list[str | Path | Named] = [RUNNER, "--runtime", runtime, *_program(artifact)]
         arguments += ["--inputs", given, "--outputs", made, *settings.arguments()]
         if measure:
             timing = measure if isinstance(measure, Timing) else Timing()
             arguments += timing.arguments(min(_MEASURING_S, _MEASURING_SHARE * time_limit_s))
         arguments += ["--count", str(count)] if count else []
-        child = run_child(
-            place.command(arguments, folder, counts if count else None),
+        child = place.run(
+            arguments,
+            folder,
+            counts if count else None,
             time_limit_s=time_limit_s,
             memory_limit_bytes=memory_limit_bytes,
-            environment={"TF_CPP_MIN_LOG_LEVEL": "2"},
         )
         answer, reason = _answer(child)
         try:
@@ -157,18 +156,18 @@ def _instructions(path: Path, answer: dict[str, Any], place: Place, runtime: str
         raise _Missing(f"no instructions were counted: {error}") from error
 
 
-def _program(artifact: Path | Deployable) -> list[str]:
+def _program(artifact: Path | Deployable) -> list[str | Path | Named]:
     """Return the runner's arguments that say what to run."""
     if isinstance(artifact, Path):
-        return ["--artifact", str(artifact.absolute())]
+        return ["--artifact", artifact.absolute()]
     if artifact.host is None:
         (only,) = artifact.artifacts
-        return ["--artifact", str(only.path.absolute())]
+        return ["--artifact", only.path.absolute()]
     host, settings = artifact.host.path.absolute(), artifact.host.settings.absolute()
-    arguments = ["--host", str(host), "--settings", str(settings)]
+    arguments: list[str | Path | Named] = ["--host", host, "--settings", settings]
     arguments += ["--per", artifact.host.per] if artifact.host.per else []
     return arguments + [
-        text for part in artifact.artifacts for text in ("--artifact", f"{part.graph}={part.path.absolute()}")
+        each for part in artifact.artifacts for each in ("--artifact", Named(part.graph, part.path.absolute()))
     ]
 
 
@@ -227,25 +226,3 @@ def _measurement(
         unit=unit,
         units=units,
     )
-
-
-def host_conditions() -> dict[str, Any]:
-    """Return what latencies on this host depend on and what does not move, as far as the system tells."""
-    cpu = next(
-        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
-        platform.processor() or platform.machine(),
-    )
-    governor = "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "cores_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        "governor": next(iter(_lines(governor)), None),
-    }
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []

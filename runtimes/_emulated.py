@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import InputError, MissingRequirement, nearest
 from ..figures import How
 from ..files import MANIFEST
-from ._place import Place
+from ._place import Argument, Local
 from ._runtime import Runtime
 
 QEMU = "qemu-aarch64"
@@ -63,7 +63,7 @@ CORE_TYPES = {
 
 
 @dataclass(frozen=True)
-class Emulated(Place):
+class Emulated(Local):
     """An emulated Raspberry Pi, whose files are in a folder that ``build_emulator`` made.
 
     It runs the program alone: without root, chroot or anything that is registered with the kernel. Files of this host
@@ -114,8 +114,8 @@ class Emulated(Place):
         """Return the version of a runtime's aarch64 wheel."""
         return self.manifest["wheels"].get(runtime.distribution)
 
-    def command(self, arguments: Sequence[str | Path], folder: Path, counts: Path | None = None) -> list[str | Path]:
-        """Return the command that runs the emulated Python; see ``Place``.
+    def command(self, arguments: Sequence[Argument], folder: Path, counts: Path | None = None) -> list[str | Path]:
+        """Return the command that runs the emulated Python; see ``Local``.
 
         Raises:
             MissingRequirement: QEMU is not installed.
@@ -135,7 +135,7 @@ class Emulated(Place):
         # -S: this host's own packages are not looked for.
         command += [self.folder / ROOT / PYTHON, "-S", "-s"]
         return command + [
-            argument.name if isinstance(argument, Path) and argument.parent == folder else argument
+            argument.name if isinstance(argument, Path) and argument.parent == folder else str(argument)
             for argument in arguments
         ]
 

@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..export import Deployable
 from ._client import Run, run_artifact
 from ._measurement import Measurement
+from ._place import HERE, Place
 from ._settings import Settings, Timing
 
 # At least so many fresh processes: between them the median moves up to 9 %, within one far less.
@@ -46,6 +47,7 @@ def measure_artifact(
     *,
     processes: int = PROCESSES,
     timing: Timing = SHORT,
+    place: Place = HERE,
     time_limit_s: float = 120,
 ) -> Run:
     """Run an artifact on every sample, and time it in fresh processes, the first of which loads it from the disk.
@@ -57,6 +59,7 @@ def measure_artifact(
         settings: how the runtime runs it; one thread when None.
         processes: how many.
         timing: how long each is timed.
+        place: where it runs.
         time_limit_s: of each process.
 
     Returns:
@@ -66,7 +69,8 @@ def measure_artifact(
         InputError: there is no such runtime; no process at all.
     """
     measured = Measured(artifact, runtime, inputs, settings or Settings())
-    *_, (last,) = measure_in_turn([measured], processes=processes, timing=timing, time_limit_s=time_limit_s)
+    turns = measure_in_turn([measured], processes=processes, timing=timing, place=place, time_limit_s=time_limit_s)
+    *_, (last,) = turns
     return last
 
 
@@ -75,6 +79,7 @@ def measure_in_turn(
     *,
     processes: int = PROCESSES,
     timing: Timing = SHORT,
+    place: Place = HERE,
     time_limit_s: float = 120,
     enough: Callable[[tuple[Run, ...]], bool] | None = None,
 ) -> Iterator[tuple[Run, ...]]:
@@ -86,6 +91,7 @@ def measure_in_turn(
         measured: what is timed.
         processes: how many of each at most.
         timing: how long each is timed.
+        place: where all of them run.
         time_limit_s: of each process.
         enough: told all runs so far after each round; when it says so, no further round begins.
 
@@ -102,8 +108,8 @@ def measure_in_turn(
     for turn in range(processes):
         order = range(len(measured)) if turn % 2 == 0 else reversed(range(len(measured)))
         first = turn == 0
-        for place in order:
-            what, before = measured[place], runs[place]
+        for number in order:
+            what, before = measured[number], runs[number]
             if before is not None and not before.ok:
                 continue
             inputs = what.inputs if first else {name: array[:_VARIED] for name, array in what.inputs.items()}
@@ -113,9 +119,10 @@ def measure_in_turn(
                 inputs,
                 settings=what.settings,
                 measure=replace(timing, cold=first, repeats=_REPEATS if first else 0),
+                place=place,
                 time_limit_s=time_limit_s,
             )
-            runs[place] = run if before is None else joined(before, run)
+            runs[number] = run if before is None else joined(before, run)
         done = tuple(run for run in runs if run is not None)
         yield done
         if not any(run.ok for run in done) or (enough and enough(done)):

@@ -13,8 +13,8 @@ from ..children import GIB, python, run_child
 from ..errors import InputError
 from ..export import Deployable, read_graph
 from ..export._tflite_parts import write_parts
-from ._client import RUNNER, _answer, _program, _refusal, host_conditions
-from ._place import HERE
+from ._client import RUNNER, _answer, _program, _refusal
+from ._place import HERE, QUIET
 from ._runner import PROFILED, save
 
 # Runtimes of TFLite files: where their profiler cannot be reached, each operation is cut out and run alone.
@@ -140,7 +140,8 @@ def profile_artifact(
             save(str(given), inputs)
         except (OSError, ValueError) as error:  # a full disk, an array of objects
             return ProfiledRun(runtime, version, ok=False, reason=f"the inputs could not be written: {error}")
-        command = python(RUNNER, "--runtime", runtime, *_program(artifact), "--inputs", given, "--outputs", made)
+        program = map(str, _program(artifact))
+        command = python(RUNNER, "--runtime", runtime, *program, "--inputs", given, "--outputs", made)
         command += ["--threads", str(threads), "--profile", "--profile-runs", str(runs)]
         command += ["--profile-time-s", str(time_limit_s / 8)]
 
@@ -149,7 +150,7 @@ def profile_artifact(
                 [*command, *more],
                 time_limit_s=time_limit_s,
                 memory_limit_bytes=memory_limit_bytes,
-                environment={"TF_CPP_MIN_LOG_LEVEL": "2"},
+                environment=QUIET,
             )
             return _answer(child)
 
@@ -165,7 +166,7 @@ def profile_artifact(
         answers=told["answers"],
         answer_ms=told["answer_ms"],
         graphs={name: _graph(graph) for name, graph in told["graphs"].items()},
-        conditions={**host_conditions(), "threads": threads, "settings": answer.get("settings", {})},
+        conditions={**HERE.conditions(), "threads": threads, "settings": answer.get("settings", {})},
     )
 
 

@@ -1,0 +1,145 @@
+"""The lease on a device: who deploys or measures there holds it, and nobody else meanwhile.
+
+It is a lock of the device's kernel, held by a shell there that reads from the link: where the holder dies or the line
+is cut, the shell reads the end of its input, and the lock is free. A line that dies without a word (a laptop that was
+closed) leaves it held until the device's sshd notices; ``release`` ends it.
+"""
+
+import getpass
+import platform
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..errors import DeviceError
+from ._links import Link
+
+# What edgewright keeps on a device lies below this folder of the user's home there.
+FOLDER = "edgewright"
+# What runs under the lease and would outlive its holder: the process group that "running" names. It ends with the
+# lease, so that two measurements never overlap.
+_END = """
+[ -s "$home/running" ] && kill -KILL -- "-$(cat "$home/running")" 2>/dev/null
+rm -f "$home/running" "$home/lease"
+"""
+# Arguments: seconds to wait for it; a token; who; why. The note's lines: token, pid, seconds since 1970, who, why.
+_HOLD = f"""
+home="$HOME/edgewright"
+mkdir -p -- "$home" || exit 1
+exec 9>>"$home/lease.lock" || exit 1
+flock -w "$1" 9
+status=$?
+if [ $status -gt 1 ]; then
+  echo "no flock (util-linux): exit $status"
+elif [ $status -eq 1 ]; then
+  {{ echo busy; date +%s; cat "$home/lease"; }} 2>/dev/null
+else
+  printf '%s\\n' "$2" $$ "$(date +%s)" "$3" "$4" > "$home/lease" || exit 1
+  echo held
+  echo "$home"
+  cat > /dev/null 9>&-
+{_END}
+fi
+"""
+_RELEASE = f"""
+home="$HOME/edgewright"
+[ -f "$home/lease.lock" ] || {{ echo free; exit 0; }}
+exec 9>>"$home/lease.lock" || exit 1
+flock -n 9 && {{ rm -f "$home/lease"; echo free; exit 0; }}
+cat "$home/lease"
+kill "$(sed -n 2p "$home/lease")" && flock -w 10 9 || exit 1
+{_END}
+"""
+# Arguments: a folder two below that of the lease to run in; seconds; a command, which ends with the lease.
+UNDER_LEASE = 'cd "$1" && echo $$ > ../../running && shift && exec timeout -k 5 "$@"'
+# A shell's condition: whether the lease is still that of the token in "$token".
+HELD = '[ "$(sed -n 1p "$HOME/edgewright/lease" 2>/dev/null)" = "$token" ]'
+
+
+class DeviceBusy(DeviceError):
+    """Somebody else holds the lease on a device."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease that is held.
+
+    Attributes:
+        token: what tells it from others.
+        folder: where edgewright's files lie on the device, as an absolute path.
+    """
+
+    token: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds, or held, a lease; ``since_s`` in seconds since 1970 by the device's clock."""
+
+    who: str
+    why: str
+    since_s: float
+
+
+@contextmanager
+def lease(link: Link, why: str, *, wait_s: float = 0) -> Iterator[Lease]:
+    """Hold the lease on a device while the block runs.
+
+    Args:
+        link: an open link to the device.
+        why: what it is held for, such as "deploy mnist".
+        wait_s: how long to wait where somebody else holds it, in seconds.
+
+    Raises:
+        DeviceBusy: somebody else holds it; the message says who, for what and since when.
+        DeviceError: the device has no flock or no home that can be written; the link broke.
+    """
+    token = secrets.token_hex(8)
+    command = ["sh", "-c", _HOLD, "sh", str(int(wait_s)), token, _who(), " ".join(why.split())[:200]]
+    with link.hold(command) as held:
+        first = held.line(wait_s + 30)
+        if first == "busy":
+            lines = [held.line() for _ in range(6)]
+            raise DeviceBusy(
+                f"Expected a device that nobody uses. Got: {link.title}, {_told(lines[1:], lines[0])}. Wait for its "
+                "end; where nobody is there any more: edgewright devices release NAME."
+            )
+        if first != "held":
+            got = first or "a home there that cannot be written"
+            raise DeviceError(f"Expected to hold the lease on {link.title}. Got: {got}.")
+        yield Lease(token, held.line())
+
+
+def release(link: Link) -> Holder | None:
+    """End the lease on a device, whoever holds it, and return who did; None where nobody does.
+
+    Raises:
+        DeviceError: the holder cannot be ended, as it is another user's; the link broke.
+    """
+    answer = link.run(["sh", "-c", _RELEASE])
+    lines = answer.stdout.decode("utf-8", "replace").splitlines()
+    if not answer.ok:
+        raise DeviceError(f"Expected the right to end the lease on {link.title}. Got: {answer.reason()}.")
+    return None if lines[:1] == ["free"] else _holder(lines)
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = "somebody"
+    return f"{user}@{platform.node()}"
+
+
+def _holder(lines: list[str]) -> Holder:
+    _, _, since, who, why = (*lines, *[""] * 5)[:5]
+    return Holder(who or "somebody", why or "something", float(since) if since.isdigit() else 0.0)
+
+
+def _told(lines: list[str], now: str) -> str:
+    holder = _holder(lines)
+    seconds = float(now) - holder.since_s if now.isdigit() and holder.since_s else 0.0
+    ago = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+    return f"which {holder.who} has held for {ago} to {holder.why}"

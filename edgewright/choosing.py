@@ -1,0 +1,172 @@
+"""Which artifact of a bundle goes to a device, and in which of the runtimes that it has; or why none does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from . import runtimes
+from .devices import Profile, Unsupported
+from .devices._found import Found
+from .devices._latency import predict_deployable
+from .devices._on_device import Python, version_in
+from .errors import GateFailed, InputError, MissingRequirement, nearest
+from .export import Bundle, Deployable
+from .figures import Figure
+from .inspecting import counted, graphs_of, placements_of, too_new_of
+from .runtimes import Runtime
+
+_ARM = ("aarch64", "arm64", "armv7l", "armv8l", "armv6l")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What goes to a device.
+
+    Attributes:
+        deployable: the artifacts.
+        runtime: that runs them there.
+        python: that has it; None where it has to be installed first.
+        latency_ms: predicted, where several were compared; None where nothing was.
+        why: why this one, as a sentence.
+    """
+
+    deployable: Deployable
+    runtime: Runtime
+    python: Python | None
+    latency_ms: Figure | None
+    why: str
+
+    @property
+    def version(self) -> str | None:
+        """The runtime's version there."""
+        return version_in(self.python, self.runtime) if self.python else None
+
+
+def check_machine(profile: Profile, found: Found, device: str) -> None:
+    """Raise where a device is of another kind of machine than its profile says: nothing of the profile would hold.
+
+    Raises:
+        InputError: it is.
+    """
+    isa = profile.cpu.isa.value
+    expects_arm, is_arm = isa.lower().startswith("arm"), found.machine in _ARM
+    if expects_arm != is_arm:
+        raise InputError(
+            f"Expected {device} to be {profile.title}, {isa}, as it was registered. Got: a machine that says "
+            f"{found.machine}. Make a profile of it: edgewright devices probe {device} --out {device}.toml; then add "
+            "it with that profile."
+        )
+
+
+def candidates(
+    bundle: Bundle, profile: Profile, artifact: str | None, runtime: str | None
+) -> tuple[list[tuple[Deployable, Runtime]], list[str]]:
+    """Return what of a bundle the device may run in which runtimes, and why not the rest; nothing is asked there.
+
+    Args:
+        bundle: the bundle.
+        profile: the device's.
+        artifact, runtime: only these, where they are named.
+
+    Raises:
+        InputError: there is no such artifact or runtime.
+    """
+    known = [each.name for each in bundle.deployables]
+    if artifact is not None and artifact not in known:
+        hint = nearest(artifact, known)
+        raise InputError(f"Expected an artifact of {bundle.path}: {', '.join(known)}. Got: {artifact!r}.{hint}")
+    if runtime is not None:
+        runtimes.get(runtime)
+    pairs: list[tuple[Deployable, Runtime]] = []
+    reasons: list[str] = []
+    for each in bundle.deployables:
+        target = profile.target(each.format, each.precision)
+        if artifact not in (None, each.name):
+            continue
+        if isinstance(target, Unsupported):
+            reasons.append(f"{each.name}: {target.reason}")
+            continue
+        taking = [runtimes.get(name) for name in runtimes.for_format(each.format)]
+        fitting = [one for one in taking if not one.referee and runtime in (None, one.name)]
+        # The one that the profile names is tried first.
+        fitting.sort(key=lambda one: one.title != target.runtime)
+        pairs += [(each, one) for one in fitting]
+        if not fitting:
+            reasons.append(f"{each.name}: {runtime} takes no {each.format}")
+    return pairs, reasons
+
+
+def choose(
+    bundle: Bundle,
+    profile: Profile,
+    found: Found,
+    device: str,
+    *,
+    artifact: str | None = None,
+    runtime: str | None = None,
+    install: bool = False,
+) -> Choice:
+    """Return what goes to a device: of the artifacts whose runtime is there, the one predicted to be fastest.
+
+    Args:
+        bundle, profile: what is deployed, and to what.
+        found: what there is on the device.
+        device: its name.
+        artifact, runtime: only these, where they are named.
+        install: choose among all, for the runtime may be installed.
+
+    Raises:
+        InputError: there is no such artifact or runtime; the device is no such machine.
+        GateFailed: the bundle has nothing that the device runs.
+        MissingRequirement: the device has no runtime for it.
+    """
+    check_machine(profile, found, device)
+    pairs, reasons = candidates(bundle, profile, artifact, runtime)
+    if not pairs:
+        raise GateFailed(f"Expected an artifact of {bundle.path} for {profile.title}. Got: none. {'; '.join(reasons)}")
+    offers = [(each, one, _python_with(found, one)) for each, one in pairs]
+    there = [offer for offer in offers if offer[2] is not None]
+    if not there and not install:
+        wanted = ", ".join(dict.fromkeys(f"{one.title} for {each.name}" for each, one in pairs))
+        has = ", ".join(f"{name} {version}" for name, version in found.pythons[0].distributions.items())
+        raise MissingRequirement(
+            f"Expected a runtime on {device}: {wanted}. Got: Python {found.pythons[0].version} with {has or 'none'}."
+        )
+    usable = there or offers
+    by_artifact: dict[str, tuple[Deployable, Runtime, Python | None]] = {}
+    for offer in usable:
+        by_artifact.setdefault(offer[0].name, offer)
+    return _fastest(list(by_artifact.values()), profile, bundle)
+
+
+def _python_with(found: Found, runtime: Runtime) -> Python | None:
+    """Return the device's Python that has a runtime and NumPy; the device's own before what was carried there."""
+    fitting = (each for each in found.pythons if version_in(each, runtime) and "numpy" in each.distributions)
+    return next(fitting, None)
+
+
+def _fastest(offers: Sequence[tuple[Deployable, Runtime, Python | None]], profile: Profile, bundle: Bundle) -> Choice:
+    if len(offers) == 1:
+        (only,) = offers
+        return Choice(*only, None, "the only artifact that it has a runtime for")
+    deployables = [each for each, _, _ in offers]
+    graphs = graphs_of(deployables)
+    asked = (counted(deployables, graphs), [profile], graphs)
+    too_new, placements = too_new_of(*asked), placements_of(*asked)
+    latencies: dict[str, Figure] = {}
+    for each in asked[0]:
+        predicted = predict_deployable(profile, each, placements.get((profile.name, each.name), {}))
+        if isinstance(predicted, Figure):
+            latencies[each.name] = predicted
+    loadable = [offer for offer in offers if (profile.name, offer[0].name) not in too_new]
+    if not loadable:
+        reasons = "; ".join(f"{each}: {why}" for (_, each), why in too_new.items())
+        raise GateFailed(f"Expected an artifact of {bundle.path} that {profile.title} loads. Got: none. {reasons}")
+
+    def key(offer: tuple[Deployable, Runtime, Python | None]) -> tuple[float, int]:
+        latency = latencies.get(offer[0].name)
+        return (latency.value if latency else float("inf"), offer[0].size_bytes)
+
+    best = min(loadable, key=key)
+    latency = latencies.get(best[0].name)
+    why = f"predicted to be the fastest of {len(loadable)}" if latency else "the smallest of those that it runs"
+    return Choice(*best, latency, why)
