@@ -21,7 +21,7 @@ from edgewright.devices._ssh_address import parse_ssh_url
 from edgewright.errors import DeviceError, InputError
 from edgewright.registering import add, open_link, registered, remove
 
-from ._ssh_servers import CUT, FREEZE, SSHD, Line, Server, free_port, make_key
+from ._ssh_servers import CUT, FREEZE, SSHD, Line, free_port, make_key
 
 IN_CI = bool(os.environ.get("CI"))
 if not IN_CI and SSHD is None:
@@ -29,37 +29,8 @@ if not IN_CI and SSHD is None:
 if not IN_CI:
     pytest.importorskip("asyncssh", reason="these tests log in over SSH: pip install 'edgewright[ssh]'")
 
+pytestmark = pytest.mark.usefixtures("home")
 PROFILE = "raspberry-pi-4b"
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """A home of our own: no keys, no agent, no known hosts, no devices but the test's."""
-    (tmp_path / "home" / ".ssh").mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def user_key(home):
-    """The user's key, where OpenSSH has it, and its public half."""
-    return make_key(home / ".ssh" / "id_ed25519")
-
-
-@pytest.fixture
-def server(tmp_path, user_key):
-    """Return a function that starts one more server and returns it with its host key."""
-    started = []
-
-    def start(settings="", kind="ssh-ed25519"):
-        started.append(Server(tmp_path / f"server{len(started)}", free_port(), user_key, settings))
-        return started[-1], started[-1].start(kind)
-
-    yield start
-    for each in started:
-        each.stop()
 
 
 @pytest.fixture(params=["here", "ssh"])
