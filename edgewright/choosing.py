@@ -135,6 +135,8 @@ def choose(
     by_artifact: dict[str, tuple[Deployable, Runtime, Python | None]] = {}
     for offer in usable:
         by_artifact.setdefault(offer[0].name, offer)
+    if artifact is not None:
+        return Choice(*by_artifact[artifact], None, "as asked")
     return _fastest(list(by_artifact.values()), profile, bundle)
 
 

@@ -13,10 +13,10 @@ _MIB = 2**20
 
 def deployed_text(made: Deployed) -> str:
     """Return what was deployed."""
-    verb = "copied" if made.size_bytes else "not copied"
+    copied = f"copied {made.size_bytes / 1000:.1f} kB; " if made.size_bytes else ""
     lines = [
         f"{made.model} {made.version} on {made.device}: {made.artifact} in {made.runtime} {made.runtime_version}",
-        f"  {made.why}; {verb}: {made.size_bytes / 1000:.1f} kB, every file's SHA-256 compared there",
+        f"  {made.why}; {copied}every file's SHA-256 compared there",
         f"  golden inputs there: {golden_text(made.golden)}",
     ]
     if made.emulated:
