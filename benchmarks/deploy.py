@@ -6,8 +6,8 @@
 scp       OpenSSH's scp of the version's files, a connection of its own, and after it one process there that imports the
           runtime, loads the artifact and answers one input: what a user would do by hand, without any check.
 deploy    `edgewright deploy`, from the start of its process to its end: connection, lease, what is there, the copy with
-          SHA-256, the golden inputs there and here, the switch. Beside it deploy() alone, as a program calls it that has
-          imported edgewright.
+          SHA-256, the golden inputs there and here, the switch. Beside it deploy() alone, which is what it takes in a
+          program that has imported edgewright.
 
 Both run in turn, in fresh processes: the median ratio of neighbours is printed with its range, and deploy's steps.
 The sshd needs no root; its host key and the user's key are made for the run.
