@@ -1,5 +1,6 @@
-"""What all tests share: a small model in every format, and what is skipped where tflite-runtime has no wheel."""
+"""What all tests share: a small model in every format, services, and what is skipped where there is no wheel."""
 
+import signal
 import sys
 
 import hypothesis
@@ -8,6 +9,7 @@ import pytest
 
 from edgewright.children import python, run_child
 
+from ._services import Running
 from ._ssh_servers import Server, free_port, make_key
 
 # A busy machine is no failure of a property.
@@ -143,3 +145,17 @@ def server(tmp_path, user_key):
     yield start
     for each in started:
         each.stop()
+
+
+@pytest.fixture
+def serving(tmp_path):
+    """Return a function that serves in the test's folder, once or again."""
+    started = []
+
+    def start(*options, **how):
+        started.append(Running(tmp_path / "service", *options, **how))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end(signal.SIGKILL)
