@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from .cli_devices import devices_add, devices_list, devices_remove
-from .cli_measuring import COMMANDS, emulator
+from .cli_emulator import emulator
+from .cli_measuring import COMMANDS
 from .cli_options import About, Allow, Data, Devices, Formats, Json, Model, Out, Quiet, Recipe, Seed, end
 from .cli_predicting import devices_calibrate, predict
 from .cli_probe import devices_probe

@@ -72,7 +72,7 @@ def _fill(folder: Path, mirror: str | None, report: OnStep) -> None:
     report("accounts and host key", 0.7)
     _finish(root)
     (folder / MOUNT).mkdir()
-    keygen = ["-q", "-t", "ed25519", "-N", "", "-C", "", "-f", folder / HOST_KEY]
+    keygen = ("-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(folder / HOST_KEY))
     _emulate(root, "usr/bin/ssh-keygen", *keygen, time_limit_s=TRIAL_LIMIT_S)
     report("compiled Python", 0.8)
     library = root / "usr" / "lib" / "python3.11"

@@ -1,4 +1,4 @@
-"""An emulated Raspberry Pi that one logs in to: its aarch64 sshd on the loopback address, for as long as it is wanted."""
+"""An emulated Raspberry Pi that one logs in to: its aarch64 sshd on the loopback address, while it is wanted."""
 
 import contextlib
 import json
@@ -24,8 +24,10 @@ from ._emulated_root import HOST_KEY, MOUNT, USER, device_root
 from ._emulator import OnStep, build_emulator
 from ._emulator_needs import map_ids, missing_for_login, refused
 
-# Whoever finds this file on a device knows that it is emulated: a time that is taken there is no latency.
+# devices/_probe.py and _emulated_there.py look for this file: a time that is taken on an emulated device is no latency.
 MARK = "etc/edgewright-emulated"
+# The profiles of devices that these are, by core.
+PROFILES = {"pi4": "raspberry-pi-4b", "pi5": "raspberry-pi-5"}
 _MODELS = {"pi4": "Raspberry Pi 4 Model B Rev 1.1", "pi5": "Raspberry Pi 5 Model B Rev 1.0"}
 _MEMORY_KIB = {"pi4": 4 << 20, "pi5": 8 << 20}
 _START_S, _END_S, _POLL_S = 60.0, 10.0, 0.05
@@ -111,16 +113,14 @@ def emulated_sshd(
     wheels = None if bare else build_emulator(folder, mirror=mirror, on_step=on_step).folder / WHEELS
     place = Emulated(core, device)
     with contextlib.ExitStack() as stack:
-        over = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgewright-device-")))
         log = stack.enter_context(tempfile.TemporaryFile())
-        _lay_out(over, place, keys, port, bare)
-        process = _start(place, over, wheels, log)
-        stack.callback(_end, process)
-        host_key = (device / f"{HOST_KEY}.pub").read_text(encoding="utf-8").strip()
-        server = EmulatedServer(core, port, host_key, process, log)
-        _started(server, process, device)
-        shutil.rmtree(over)  # it holds the host's private key, and is not needed any more
-        over.mkdir()
+        with tempfile.TemporaryDirectory(prefix="edgewright-device-") as over:
+            _lay_out(Path(over), place, keys, port, bare)
+            process = _start(place, Path(over), wheels, log)
+            stack.callback(_end, process)
+            host_key = (device / f"{HOST_KEY}.pub").read_text(encoding="utf-8").strip()
+            server = EmulatedServer(core, port, host_key, process, log)
+            _started(server, process, device)
         yield server
 
 
@@ -165,7 +165,7 @@ def _lay_out(over: Path, place: Emulated, keys: str, port: int, bare: bool) -> N
     settings += ["PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitRootLogin no"]
     settings += [f"AllowUsers {USER}", "PrintMotd no", "Subsystem sftp /usr/lib/openssh/sftp-server"]
     settings += [f"SetEnv QEMU_CPU={place.type.cpu} LANG=C.UTF-8"]
-    size = _MEMORY_KIB[place.core]
+    model, size = f"{_MODELS[place.core]} (emulated)", _MEMORY_KIB[place.core]
     memory = {"MemTotal": size * 95 // 100, "MemFree": size // 2, "MemAvailable": size * 3 // 4}
     memory |= {"Buffers": 0, "Cached": size // 4, "SwapTotal": 0, "SwapFree": 0}
     built = json.loads((place.folder / MANIFEST).read_text(encoding="utf-8"))["built"]
@@ -174,9 +174,9 @@ def _lay_out(over: Path, place: Emulated, keys: str, port: int, bare: bool) -> N
         f"home/{USER}/.ssh/authorized_keys": keys,
         MARK: json.dumps({"core": place.core, "built": built}) + "\n",
         # QEMU shows the cores and the memory of this host.
-        "etc/emulated/cpuinfo": place.type.cpuinfo(),
+        "etc/emulated/cpuinfo": f"{place.type.cpuinfo()}\nModel\t\t: {model}\n",
         "etc/emulated/meminfo": "".join(f"{name}:{value:>16} kB\n" for name, value in memory.items()),
-        "sys/firmware/devicetree/base/model": f"{_MODELS[place.core]} (emulated)\0",
+        "sys/firmware/devicetree/base/model": f"{model}\0",
         **{f"sys/devices/system/cpu/{name}": "0-3\n" for name in ("online", "possible", "present")},
     }
     if not bare:

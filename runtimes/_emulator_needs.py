@@ -2,7 +2,6 @@
 
 import os
 import platform
-import pwd
 import re
 import shutil
 import subprocess
@@ -84,6 +83,8 @@ def _version(release: str) -> tuple[int, ...]:
 
 def _range(file: Path) -> int | None:
     """Return the first id of a range that is large enough and this user's, or None."""
+    import pwd  # Linux has it, and nothing else emulates a device
+
     try:
         names = (pwd.getpwuid(os.getuid()).pw_name, str(os.getuid()))
         rows = [line.strip().split(":") for line in file.read_text(encoding="utf-8").splitlines()]
