@@ -206,10 +206,12 @@ def runtimes(tree, live):
     found = {}
     for folder in folders:
         for path in tree.glob(folder.rstrip("/") + "/*.dist-info/METADATA"):
-            head = _fields(tree.text(path).split("\n\n", 1)[0])
-            name = re.sub(r"[-_.]+", "-", head.get("Name", "")).lower()
+            # The first lines of these names: NumPy's licence, in the same head, has more of them.
+            head = [re.search(r"^%s: *(.*)" % each, tree.text(path), re.M) for each in ("Name", "Version")]
+            name, version = [each.group(1).strip() if each else "" for each in head]
+            name = re.sub(r"[-_.]+", "-", name).lower()
             if name in RUNTIMES + ("numpy",):
-                found.setdefault(name, fact(head.get("Version", ""), "/".join(path.split("/")[-3:])))
+                found.setdefault(name, fact(version, "/".join(path.split("/")[-3:])))
     return found
 
 
