@@ -119,8 +119,8 @@ def emulator_ssh(
                         core, key, port, bare, folder=folder, mirror=mirror, on_progress=on_progress
                     )
                     server = running.enter_context(device)
-                print(json.dumps(server.plain()) if json_ else server_text(server), flush=True)
                 ready = True
+                print(json.dumps(server.plain()) if json_ else server_text(server), flush=True)
                 server.wait()
         except KeyboardInterrupt:
             if not ready:

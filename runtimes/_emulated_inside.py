@@ -6,6 +6,7 @@
 # memory. It ends when its standard input does, which is when edgewright ends, however that happens.
 INSIDE = r"""
 set -eu
+umask 022
 trap 'exit 143' TERM
 exec 3<&0
 echo ready
@@ -24,7 +25,6 @@ mount -t tmpfs -o mode=755 tmpfs "$mount"
 mkdir "$mount/upper" "$mount/work" "$mount/root"
 there=$mount/root
 mount -t overlay -o "userxattr,lowerdir=$root,upperdir=$mount/upper,workdir=$mount/work" overlay "$there"
-umask 022
 cp -RL "$over/." "$there/"
 chown -R 1000:1000 "$there/home/pi"
 

@@ -6,12 +6,12 @@ import shutil
 import time
 from pathlib import Path
 
-from ..children import python, run_child
+from ..children import run_child
 from ..errors import MissingRequirement
 from ..files import MANIFEST, is_ours, new_folder, new_manifest, write_json
 from ._emulated import PYTHON, QEMU, ROOT
 from ._emulator import OnStep, alone, emulator_folder
-from ._emulator_parts import SAME_PYTHON, SUITE, TIME_LIMIT_S, TRIAL_LIMIT_S, missing_tools, unpack_debian
+from ._emulator_parts import SUITE, TIME_LIMIT_S, TRIAL_LIMIT_S, missing_tools, readable, unpack_debian
 
 # Of what a fresh Raspberry Pi OS has: what logging in, copying, and a deployment's scripts use; and no pip.
 PACKAGES = (
@@ -75,13 +75,9 @@ def _fill(folder: Path, mirror: str | None, report: OnStep) -> None:
     keygen = ("-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(folder / HOST_KEY))
     _emulate(root, "usr/bin/ssh-keygen", *keygen, time_limit_s=TRIAL_LIMIT_S)
     report("compiled Python", 0.8)
-    library = root / "usr" / "lib" / "python3.11"
     # The user of the device could not write it, so each start of Python would compile again.
-    compiling: list[str | Path] = ["-m", "compileall", "-q", "-s", root, "-p", "/", library]
-    if SAME_PYTHON:
-        run_child(python(*compiling), time_limit_s=TIME_LIMIT_S)
-    else:
-        _emulate(root, PYTHON, "-S", "-s", *compiling, time_limit_s=TIME_LIMIT_S)
+    compiling = ("-S", "-s", "-m", "compileall", "-q", "-s", str(root), "-p", "/", str(root / "usr/lib/python3.11"))
+    _emulate(root, PYTHON, *compiling, time_limit_s=TIME_LIMIT_S)
     built = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     write_json(folder / MANIFEST, {**new_manifest(_KIND, _SCHEMA), "suite": SUITE, "built": built})
 
@@ -104,8 +100,8 @@ def _finish(root: Path) -> None:
         (root / name).chmod(0o755 if (root / name).is_dir() else 0o644)  # whatever this user's umask is
 
 
-def _emulate(root: Path, program: str, *arguments: str | Path, time_limit_s: float) -> None:
-    child = run_child([QEMU, "-L", root, root / program, *arguments], time_limit_s=time_limit_s)
+def _emulate(root: Path, program: str, *arguments: str, time_limit_s: float) -> None:
+    child = run_child(readable([QEMU, "-L", root, root / program, *arguments]), time_limit_s=time_limit_s)
     if not child.ok:
         raise MissingRequirement(f"Expected {QEMU} to run Debian's {program} for arm64. Got: {child.reason()}")
 

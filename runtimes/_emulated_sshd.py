@@ -184,15 +184,16 @@ def _lay_out(over: Path, place: Emulated, keys: str, port: int, bare: bool) -> N
     for name, text in texts.items():
         (over / name).parent.mkdir(parents=True, exist_ok=True)
         (over / name).write_text(text, encoding="utf-8")
-    for path in over.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)  # whatever this user's umask is
-    (over / f"home/{USER}/.ssh").chmod(0o700)
-    (over / "etc/ssh/host_key").symlink_to(place.folder / HOST_KEY)
     # The kernel looks up the libraries of a QEMU that is not static where the program runs: among the device's files.
     for library in _libraries(_qemu()):
         merged = Path("usr", *library.parts[1:]) if library.parts[1] == "lib" else Path(*library.parts[1:])
         (over / merged).parent.mkdir(parents=True, exist_ok=True)
         (over / merged).symlink_to(library)
+    for path in over.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)  # whatever this user's umask is
+    (over / f"home/{USER}/.ssh").chmod(0o700)
+    (over / "etc/ssh/host_key").symlink_to(place.folder / HOST_KEY)
 
 
 def _libraries(program: str) -> list[Path]:

@@ -25,7 +25,7 @@ TOOLS = {"mmdebstrap": "mmdebstrap", QEMU: "qemu-user", "gcc": "gcc"}
 # What goes into a program's prefix; the rest of Debian's files is left out.
 _KEPT = ("lib", "usr")
 _UNUSED = tuple(f"share/{name}" for name in ("doc", "info", "locale", "man", "perl", "perl5", "zoneinfo"))
-SAME_PYTHON = sys.version_info[:2] == (3, 11)
+_SAME_PYTHON = sys.version_info[:2] == (3, 11)
 TIME_LIMIT_S, TRIAL_LIMIT_S = 900.0, 120.0
 _RUNNER = Path(__file__).absolute().with_name("_runner.py")
 # The tags of wheels for glibc up to bookworm's 2.36.
@@ -67,7 +67,7 @@ def extract_root(root: Path, mirror: str | None) -> None:
     for path in root.iterdir():
         if path.name not in _KEPT:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    if SAME_PYTHON:
+    if _SAME_PYTHON:
         # What the emulated Python would compile, slowly, in its first runs, whose counts then differed by 0.1 %.
         run_child(python("-m", "compileall", "-q", root / "usr" / "lib" / "python3.11"), time_limit_s=TIME_LIMIT_S)
 
@@ -88,7 +88,7 @@ def unpack_debian(root: Path, packages: Sequence[str], mirror: str | None, *opti
     # Nothing is installed, so of mmdebstrap's ways the plainest is enough: no namespace, chroot or fakeroot.
     command = ["mmdebstrap", "--mode=chrootless", "--variant=extract", "--architectures=arm64", *options]
     command += [f"--include={','.join(packages)}", SUITE, str(root), *_sources(mirror)]
-    child = run_child(command, time_limit_s=TIME_LIMIT_S)
+    child = run_child(readable(command), time_limit_s=TIME_LIMIT_S)
     if not child.ok:
         raise _failure(child, f"mmdebstrap to unpack Debian {SUITE} for arm64", "the mirror that apt uses")
     for name in _UNUSED:
@@ -149,13 +149,18 @@ def install_wheels(folder: Path, versions: Mapping[str, str]) -> None:
     command += ["--python-version", PYTHON_VERSION, "--implementation", "cp", "--only-binary=:all:"]
     command += [text for abi in ("cp311", "abi3", "none") for text in ("--abi", abi)]
     command += [text for name in _PLATFORMS for text in ("--platform", name)]
-    if not SAME_PYTHON:
+    if not _SAME_PYTHON:
         command.append("--no-compile")  # or it compiles for this Python
     command += [f"{name}{'<=' if name == 'numpy' else '=='}{version}" for name, version in versions.items()]
-    child = run_child(command, time_limit_s=TIME_LIMIT_S)
+    child = run_child(readable(command), time_limit_s=TIME_LIMIT_S)
     if not child.ok:
         wheels = ", ".join(f"{name} {version}" for name, version in versions.items())
         raise _failure(child, f"pip to fetch the aarch64 wheels of {wheels}", "the package index")
+
+
+def readable(command: Sequence[str | Path]) -> list[str | Path]:
+    """Return a command whose files all may read, whatever this user's umask is: another user of a device reads them."""
+    return ["sh", "-c", 'umask 022 && exec "$@"', "sh", *command]
 
 
 def _failure(child: Child, what: str, where: str) -> MissingRequirement | DeviceError:

@@ -162,6 +162,19 @@ def _traces():
     return sorted(mounts), sorted(files), sorted(formats.iterdir()) if formats.is_dir() else []
 
 
+def test_a_private_umask_locks_nobody_out(pi, tmp_path):
+    """Where this user's files are for him alone, the device's are readable there all the same, and its keys private."""
+    key, mask = tmp_path / "key", os.umask(0o077)
+    try:
+        with emulated_sshd("pi4", key_pair(key), bare=True) as server, Pi(server, key).open("private") as link:
+            assert _told(link, "stat -c %a / /etc /lib64 /etc/passwd ~/.ssh /tmp").split() == [
+                *("755", "755", "755", "644", "700", "1777")
+            ]
+            assert not link.run(["cat", "/etc/ssh/host_key"]).ok
+    finally:
+        os.umask(mask)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGKILL, -9)])
 def test_the_command_runs_until_it_is_interrupted(number, code, pi):
     """``emulator ssh --json`` tells one line when it is ready; however it is ended, the device ends with it."""
