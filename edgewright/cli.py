@@ -14,7 +14,8 @@ import typer
 from .cli_deploying import COMMANDS as DEPLOYING
 from .cli_deploying import devices_release
 from .cli_devices import devices_add, devices_list, devices_remove
-from .cli_measuring import COMMANDS, emulator
+from .cli_emulator import emulator
+from .cli_measuring import COMMANDS
 from .cli_options import About, Allow, Data, Devices, Formats, Json, Model, Out, Quiet, Recipe, Seed, end
 from .cli_predicting import devices_calibrate, predict
 from .cli_probe import devices_probe

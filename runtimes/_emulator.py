@@ -104,7 +104,7 @@ def build_emulator(folder: Path | None = None, *, mirror: str | None = None, on_
         raise MissingRequirement(missing)
     folder = emulator_folder(folder)
     final = folder / _key()
-    with _alone(folder, report):
+    with alone(folder, report):
         if not is_ours(final):
             for left in folder.glob(".pi-*"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -175,7 +175,7 @@ def _key() -> str:
 
 
 @contextmanager
-def _alone(folder: Path, report: OnStep) -> Iterator[None]:
+def alone(folder: Path, report: OnStep) -> Iterator[None]:
     """Hold the folder's lock, which the system takes back from a process that is killed.
 
     Raises:
