@@ -29,7 +29,7 @@ _OLDEST_PYTHON = (3, 7)
 # 26 % smaller in six times the time, and not every device's Python reads it.
 _LEVEL = 3
 # A device's file system gives a file whole blocks; and what Python compiles at the first import.
-_BLOCK_BYTES, _COMPILED_BYTES = 4096, 16 * 1024**2
+_BLOCK_BYTES, _COMPILED_BYTES = 4096, 8 * 1024**2
 # A folder that is being made is no older: pip has less time than that.
 _LEFT_S = 3600
 

@@ -38,7 +38,7 @@ from edgewright.errors import DeviceError, MissingRequirement
 from edgewright.files import MANIFEST, write_json
 from edgewright.runtimes import run_artifact
 from edgewright.runtimes._client import RUNNER
-from edgewright.runtimes._emulated import Emulated
+from edgewright.runtimes._emulated import CORES, PYTHON, QEMU, ROOT, WHEELS, Emulated
 from edgewright.runtimes._emulator import build_emulator
 from edgewright.runtimes._emulator_parts import missing_tools
 from edgewright.runtimes._wheels import WheelTarget, install_wheels, unmet, versions_in
@@ -47,7 +47,7 @@ from ._ssh_servers import CUT, SSHD, Line, Server, free_port, make_key
 
 IN_CI = bool(os.environ.get("CI"))
 LITERT, TFLITE = runtimes.get("litert"), runtimes.get("tflite_runtime")
-NEEDS_NAMESPACES = "this host lets nobody mount a small disk of their own"
+NEEDS_NAMESPACES = "this host lets nobody mount something for one command"
 
 
 class Within(Here):
@@ -375,27 +375,90 @@ def test_a_line_that_is_cut_leaves_nothing_half(after_bytes, small, home, tmp_pa
         server.stop()
 
 
-@pytest.mark.skipif(bool(missing_tools()), reason=missing_tools() or "the tools are there")
-def test_what_is_carried_for_a_raspberry_pi_runs_there(cache, artifacts, inputs, tmp_path):
-    """For the emulated Pi's Python, tflite-runtime's aarch64 wheel and a NumPy below 2 compute what they do here."""
+def test_an_archive_that_stops_arriving_is_given_up(small, home):
+    """Where a link carries nothing more and is not cut either, the unpacking ends by itself and leaves nothing."""
+    source = UNPACKING.read_text().replace("SILENCE_S, IMPORT_S = 120,", "SILENCE_S, IMPORT_S = 1,")
+    arguments = [runtimes_folder(str(home)), small.key, small.digest, "0", small.module]
+    command = [sys.executable, "-I", "-c", source, *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdin.write(small.archive.read_bytes()[:15000])
+    process.stdin.flush()
+    assert process.wait(timeout=30) == 1 and process.stderr.read() == b"nothing came for 1 s\n"
+    process.stdin.close()
+    process.stderr.close()
+    assert there(home) == []
+
+
+class Pi(Here):
+    """The emulated Raspberry Pi, whose programs start programs: for the time of a command its kernel knows QEMU."""
+
+    title = "the emulated Pi"
+    _MAGIC = (
+        r":pi:M::\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
+        r":\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:"
+    )
+    _KNOWN = (
+        "mount -t binfmt_misc none /proc/sys/fs/binfmt_misc && "
+        'printf %s "$0" > /proc/sys/fs/binfmt_misc/register && exec "$@"'
+    )
+
+    def __init__(self, folder, home):
+        self.python = str(folder / ROOT / PYTHON)
+        settings = {"HOME": home, "PATH": "/usr/bin:/bin", "OPENBLAS_NUM_THREADS": 1}
+        settings |= {"QEMU_LD_PREFIX": folder / CORES / "cortex-a72", "QEMU_CPU": "cortex-a72"}
+        magic = f"{self._MAGIC}{shutil.which(QEMU)}:OP"
+        self.before = ["unshare", "-rm", "sh", "-c", self._KNOWN, magic, "env", "-i"]
+        self.before += [f"{name}={value}" for name, value in settings.items()]
+
+    def run(self, command, **given):
+        """Run a command there."""
+        there = [self.python if part == "python3" else str(part) for part in command]
+        return super().run([*self.before, *there], **given)
+
+
+@pytest.fixture(scope="session")
+def emulator():
+    """The emulated Pi, built unless it is in the cache."""
+    if missing_tools():
+        pytest.skip(missing_tools())
     try:
-        emulator = build_emulator()
+        return build_emulator().folder
     except DeviceError as error:
         pytest.skip(f"the emulator cannot be fetched: {error}")
-    bare = tmp_path / "pi"
-    (bare / "wheels").mkdir(parents=True)
-    for name in ("root", "cores"):
-        (bare / name).symlink_to(emulator.folder / name)
-    command = Emulated("pi4", bare).command(["-", "numpy", "tflite-runtime"], tmp_path)
+
+
+@pytest.fixture(scope="session")
+def for_the_pi(emulator, cache, tmp_path_factory):
+    """tflite-runtime for the emulated Pi, by what its Python says of itself."""
+    folder = tmp_path_factory.mktemp("facts")
+    command = Emulated("pi4", emulator).command(["-", "numpy"], folder)
     facts = json.loads(Here().run([str(part) for part in command], stdin=FACTS).stdout)
-    assert (facts["machine"], facts["libc"], facts["places"][0]["distributions"]) == ("aarch64", "glibc 2.36", {})
-    carried = wheels_for(TFLITE, "2.14.0", facts["machine"], facts["libc"], facts["version"], cache=cache)
-    assert carried.distributions["numpy"].startswith("1.")
-    (bare / "wheels").rmdir()
-    (bare / "wheels").symlink_to(carried.folder)
-    write_json(bare / MANIFEST, {"wheels": carried.distributions, "no_counts": ""})
-    one = {name: array[:2] for name, array in inputs.items()}
-    run = run_artifact(artifacts["tflite", "int8"], "tflite_runtime", one, place=Emulated("pi4", bare))
+    assert (facts["machine"], facts["libc"], facts["version"][:4]) == ("aarch64", "glibc 2.36", "3.11")
+    return wheels_for(TFLITE, "2.14.0", facts["machine"], facts["libc"], facts["version"], cache=cache)
+
+
+def test_what_is_carried_for_a_raspberry_pi_runs_there(emulator, for_the_pi, artifacts, inputs, tmp_path):
+    """tflite-runtime with a NumPy below 2, for the emulated Pi's Python, computes there what LiteRT does here."""
+    assert for_the_pi.distributions["numpy"].startswith("1.")
+    bare = tmp_path / "pi"
+    bare.mkdir()
+    for name, path in {ROOT: emulator / ROOT, CORES: emulator / CORES, WHEELS: for_the_pi.folder}.items():
+        (bare / name).symlink_to(path)
+    write_json(bare / MANIFEST, {"wheels": for_the_pi.distributions, "no_counts": ""})
+    two = {name: array[:2] for name, array in inputs.items()}
+    run = run_artifact(artifacts["tflite", "int8"], "tflite_runtime", two, place=Emulated("pi4", bare))
     assert run.ok and run.runtime_version == "2.14.0", run.reason
-    expected = run_artifact(artifacts["tflite", "int8"], "litert", one).outputs
+    expected = run_artifact(artifacts["tflite", "int8"], "litert", two).outputs
     assert all(np.array_equal(run.outputs[name], expected[name]) for name in expected)
+
+
+def test_a_bare_raspberry_pi_is_given_a_runtime(emulator, for_the_pi, home):
+    """The emulated Pi has Python alone; what is carried is unpacked and imported by that, and then found there."""
+    pi = Pi(emulator, home)
+    if not pi.run(["true"]).ok:
+        pytest.skip(NEEDS_NAMESPACES)
+    (bare,) = pythons(pi)
+    assert (bare.machine, bare.libc, bare.distributions) == ("aarch64", "glibc 2.36", {})
+    folder = install(pi, for_the_pi, bare.home)
+    found = with_runtime(pythons(pi), TFLITE)
+    assert (found.folder, found.version_of(TFLITE), found.machine) == (folder, "2.14.0", "aarch64")
