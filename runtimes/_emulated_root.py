@@ -11,7 +11,8 @@ from ..errors import MissingRequirement
 from ..files import MANIFEST, is_ours, new_folder, new_manifest, write_json
 from ._emulated import PYTHON, QEMU, ROOT
 from ._emulator import OnStep, alone, emulator_folder
-from ._emulator_parts import SUITE, TIME_LIMIT_S, TRIAL_LIMIT_S, missing_tools, readable, unpack_debian
+from ._emulator_parts import SUITE, TIME_LIMIT_S, TRIAL_LIMIT_S, missing_tools, unpack_debian
+from ._wheels import readable
 
 # Of what a fresh Raspberry Pi OS has: what logging in, copying, and a deployment's scripts use; and no pip.
 PACKAGES = (

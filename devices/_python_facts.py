@@ -1,0 +1,107 @@
+"""The Python of a device, and which runtimes it finds: one file that is run there and prints JSON.
+
+It needs the standard library alone, imports no runtime, and answers on every Python from 2.7 on:
+
+    python3 - DISTRIBUTION... < _python_facts.py
+
+Printed is one document: the Python, the versions of those distributions that it finds by itself, and those in each
+folder of ~/edgewright/runtimes that was put there for such a Python.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, check-untyped-defs=False
+
+import glob
+import io
+import json
+import os
+import platform
+import re
+import struct
+import sys
+import sysconfig
+
+SCHEMA = 1
+ABOUT = "edgewright-runtime.json"
+# Of a 32-bit system on a 64-bit kernel, whose programs are of the smaller machine.
+SMALLER = {"aarch64": "armv7l", "x86_64": "i686"}
+
+
+def machine():
+    found = platform.machine()
+    return SMALLER.get(found, found) if struct.calcsize("P") == 4 else found
+
+
+def libc():
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION")
+    except (ValueError, OSError, AttributeError):
+        return "musl" if glob.glob("/lib/ld-musl-*") else ""
+
+
+def implementation():
+    name = getattr(sys, "implementation", None)
+    found = name.name if name else platform.python_implementation().lower()
+    # Its extensions are of another kind.
+    return found + " without the global lock" if sysconfig.get_config_var("Py_GIL_DISABLED") else found
+
+
+def text(path):
+    try:
+        with io.open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except (IOError, OSError):
+        return ""
+
+
+def distributions(folders, names):
+    """Return the versions of the distributions of those names, from what pip or the system's packages left."""
+    found = {}
+    for folder in folders:
+        for pattern in ("*.dist-info/METADATA", "*.egg-info/PKG-INFO", "*.egg-info"):
+            for path in sorted(glob.glob(os.path.join(glob_escape(folder), pattern))):
+                head = text(path).split("\n\n", 1)[0]
+                name, version = (re.search("^%s: *(.+)$" % field, head, re.M) for field in ("Name", "Version"))
+                if name and version:
+                    plain = re.sub("[-_.]+", "-", name.group(1).strip()).lower()
+                    if plain in names:
+                        found.setdefault(plain, version.group(1).strip())
+    return found
+
+
+def glob_escape(folder):
+    return re.sub(r"([*?[])", r"[\1]", folder)
+
+
+def carried(names, python, home):
+    """Return the folders that were put there for such a Python, and the distributions in each."""
+    found = []
+    for path in sorted(glob.glob(os.path.join(glob_escape(home), "edgewright", "runtimes", "*", ABOUT))):
+        try:
+            about = json.loads(text(path))
+            same = about["python"] == "%d.%d" % sys.version_info[:2] and about["machine"] == python["machine"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if same:
+            folder = os.path.dirname(path)
+            found.append({"folder": folder, "distributions": distributions([folder], names)})
+    return found
+
+
+def main(names):
+    home = os.path.expanduser("~")
+    python = {
+        "schema": SCHEMA,
+        "home": home,
+        "executable": sys.executable or "",
+        "version": platform.python_version(),
+        "implementation": implementation(),
+        "machine": machine(),
+        "libc": libc(),
+    }
+    own = {"folder": "", "distributions": distributions([path for path in sys.path if path], names)}
+    python["places"] = [own] + carried(names, python, home)
+    print(json.dumps(python))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
