@@ -20,6 +20,10 @@ def deploy(
     ] = None,
     runtime: Annotated[str | None, typer.Option(help="That runs it there; by default one that is there.")] = None,
     model: Annotated[str | None, typer.Option("--as", help="What it is called there; the bundle's own name.")] = None,
+    install_runtime: Annotated[
+        bool,
+        typer.Option("--install-runtime", help="Where the runtime lacks there: fetch its wheels here and carry them."),
+    ] = False,
     canaries: Annotated[int, typer.Option(help="Devices that have to be deployed before any other begins.")] = 1,
     at_once: Annotated[int, typer.Option(help="Devices at a time, after the canaries.")] = 4,
     wait: Wait = 0,
@@ -34,6 +38,7 @@ def deploy(
         from .fleet import deploy_fleet
 
         options: dict[str, Any] = {"model": model, "artifact": artifact, "runtime": runtime, "wait_s": wait}
+        options["install_runtime"] = install_runtime
         with shown(quiet) as on_progress:
             if len(names) == 1:
                 made = deploying.deploy(bundle, names[0], on_progress=on_progress, **options)

@@ -71,9 +71,8 @@ def device_status(name: str) -> DeviceStatus:
     """
     registered = _registered.get(name)
     with open_link(name) as link:
-        home = link.run(["sh", "-c", 'printf %s "$HOME"']).stdout.decode("utf-8", "replace")
-        folder = f"{home}/{FOLDER}"
-        found = look(link, registered.python, folder)
+        found = look(link, registered.python)
+        folder = f"{found.pythons[0].home}/{FOLDER}"
         models = tuple(
             ModelThere(
                 model,

@@ -23,16 +23,9 @@ from edgewright import runtimes
 from edgewright.children import run_child
 from edgewright.devices import _carried
 from edgewright.devices._carried import wheels_for
+from edgewright.devices._found import SCRIPT, ask, look, with_runtime
 from edgewright.devices._links import Here
-from edgewright.devices._runtime_there import (
-    FACTS,
-    UNPACKING,
-    install,
-    pythons,
-    remove_unused,
-    runtimes_folder,
-    with_runtime,
-)
+from edgewright.devices._runtime_there import UNPACKING, install, provide, remove_unused, runtimes_folder
 from edgewright.devices._ssh import Ssh
 from edgewright.errors import DeviceError, MissingRequirement
 from edgewright.files import MANIFEST, write_json
@@ -83,7 +76,7 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def own():
     """The Python that runs the tests, as a device's."""
-    return pythons(Here(), sys.executable)[0]
+    return look(Here(), sys.executable).pythons[0]
 
 
 @pytest.fixture(scope="session")
@@ -129,8 +122,8 @@ def test_a_runtime_is_carried_and_runs_with_nothing_else(litert, here, home, own
         with np.load(tmp_path / "out.npz") as made:
             assert set(made.files) == set(expected)
             assert all(np.array_equal(made[name], expected[name]) for name in expected)
-    found = pythons(here, sys.executable)
-    assert [each.folder for each in found] == ["", folder]
+    found = look(here, sys.executable).pythons
+    assert [each.path for each in found] == ["", folder]
     assert found[1].version_of(LITERT) == litert.distributions["ai-edge-litert"] and found[1].home == str(home)
     assert with_runtime(found[1:], LITERT) == found[1] and with_runtime(found[1:], TFLITE) is None
     absent = dataclasses.replace(litert, archive=Path("no-such-archive"))
@@ -236,23 +229,23 @@ def test_a_devices_python_is_told_without_importing_what_it_has(own, here, home,
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n\nVersion: 9\n")
     link = Within("env", f"HOME={home}", f"PYTHONPATH={tmp_path / 'packages'}")
-    (found,) = pythons(link, sys.executable)
+    (found,) = look(link, sys.executable).pythons
     assert found.numpy == "1.24.2" and found.version_of(TFLITE) == "2.5.0.post1"
     assert found.distributions["onnxruntime-gpu"] == "1.16"
     jetson = dataclasses.replace(found, distributions={"onnxruntime-gpu": "1.16", "numpy": "1.24.2"})
     assert jetson.version_of(runtimes.get("onnxruntime")) == "1.16"
-    assert pythons(here, "no-such-python") == ()
+    assert ask(here, "no-such-python") is None
     with pytest.raises(DeviceError, match="Expected false on this host to say what it is. Got: 'exit 1'"):
-        pythons(here, "false")
+        ask(here, "false")
 
 
 def test_an_old_python_is_told_as_one(own):
     """What asks is a program of Python 3.4 already; what does not run the runner says so."""
-    ast.parse(FACTS.read_text(), feature_version=(3, 4))
+    ast.parse(SCRIPT.read_text(), feature_version=(3, 4))
     ast.parse(UNPACKING.read_text(), feature_version=(3, 7))
     for name in ("python2.7", "python3.5", "python3.6", "python3.7", "python3.8"):
         if subprocess.run([shutil.which(name) or "false", "-c", ""], capture_output=True, check=False).returncode == 0:
-            (found,) = pythons(Here(), name)
+            (found,) = ask(Here(), name).pythons
             assert f"python{found.version}".startswith(name) and found.too_old == (name < "python3.7")
     old = [dataclasses.replace(own, version=version).too_old for version in ("2.7.18", "3.5.2", "3.6.15", "3.7.3")]
     assert old == [True, True, True, False]
@@ -432,7 +425,7 @@ def for_the_pi(emulator, cache, tmp_path_factory):
     """tflite-runtime for the emulated Pi, by what its Python says of itself."""
     folder = tmp_path_factory.mktemp("facts")
     command = Emulated("pi4", emulator).command(["-", "numpy"], folder)
-    facts = json.loads(Here().run([str(part) for part in command], stdin=FACTS).stdout)
+    facts = json.loads(Here().run([str(part) for part in command], stdin=SCRIPT).stdout)
     assert (facts["machine"], facts["libc"], facts["version"][:4]) == ("aarch64", "glibc 2.36", "3.11")
     return wheels_for(TFLITE, "2.14.0", facts["machine"], facts["libc"], facts["version"], cache=cache)
 
@@ -452,13 +445,14 @@ def test_what_is_carried_for_a_raspberry_pi_runs_there(emulator, for_the_pi, art
     assert all(np.array_equal(run.outputs[name], expected[name]) for name in expected)
 
 
-def test_a_bare_raspberry_pi_is_given_a_runtime(emulator, for_the_pi, home):
+def test_a_bare_raspberry_pi_is_given_a_runtime(emulator, for_the_pi, cache, home):
     """The emulated Pi has Python alone; what is carried is unpacked and imported by that, and then found there."""
     pi = Pi(emulator, home)
     if not pi.run(["true"]).ok:
         pytest.skip(NEEDS_NAMESPACES)
-    (bare,) = pythons(pi)
+    (bare,) = look(pi, "python3").pythons
     assert (bare.machine, bare.libc, bare.distributions) == ("aarch64", "glibc 2.36", {})
-    folder = install(pi, for_the_pi, bare.home)
-    found = with_runtime(pythons(pi), TFLITE)
-    assert (found.folder, found.version_of(TFLITE), found.machine) == (folder, "2.14.0", "aarch64")
+    made = provide(pi, bare, TFLITE, "2.14.0", cache)
+    assert there(home) == [for_the_pi.key] and made.path.endswith(for_the_pi.key)
+    assert made.distributions == {"numpy": made.numpy, "tflite-runtime": "2.14.0"} and made.machine == "aarch64"
+    assert with_runtime(look(pi, "python3").pythons, TFLITE) == made

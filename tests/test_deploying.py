@@ -243,11 +243,12 @@ def _file_system(folder, size):
 def test_a_device_without_python_or_runtime_is_told(board, bundle, tmp_path):
     """No Python, one that is too old, and one without a runtime: exit code 3, with what is there and what to do."""
     board("none", python="/no/such/python3")
-    with pytest.raises(MissingRequirement, match="Expected Python 3.7.*--python"):
+    with pytest.raises(MissingRequirement, match="Expected Python 3.7.*no command /no/such/python3.*--python"):
         deploy(bundle, "none")
     # What Python 3.5 on Debian 9 prints for the script, which it can run.
-    facts = {"schema": 1, "python": "3.5.3", "implementation": "CPython", "machine": "x86_64", "libc": "glibc 2.24"}
-    facts |= {"distributions": {}, "runtimes": {}, "models": {}, "free_bytes": 1 << 30, "emulated": ""}
+    facts = {"schema": 1, "version": "3.5.3", "implementation": "cpython", "machine": "x86_64", "libc": "glibc 2.24"}
+    facts |= {"home": "/root", "places": [{"folder": "", "distributions": {}}]}
+    facts |= {"models": {}, "free_bytes": 1 << 30, "emulated": ""}
     old = tmp_path / "python3.5"
     old.write_text(f"#!/bin/sh\ncat > /dev/null\necho '{json.dumps(facts)}'\n")
     old.chmod(0o755)
