@@ -1,5 +1,6 @@
-"""What all tests share: a small model in every format, and what is skipped where tflite-runtime has no wheel."""
+"""What all tests share: a small model in every format, services, and what is skipped where there is no wheel."""
 
+import signal
 import sys
 
 import hypothesis
@@ -7,6 +8,8 @@ import numpy as np
 import pytest
 
 from edgewright.children import python, run_child
+
+from ._services import Running
 
 # A busy machine is no failure of a property.
 hypothesis.settings.register_profile("edgewright", deadline=None)
@@ -111,3 +114,17 @@ def artifacts(weights, inputs, tmp_path_factory):
     suffixes = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
     files = {(format, "float32"): folder / f"float32{suffix}" for format, suffix in suffixes.items()}
     return {**files, ("tflite", "int8"): folder / "int8.tflite"}
+
+
+@pytest.fixture
+def serving(tmp_path):
+    """Return a function that serves in the test's folder, once or again."""
+    started = []
+
+    def start(*options, **how):
+        started.append(Running(tmp_path / "service", *options, **how))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end(signal.SIGKILL)
