@@ -340,8 +340,13 @@ def _utc(seconds):
 class Timed(io.RawIOBase):
     """What a client sends, until a moment: a slow one gets no more time by sending a byte now and then."""
 
-    def __init__(self, connection):
-        self.connection, self.until = connection, 0.0
+    def __init__(self, connection, limit_s):
+        self.connection, self.limit_s = connection, limit_s
+        self.begin()
+
+    def begin(self):
+        """Wait for a request, which from its first byte on has its own time."""
+        self.until, self.idle = time.monotonic() + self.limit_s, True
 
     def readable(self):
         """Return True."""
@@ -353,7 +358,10 @@ class Timed(io.RawIOBase):
         if left <= 0:
             raise socket.timeout("too slow")
         self.connection.settimeout(left)
-        return self.connection.recv_into(into)
+        size = self.connection.recv_into(into)
+        if self.idle:
+            self.until, self.idle = time.monotonic() + self.limit_s, False
+        return size
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -367,13 +375,13 @@ class Handler(BaseHTTPRequestHandler):
         """Read with a deadline."""
         BaseHTTPRequestHandler.setup(self)
         self.rfile.close()
-        self.timed = Timed(self.connection)
+        self.timed = Timed(self.connection, self.server.limit_s)
         self.rfile = io.BufferedReader(self.timed)
 
     def handle_one_request(self):
         """Give each request its own deadline."""
         self.unread = True
-        self.timed.until = time.monotonic() + self.server.limit_s
+        self.timed.begin()
         BaseHTTPRequestHandler.handle_one_request(self)
 
     def do_GET(self):

@@ -16,11 +16,14 @@ from typer.testing import CliRunner
 from edgewright import devices
 from edgewright.cli import app
 from edgewright.devices import _registered, _transports
+from edgewright.devices import _service as service
 from edgewright.devices._links import Here
+from edgewright.devices._service_scripts import SOCKET, start_script, status_script, stop_script
 from edgewright.devices._ssh_address import parse_ssh_url
 from edgewright.errors import DeviceError, InputError
 from edgewright.registering import add, open_link, registered, remove
 
+from ._services import command, place
 from ._ssh_servers import CUT, FREEZE, SSHD, Line, Server, free_port, make_key
 
 IN_CI = bool(os.environ.get("CI"))
@@ -137,6 +140,23 @@ def test_a_device_that_receives_something_else_keeps_the_old_file(tmp_path):
     with pytest.raises(DeviceError, match="SHA-256"):
         Lossy().send(source, str(target))
     assert {path.name: path.read_bytes() for path in target.parent.iterdir()} == {"model": b"old"}
+
+
+def test_a_service_outlives_the_connection_that_started_it(server, artifacts, tmp_path):
+    """Started over SSH, a service runs on when that connection is closed; another one finds it and stops it."""
+    one, _ = server()
+    add("board", one.url, PROFILE, accept_key=True)
+    folder = str(place(tmp_path / "service"))
+    serve = [*command(), "--runtime", "litert", "--artifact", str(artifacts["tflite", "float32"]), "--name", "small"]
+    with open_link("board") as link:
+        started = link.run(["sh", "-c", start_script(), "sh", folder, "30", *serve])
+    assert started.ok, started.stderr
+    with open_link("board") as link:
+        assert link.run(["sh", "-c", status_script(), "sh", folder]).stdout == started.stdout
+        assert service.call(f"{folder}/{SOCKET}", "GET", "/v2/health/ready")[0] == 200
+        assert json.loads(link.run(["sh", "-c", stop_script(), "sh", folder, "20"]).stdout)["killed"] is False
+        assert json.loads(link.run(["sh", "-c", status_script(), "sh", folder]).stdout)["running"] is False
+    assert SOCKET not in os.listdir(folder)
 
 
 @pytest.mark.parametrize("then", [CUT, FREEZE])

@@ -6,8 +6,11 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgewright.devices import _service as service
 from edgewright.export import Deployable, HostCode
@@ -262,6 +265,25 @@ def test_bad_input_is_refused_in_a_sentence(small, case):
     assert text in answer["error"]
     assert answer["error"].startswith("Expected ") and ". Got: " in answer["error"] and answer["error"].endswith(".")
     assert small.post({"inputs": [FIRST, SECOND]})[0] == 200
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.data())
+@hypothesis.settings(max_examples=80, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+def test_whatever_is_changed_in_a_request_is_no_failure(small, data):
+    """A request of which any part is any JSON, or bytes are lost, is answered or refused, and never a failure."""
+    asked = {"inputs": [dict(FIRST), dict(SECOND)], "parameters": {}, "outputs": [{"name": "wide"}]}
+    holder = data.draw(st.sampled_from([asked, *asked["inputs"], asked["outputs"][0], asked["parameters"]]))
+    holder[data.draw(st.sampled_from([*holder, "id", "parameters", "data"]))] = data.draw(JSON)
+    body = json.dumps(asked).encode()
+    status, answer = small.post(body[: len(body) - data.draw(st.sampled_from([0, 0, 0, 1, 9]))])
+    assert status == 200 or (status == 400 and answer["error"].startswith("Expected ")), answer
 
 
 def test_other_paths_and_methods_are_refused(small):

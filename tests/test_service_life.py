@@ -150,6 +150,21 @@ def test_a_socket_in_use_is_refused_and_a_stale_one_replaced(serving, artifacts,
     assert "Got: another file there." in fourth.log
 
 
+def test_of_several_that_start_at_once_one_serves(serving, artifacts):
+    """Where a killed service left its socket and several take its place at once, one serves and three end with 2."""
+    options = ["--runtime", "litert", "--artifact", artifacts["tflite", "float32"], "--name", "small"]
+    serving(*options).end(signal.SIGKILL)
+    several = [serving(*options, wait=False) for _ in range(4)]
+    end = time.monotonic() + 30
+    while sum(each.process.poll() is None for each in several) > 1 or not several[0].facts.get("ready"):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    ended = [each.process.poll() for each in several]
+    assert sorted(ended, key=str) == [2, 2, 2, None]
+    (one,) = (each for each in several if each.process.poll() is None)
+    assert one.get("/v2/health/ready")[0] == 200 and one.facts["pid"] == one.process.pid
+
+
 @pytest.mark.parametrize("path", ["no/such/folder/a.sock", "a" * 120])
 def test_a_socket_that_cannot_be_is_refused(path, artifacts, tmp_path):
     """A folder that is not there and a path longer than a socket's are exit status 2, told in a sentence."""
