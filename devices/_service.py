@@ -50,6 +50,8 @@ if __name__ == "__main__":
 
 import numpy as np  # noqa: E402
 
+# Of what this file answers and writes.
+VERSION = "1"
 DATATYPES = {"bool": "BOOL", "float16": "FP16", "float32": "FP32", "float64": "FP64"}
 DATATYPES.update({"int{}".format(bits): "INT{}".format(bits) for bits in (8, 16, 32, 64)})
 DATATYPES.update({"uint{}".format(bits): "UINT{}".format(bits) for bits in (8, 16, 32, 64)})
@@ -244,10 +246,12 @@ class Model(object):
     def __init__(self, runner, program, name, version, platform, example=None, limit_s=30.0):
         self.runner, self.program, self.limit_s = runner, program, limit_s
         self.name, self.version, self.platform = name, version, platform
-        self.lock, self.counting, self.started = threading.Lock(), threading.Lock(), time.time()
+        self.lock, self.counting = threading.Lock(), threading.Lock()
+        # Boards without a clock of their own set the time after the start.
+        self.since, self.began_s = _utc(time.time()), time.monotonic()
         self.taken_ms = collections.deque(maxlen=LATENCIES)
         self.count = self.failures = self.refused = 0
-        self.inputs = self.outputs = None
+        self.inputs = self.outputs = self.first_ms = None
         if hasattr(program, "model"):
             self.inputs = [_described(tensor) for tensor in program.model.inputs]
             example = example or {t["name"]: np.zeros([1] + t["shape"][1:], DTYPES[t["datatype"]]) for t in self.inputs}
@@ -305,8 +309,8 @@ class Model(object):
         latency = {"of": len(taken)}
         for percent, fewest in FEWEST.items():
             latency["p{}".format(percent)] = float(np.percentile(taken, percent)) if len(taken) >= fewest else None
-        found = {"name": self.name, "version": self.version, "since": _utc(self.started)}
-        found.update(counts, uptime_s=time.time() - self.started, latency_ms=latency)
+        found = {"name": self.name, "version": self.version, "since": self.since}
+        found.update(counts, uptime_s=time.monotonic() - self.began_s, latency_ms=latency)
         found.update(peak_memory_bytes=self.runner.peak_memory_bytes(), telemetry=self.runner.telemetry())
         return found
 
@@ -416,10 +420,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def told(self):
         """Return the answer to a GET."""
-        parts, model = self.parts(), self.server.model
+        parts = self.parts()
         if parts == ["v2"]:
-            extensions = ["binary_tensor_data", "stats"]
-            return ({"name": "edgewright", "version": "2", "extensions": extensions},)
+            return ({"name": "edgewright", "version": VERSION, "extensions": ["binary_tensor_data", "stats"]},)
         if parts == ["v2", "health", "live"]:
             return ({"live": True},)
         if parts == ["v2", "health", "ready"]:
@@ -429,7 +432,7 @@ class Handler(BaseHTTPRequestHandler):
             return ({"models": [self.server.name]},)
         verb = self.verb(parts)
         if verb not in ("", "ready", "stats"):
-            raise Refused("Expected POST for {}. Got: GET.".format(self.path), 405)
+            raise Refused("Expected POST for {}. Got: GET.".format(_short(self.path)), 405)
         model = self.loaded()
         if verb == "ready":
             return ({"name": model.name, "ready": True},)
@@ -763,8 +766,8 @@ def check(runner, options, own):
     """Load the model and answer one sample, of zeros where no example is given; return what is printed."""
     before = time.perf_counter()
     model = load_model(runner, options, own)
-    answer = {"ok": True, "load_ms": (time.perf_counter() - before) * 1e3 - getattr(model, "first_ms", 0.0)}
-    answer.update(model.described(), answered=model.outputs is not None, first_ms=getattr(model, "first_ms", None))
+    answer = {"ok": True, "load_ms": (time.perf_counter() - before) * 1e3 - (model.first_ms or 0.0)}
+    answer.update(model.described(), answered=model.outputs is not None, first_ms=model.first_ms)
     answer["peak_memory_bytes"] = runner.peak_memory_bytes()
     return answer
 
@@ -779,7 +782,8 @@ def call(path, method, url, body=None, headers=None, timeout_s=60.0):
     try:
         connection.sock.settimeout(timeout_s)
         connection.sock.connect(path)
-        connection.request(method, url, body, headers or {})
+        with contextlib.suppress(BrokenPipeError):  # refused before it was sent: why can still be read
+            connection.request(method, url, body, headers or {})
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read()
     finally:
