@@ -692,9 +692,10 @@ class Record(object):
         os.replace(self.path + ".part", self.path)
 
     def remove(self):
-        """Remove it."""
+        """Remove it, if it is still this process' own."""
         with contextlib.suppress(OSError):
-            os.remove(self.path)
+            if _content(self.path).split()[:1] == [str(os.getpid())]:
+                os.remove(self.path)
 
 
 def _content(path):

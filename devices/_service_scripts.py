@@ -11,7 +11,7 @@ SOCKET, RECORD, LOG = "service.sock", "service.pid", "service.log"
 # ``born`` prints when a process began, in ticks since the boot, or nothing where there is none (a zombie is none);
 # ``running`` sets ``pid`` and ``facts``, and tells whether the process that wrote the record still runs.
 _COMMON = f"""
-cd -- "$1" 2>/dev/null || {{ echo "Expected the folder of a service. Got: $1." >&2; exit 1; }}
+cd -- "$1" >/dev/null 2>&1 || {{ echo "Expected the folder of a service. Got: $1." >&2; exit 1; }}
 born() {{
   line=$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) || return 0
   case $line in Z*|X*|'') return 0 ;; esac

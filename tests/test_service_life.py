@@ -85,6 +85,8 @@ def test_a_request_that_does_not_arrive_is_given_up(serving, artifacts):
             connection.send(b"x")
             with contextlib.suppress(TimeoutError):
                 answer = connection.recv(1000)
+        connection.settimeout(10)
+        answer += connection.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.1 408") and b"Expected 100 bytes within 0.5 s." in answer
     assert running.get("/v2/models/small/stats")[1]["refused"] == 1
 
@@ -151,6 +153,16 @@ def test_a_socket_in_use_is_refused_and_a_stale_one_replaced(serving, artifacts,
     assert "Got: another file there." in fourth.log
 
 
+def test_what_another_service_put_in_the_same_place_is_left_alone(serving, artifacts):
+    """Where someone removed the socket and another service took the place, the end of the first takes nothing away."""
+    options = ["--runtime", "litert", "--artifact", artifacts["tflite", "float32"], "--name", "small"]
+    first = serving(*options)
+    os.remove(first.path)
+    second = serving(*options)
+    assert first.end() == 0
+    assert second.get("/v2/health/ready")[0] == 200 and second.facts["pid"] == second.process.pid
+
+
 def test_of_several_that_start_at_once_one_serves(tmp_path):
     """Where a killed service left its socket and several take its place at once, one gets it and others are told."""
     path, together = str(tmp_path / SOCKET), threading.Barrier(8)
@@ -209,7 +221,7 @@ def test_check_loads_and_answers_once(artifacts, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_exit_statuses_are_the_runners(tmp_path):
+def test_exit_statuses_are_the_runners(artifacts, tmp_path):
     """3 without the runtime, 1 where the artifact fails, 2 on wrong usage, each with its reason."""
     options = ["--runtime", "litert", "--artifact"]
     status, printed = _once("--check", *options, "any.tflite", folder=tmp_path, without="ai_edge_litert")
@@ -220,6 +232,10 @@ def test_exit_statuses_are_the_runners(tmp_path):
         assert status == 1 and f"Expected {artifact[:-7]} to load and to answer." in json.loads(printed)["message"]
     assert _once("--socket", "a.sock", *options, "broken.tflite", folder=tmp_path) == (1, "")
     assert [path.name for path in tmp_path.iterdir()] == ["broken.tflite"]
+    np.savez(tmp_path / "example.npz", other=np.zeros((3, 4), "f4"))
+    file = artifacts["tflite", "float32"]
+    status, printed = _once("--check", *options, file, "--example", "example.npz", folder=tmp_path)
+    assert status == 1 and "Expected the inputs first, second. Got: other." in json.loads(printed)["message"]
     assert _once("--check", "--runtime", "litart", "--artifact", "any.tflite", folder=tmp_path) == (2, "")
     assert _once("--check", *options, "any.tflite", "--unit", "GPU", folder=tmp_path) == (2, "")
     assert _once(folder=tmp_path) == (2, "")
@@ -323,8 +339,12 @@ def test_a_service_that_cannot_start_says_why(plain):
     bad = ["absent.tflite" if str(word).endswith(".tflite") else word for word in serve]
     status, _, said = _script(start_script(), folder, 30, *bad)
     assert status == 1 and "FileNotFoundError" in said
-    status, _, said = _script(start_script(), folder, 1, "sleep", "60")
+    status, _, said = _script(start_script(), folder, 1, "sh", "-c", "echo $$ > number; exec sleep 60")
     assert status == 1 and "one that is still starting" in said
+    end = time.monotonic() + 10
+    while _alive(int((folder / "number").read_text())):
+        assert time.monotonic() < end
+        time.sleep(0.01)
     assert _script(status_script(), folder)[1]["running"] is False
     assert _script(start_script(), folder / "none", 1, "true")[0] == 1
 
