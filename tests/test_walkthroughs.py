@@ -21,8 +21,6 @@ PENDING = (
     r"^edgewright profile \S+ (?!-)\S+",
     r"^edgewright profile .*--threads \d+,",
     r"^edgewright measure .*--on ",
-    r"^edgewright service ",
-    r"^edgewright emulator ssh",
 )
 # ---------------------------------------------------------------------------------------------------------------------
 
