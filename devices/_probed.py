@@ -64,7 +64,7 @@ def probed_profile(facts: Facts, name: str) -> Probed:
     _put_cores(document, facts, same_board, notes)
     _put_memory(document, facts, notes)
     _put_system(document, facts, notes)
-    _put_power(document, facts, base, notes)
+    _put_power(document, facts, base, same_board, notes)
     _put_runtimes(document, facts, notes)
     _put_accelerators(document, facts, notes)
     _put_rates(document, facts, base, same_board, notes)
@@ -160,14 +160,17 @@ def _nvidia(system: Facts) -> list[tuple[str, Facts]]:
     return [(what, system[key]) for what, key in (("JetPack", "jetpack"), ("L4T", "l4t")) if system[key] is not None]
 
 
-def _put_power(document: Facts, facts: Facts, base: Profile, notes: list[str]) -> None:
-    power = facts.get("power")
+def _put_power(document: Facts, facts: Facts, base: Profile, same_board: bool, notes: list[str]) -> None:
+    """What a board draws is kept of the same board in the same mode alone."""
+    power, watts = facts.get("power"), document.get("power") or {}
     if not power or power["mode"] is None:
+        document["power"] = document.get("power") if same_board else None
         return
     was = base.power.mode.value if base.power and base.power.mode else "another mode"
-    # Whatever else the shipped profile tells of power is of its own mode.
-    document["power"] = {"mode": _read(facts, power["mode"]), "modes": _read(facts, power["modes"])}
-    if _letters(was) != _letters(power["mode"]["value"]):
+    same_mode = _letters(was) == _letters(power["mode"]["value"])
+    kept = {name: watts.get(name) for name in ("idle_w", "load_w")} if same_board and same_mode else {}
+    document["power"] = {"mode": _read(facts, power["mode"]), "modes": _read(facts, power["modes"]), **kept}
+    if not same_mode:
         notes.append(f"Rates were fitted in the mode {was} and are scaled by clocks to {power['mode']['value']}.")
 
 

@@ -166,6 +166,14 @@ def test_another_board_gets_the_nearest_core_with_wider_intervals(cpuinfo, board
     assert made.profile.cpu.dotprod.value is (cpuinfo == X86)
 
 
+def test_what_a_board_draws_is_kept_of_that_board_alone(tree):
+    """A Raspberry Pi 4 has the shipped profile's watts; another board with its core has none."""
+    ours, other = ("Raspberry Pi 4 Model B Rev 1.5", "Some board")
+    kept = probe(root=tree(_arm(*PI_4), ours, 1_800_000)).probed.profile.power
+    assert kept == devices.get("raspberry-pi-4b").power and kept.load_w is not None
+    assert probe(root=tree(_arm(*PI_4), other, 1_800_000)).probed.profile.power is None
+
+
 @pytest.mark.parametrize("record", ["2.3.0.dist-info/METADATA", "2.3.0.egg-info/PKG-INFO", "2.3.0.egg-info"])
 def test_installed_versions_are_compared_as_those_of_shipped_profiles(record, tree):
     """Pip's and apt's records of a runtime are its version; one with a patch number is known by its release."""
