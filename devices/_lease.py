@@ -20,7 +20,7 @@ FOLDER = "edgewright"
 # What runs under the lease and would outlive its holder: the process group that "running" names. It ends with the
 # lease, so that two measurements never overlap.
 _END = """
-[ -s "$home/running" ] && kill -KILL -- "-$(cat "$home/running")" 2>/dev/null
+[ -s "$home/running" ] && kill -s KILL -- "-$(cat "$home/running")" 2>/dev/null
 rm -f "$home/running" "$home/lease"
 """
 # Arguments: seconds to wait for it; a token; who; why. The note's lines: token, pid, seconds since 1970, who, why.
@@ -57,7 +57,15 @@ home="$HOME/edgewright"
 flock -n -s 9 || cat "$home/lease"
 """
 # Arguments: a folder two below that of the lease to run in; seconds; a command, which ends with the lease.
-UNDER_LEASE = 'cd "$1" && echo $$ > ../../running && shift && exec timeout -k 5 "$@"'
+UNDER_LEASE = """
+cd "$1" && shift || exit 1
+timeout -k 5 "$@" &
+echo $! > ../../running || exit 1
+wait $!
+status=$?
+rm -f ../../running
+exit $status
+"""
 # A shell's condition: whether the lease is still that of the token in "$token".
 HELD = '[ "$(sed -n 1p "$HOME/edgewright/lease" 2>/dev/null)" = "$token" ]'
 
