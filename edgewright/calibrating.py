@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import devices
+from .device_names import profile_of
 from .devices import Profile, Target, Unsupported, speeds_of, vector
 from .devices._fitting import Speeds, fit
 from .devices._profile import Calibration
@@ -79,7 +79,7 @@ def calibrate(
     One row sets the level; ten tell kinds of work apart. Files are read, not run.
 
     Args:
-        device: the name or file of the profile to start from.
+        device: the name or file of the profile to start from, or the name of a registered device.
         measurements: .csv files with the columns file, latency_ms and, where known, threads and runtime; or .json files
             that ``edgewright measure --json`` printed on the device. Files are found from the folder of the table.
         out: the .toml file to write; nothing is written when None.
@@ -89,7 +89,7 @@ def calibrate(
     Raises:
         InputError: no such profile or table; a bad row; a file that the device does not run; ``out`` exists.
     """
-    base = devices.get(device)
+    base = profile_of(device)
     path = None if out is None else Path(out)
     if path is not None:
         check_parent(path)

@@ -123,7 +123,7 @@ def choose(
     pairs, reasons = candidates(bundle, profile, artifact, runtime)
     if not pairs:
         raise GateFailed(f"Expected an artifact of {bundle.path} for {profile.title}. Got: none. {'; '.join(reasons)}")
-    offers = [(each, one, _python_with(found, one)) for each, one in pairs]
+    offers = [(each, one, python_with(found, one)) for each, one in pairs]
     there = [offer for offer in offers if offer[2] is not None]
     if not there and not install:
         wanted = ", ".join(dict.fromkeys(f"{one.title} for {each.name}" for each, one in pairs))
@@ -138,7 +138,7 @@ def choose(
     return _fastest(list(by_artifact.values()), profile, bundle)
 
 
-def _python_with(found: Found, runtime: Runtime) -> Python | None:
+def python_with(found: Found, runtime: Runtime) -> Python | None:
     """Return the device's Python that has a runtime and NumPy; the device's own before what was carried there."""
     fitting = (each for each in found.pythons if version_in(each, runtime) and "numpy" in each.distributions)
     return next(fitting, None)
