@@ -21,6 +21,7 @@ from .hosting import answers_of
 from .importing import ImportedModel, bundled_reference, import_model, make_imported_bundle
 from .inspecting import counted, graphs_of, memories_of, placements_of, too_new_of
 from .kernels import Emulated, emulate_bundle
+from .measured_latency import kept_for
 from .progress import Event, OnProgress, part
 from .report import Report, judge_bundle
 from .train import Dataset, Task
@@ -229,11 +230,13 @@ def judged(
 ) -> Report:
     """Return the report of a bundle that was checked, after looking what its files are made of."""
     graphs = graphs_of(bundle.deployables)
+    kept = kept_for(bundle.deployables, [profile.name for profile in profiles])
     deployables = counted(bundle.deployables, graphs)
     asked_of = (deployables, profiles, graphs)
     return judge_bundle(
         *(bundle, deployables, checks, profiles, limits, placements_of(*asked_of), too_new_of(*asked_of), emulated),
         memories=memories_of(*asked_of),
+        kept=kept,
     )
 
 

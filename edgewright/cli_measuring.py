@@ -95,7 +95,7 @@ def profile(
         Path, typer.Argument(metavar="BUNDLE|FILE", help="A bundle, or a .tflite, .onnx or OpenVINO .xml file.")
     ],
     device: Annotated[
-        str | None, typer.Argument(metavar="[DEVICE]", help="A registered device, to measure all of a bundle on it.")
+        str | None, typer.Argument(metavar="DEVICE", help="A registered device, to measure all of a bundle on it.")
     ] = None,
     artifact: Annotated[
         str | None, typer.Option(help="Such as 'tflite int8'; here the bundle's first by default, on a device all.")
@@ -116,6 +116,9 @@ def profile(
         int | None, typer.Option(help="On a device: fresh processes for each row; 5 by default.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="On a device: take rows again that were kept.")] = False,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="On a device: then fit its prediction to all that was measured on it.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="On a device: a .json file to write too.")] = None,
     wait: Wait = 0,
     json_: Json = False,
@@ -141,6 +144,7 @@ def profile(
                 threads=_counts(threads),
                 processes=PROCESSES if processes is None else processes,
                 again=again,
+                calibrate=calibrate,
                 wait_s=wait,
                 on_progress=on_progress,
             )
@@ -153,7 +157,10 @@ def profile(
         if device is not None:
             return swept()
         _refuse(
-            {"--processes": processes, "--again": again or None, "--out": out, "--wait": wait or None},
+            {
+                **{"--processes": processes, "--again": again or None, "--calibrate": calibrate or None},
+                **{"--out": out, "--wait": wait or None},
+            },
             "without a device",
         )
         from .files import check_parent, write_text

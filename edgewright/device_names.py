@@ -16,13 +16,18 @@ def profile_of(name: str) -> Profile:
     """
     mine = _registered.names()
     if name in mine:
-        profile = devices.get(_registered.get(name).profile)
-        # The speeds that come with edgewright are found by the shipped name.
-        calibrations = (*profile.calibrations, *shipped_calibrations(profile.name))
-        return profile.model_copy(update={"name": name, "calibrations": calibrations})
+        return named(devices.get(_registered.get(name).profile), name)
     if name in devices.names() or Path(name).suffix == ".toml":
         return devices.get(name)
     known = (*devices.names(), *mine)
     raise InputError(
         f"Expected a device: one of {', '.join(known)}, or a .toml file. Got: {name!r}.{nearest(name, known)}"
     )
+
+
+def named(profile: Profile, name: str) -> Profile:
+    """Return a profile under another name, with the speeds that edgewright finds by the name that it had."""
+    calibrations = profile.calibrations
+    if name != profile.name:
+        calibrations = (*calibrations, *shipped_calibrations(profile.name))
+    return profile.model_copy(update={"name": name, "calibrations": calibrations})

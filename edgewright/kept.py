@@ -87,9 +87,17 @@ def kept_before(row: Recorded) -> Recorded | None:
 
 
 def kept_of(device: str) -> tuple[Recorded, ...]:
-    """Return all that was kept of a registered device; what another edgewright wrote is left aside."""
-    rows = [_read((place / _FILE).read_text(encoding="utf-8")) for place in _stages(device).finished(_STAGE)]
-    return tuple(row for row in rows if row)
+    """Return what was kept of a registered device: of each runtime what was taken with the version measured last.
+
+    What another edgewright wrote is left aside.
+    """
+    read = [_read((place / _FILE).read_text(encoding="utf-8")) for place in _stages(device).finished(_STAGE)]
+    rows = sorted((row for row in read if row), key=lambda row: row.taken_at)
+    versions = {row.runtime: row.runtime_version for row in rows}
+    latest = {
+        (row.sha256, row.runtime, row.settings): row for row in rows if row.runtime_version == versions[row.runtime]
+    }
+    return tuple(latest.values())
 
 
 def settings_text(settings: Settings) -> str:

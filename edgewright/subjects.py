@@ -61,7 +61,11 @@ def identity(artifact: Path | Deployable) -> str:
         beside = [artifact.with_suffix(".bin")] if artifact.suffix == ".xml" else []
         files = [artifact, *(each for each in beside if each.is_file())]
         return digest([["model", *map(sha256, files)]])
-    graphs = [[part.graph, part.sha256, *(found for _, found in part.companions)] for part in artifact.artifacts]
+    one = file_of(artifact) is not None
+    graphs = [
+        ["model" if one else part.graph, part.sha256, *(found for _, found in part.companions)]
+        for part in artifact.artifacts
+    ]
     host = artifact.host
     return digest([*graphs, ["host", sha256(host.path), sha256(host.settings), host.per]] if host else graphs)
 

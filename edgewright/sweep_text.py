@@ -6,6 +6,7 @@ from .device_names import profile_of
 from .figures import How
 from .kept import Recorded, settings_text
 from .predicted_there import OffBy
+from .recalibrating import recalibrated_text
 from .sweeping import Sweep
 from .telemetry_text import telemetry_text
 
@@ -33,6 +34,8 @@ def sweep_text(made: Sweep) -> "RenderableType":
     if made.emulated:
         lines.append(f"{made.device} is emulated: what it computes counts, and none of these times is a latency.")
     lines += _notes(made)
+    lines += [recalibrated_text(made.calibrated)] if made.calibrated else []
+    lines += [f"not calibrated: {made.not_calibrated}"] if made.not_calibrated else []
     parts: list[RenderableType] = [Text(_head(made)), table, Text("\n" + "\n".join(lines))]
     return Group(*parts)
 

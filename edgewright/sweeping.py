@@ -14,7 +14,7 @@ from .choosing import candidates, check_machine, python_with
 from .deploying import opened
 from .device_names import profile_of
 from .devices import Profile, _registered
-from .devices._edgetpu_graph import COMPILED, UNIT
+from .devices._edgetpu_graph import COMPILED
 from .errors import GateFailed, InputError, MissingRequirement
 from .export import Bundle, Deployable, load_bundle
 from .figures import How
@@ -22,6 +22,7 @@ from .kept import Recorded, keep, kept_before
 from .measuring_there import Places
 from .predicted_there import OffBy, off_by
 from .progress import Event, OnProgress, part
+from .recalibrating import Recalibrated, no_latency, recalibrate
 from .runtimes import Measured, Run, Runtime, Settings, measure_in_turn
 from .runtimes._measuring import PROCESSES
 from .runtimes._runner import HEEDED
@@ -48,6 +49,8 @@ class Sweep:
         taken_before: the names of those rows that a former sweep had taken.
         left_out: what was not tried, and why, as sentences.
         off_by: by how much predictions were off, of each artifact that has one.
+        calibrated: the device's own profile, where it was calibrated by the rows; None where it was not.
+        not_calibrated: why it was not, where that was asked for.
     """
 
     device: str
@@ -56,6 +59,8 @@ class Sweep:
     taken_before: tuple[str, ...]
     left_out: tuple[str, ...]
     off_by: tuple[OffBy, ...]
+    calibrated: Recalibrated | None = None
+    not_calibrated: str = ""
 
     @property
     def emulated(self) -> bool:
@@ -73,11 +78,16 @@ class Sweep:
 
     @property
     def exit_code(self) -> int:
-        """0; 1 where nothing ran right; 5 where noise or throttling leaves the fastest row of an artifact undecided."""
+        """0; 1 where nothing ran right, or the profile was not calibrated by it as asked.
+
+        5 where noise or throttling leaves the fastest row of an artifact undecided.
+        """
         if not self.fastest:
             return 1
         doubtful = any(row.measurement.inconclusive() for row in self.fastest if row.measurement)
-        return 5 if doubtful and not self.emulated else 0
+        if doubtful and not self.emulated:
+            return 5
+        return 1 if self.not_calibrated else 0
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain data; rows have the form of those of ``edgewright measure --json``."""
@@ -90,6 +100,8 @@ class Sweep:
             "left_out": list(self.left_out),
             "fastest": [row.name for row in self.fastest],
             "predictions": [each.plain() for each in self.off_by],
+            "calibrated": self.calibrated and self.calibrated.plain(),
+            "not_calibrated": self.not_calibrated,
         }
 
 
@@ -102,6 +114,7 @@ def sweep(
     threads: Sequence[int] = (),
     processes: int = PROCESSES,
     again: bool = False,
+    calibrate: bool = False,
     wait_s: float = 0,
     on_progress: OnProgress | None = None,
 ) -> Sweep:
@@ -118,12 +131,13 @@ def sweep(
         threads: how many; one, half and all of the device's cores by default.
         processes: fresh processes for each row.
         again: take rows again that were kept.
+        calibrate: then fit the device's prediction to all that was measured on it; see ``recalibrate``.
         wait_s: how long to wait where somebody else uses the device, in seconds.
         on_progress: told what is being done.
 
     Raises:
         InputError: no such bundle, device, artifact or runtime; a changed file; the device is another machine than
-            registered, or has fewer cores than threads.
+            registered, has fewer cores than threads, or is emulated and to be calibrated.
         GateFailed: the bundle has nothing for the device.
         MissingRequirement: the device lacks Python or each runtime for it; what is kept cannot be written.
         DeviceBusy: somebody else uses the device.
@@ -135,6 +149,8 @@ def sweep(
     report(Event("connect", (device,)))
     with opened(registered, f"profile {bundle.manifest['model']}", wait_s) as (link, held, found):
         check_machine(profile, found, device)
+        if calibrate and found.emulated:
+            raise no_latency(device)
         pairs, left_out = candidates(bundle, profile, artifact, runtime)
         if not pairs:
             raise GateFailed(
@@ -157,7 +173,13 @@ def sweep(
         places.remove()
     # Each runtime of an artifact is a pair.
     deployables = list({each.name: each for each, _ in there}.values())
-    return Sweep(device, profile.title, rows, before, (*left_out, *lacking), off_by(deployables, profile, rows))
+    made = Sweep(device, profile.title, rows, before, (*left_out, *lacking), off_by(deployables, profile, rows))
+    if not calibrate:
+        return made
+    try:
+        return replace(made, calibrated=recalibrate(device))
+    except InputError as error:  # the rows are there all the same
+        return replace(made, not_calibrated=str(error))
 
 
 def ways(deployable: Deployable, runtime: Runtime, profile: Profile, threads: Sequence[int]) -> tuple[Settings, ...]:
@@ -165,7 +187,7 @@ def ways(deployable: Deployable, runtime: Runtime, profile: Profile, threads: Se
     heeded = HEEDED.get(runtime.name, ())
     plain = tuple(Settings(threads=count) for count in threads)
     kinds = {operation.name for part in deployable.artifacts for operation in part.operations}
-    if COMPILED in kinds and "delegate" in heeded and profile.accelerator(UNIT):
+    if COMPILED in kinds and "delegate" in heeded and profile.accelerator("edgetpu"):
         return (Settings(delegates=(LIBEDGETPU,)),)
     if "no_xnnpack" in heeded:
         return (*plain, *(replace(each, xnnpack=False) for each in plain))

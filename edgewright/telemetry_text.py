@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .devices import Profile
-from .devices._edgetpu_graph import UNIT
 from .runtimes import Measurement
 
 
@@ -15,7 +14,7 @@ def telemetry_text(device: str, profile: Profile, measurements: Sequence[Measure
     parts = [*_heat(read), *_clocks(read), *_power(read)]
     counted = any(value is not None for reading in read for value in reading.get("throttled", {}).values())
     parts.append("; ".join(held) or ("not throttled" if counted else "it does not tell whether it was throttled"))
-    tpu = profile.accelerator(UNIT)
+    tpu = profile.accelerator("edgetpu")
     if tpu and tpu.link and tpu.link.value != "pcie":
         parts.append("an Edge TPU on USB tells no temperature")
     return f"{device}: {'; '.join(parts)}"
