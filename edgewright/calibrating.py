@@ -170,7 +170,7 @@ def _refit(
         covariance=tuple(tuple(float(value) for value in row) for row in speeds.covariance),
     )
     return calibration, Refitted(
-        f"{target.format} {target.precision}, {threads} threads, {runtime}",
+        f"{target.format} {target.precision}, {threads} thread{'s' if threads > 1 else ''}, {runtime}",
         len(taken),
         _apart(start, counts, known),
         _apart(speeds, counts, known),
@@ -280,8 +280,7 @@ def calibrated_text(made: Calibrated, out: Path | None) -> str:
     lines = [f"{made.profile.title}: {'not written' if out is None else f'wrote {out}'}"]
     for each in made.refitted:
         others = "" if each.held_out is None else f", {each.held_out:.1%} where each is predicted from the others"
-        lines.append(
-            f"  {each.name}: {each.rows} measurements; predictions were off by {each.before:.1%} in the median,"
-        )
+        rows = f"{each.rows} measurement{'s' if each.rows > 1 else ''}"
+        lines.append(f"  {each.name}: {rows}; predictions were off by {each.before:.1%} in the median,")
         lines.append(f"    and are off by {each.after:.1%} now{others}")
     return "\n".join([*lines, *(f"  {sentence}" for sentence in made.left_out)])

@@ -34,6 +34,8 @@ def sweep_text(made: Sweep) -> "RenderableType":
     if made.emulated:
         lines.append(f"{made.device} is emulated: what it computes counts, and none of these times is a latency.")
     lines += _notes(made)
+    if made.fastest and not made.emulated:
+        lines.append(f"fastest: {made.fastest[0].name}")
     lines += [recalibrated_text(made.calibrated)] if made.calibrated else []
     lines += [f"not calibrated: {made.not_calibrated}"] if made.not_calibrated else []
     parts: list[RenderableType] = [Text(_head(made)), table, Text("\n" + "\n".join(lines))]

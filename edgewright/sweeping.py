@@ -13,8 +13,7 @@ from .checks import answers_fit
 from .choosing import candidates, check_machine, python_with
 from .deploying import opened
 from .device_names import profile_of
-from .devices import Profile, _registered
-from .devices._edgetpu_graph import COMPILED
+from .devices import _registered
 from .errors import GateFailed, InputError, MissingRequirement
 from .export import Bundle, Deployable, load_bundle
 from .figures import How
@@ -25,11 +24,10 @@ from .progress import Event, OnProgress, part
 from .recalibrating import Recalibrated, no_latency, recalibrate
 from .runtimes import Measured, Run, Runtime, Settings, measure_in_turn
 from .runtimes._measuring import PROCESSES
-from .runtimes._runner import HEEDED
 from .subjects import file_of, identity
 from .train._agreement import agreement_percent
+from .ways_to_run import not_on_edgetpu, threads_of, ways
 
-LIBEDGETPU = "libedgetpu.so.1"
 # Rows that are measured in turn: a sweep that is killed has them to take again.
 _TOGETHER = 4
 _TIME_LIMIT_S = 120.0
@@ -163,9 +161,10 @@ def sweep(
             raise MissingRequirement(f"Expected a runtime on {device}. Got: none. {'; '.join(lacking)}.")
         places = Places(link, held, found, device)
         cores = int(places.of(there[0][1].name).conditions()["cores_allowed"] or profile.cpu.count.value)
-        counts = _threads(threads, cores, device)
+        counts = threads_of(threads, cores, device)
+        golden = bundle.golden()
         planned = [
-            _Planned(each, places.of(one.name).version(one), bundle, device, one, settings, processes)
+            _Planned(each, bundle, golden, device, one, places.of(one.name).version(one), settings, processes)
             for each, one in there
             for settings in ways(each, one, profile, counts)
         ]
@@ -173,7 +172,8 @@ def sweep(
         places.remove()
     # Each runtime of an artifact is a pair.
     deployables = list({each.name: each for each, _ in there}.values())
-    made = Sweep(device, profile.title, rows, before, (*left_out, *lacking), off_by(deployables, profile, rows))
+    left_out += [*lacking, *filter(None, (not_on_edgetpu(each, profile) for each in deployables))]
+    made = Sweep(device, profile.title, rows, before, tuple(left_out), off_by(deployables, profile, rows))
     if not calibrate:
         return made
     try:
@@ -182,41 +182,22 @@ def sweep(
         return replace(made, not_calibrated=str(error))
 
 
-def ways(deployable: Deployable, runtime: Runtime, profile: Profile, threads: Sequence[int]) -> tuple[Settings, ...]:
-    """Return the ways to run an artifact in a runtime that are worth to be compared on a device."""
-    heeded = HEEDED.get(runtime.name, ())
-    plain = tuple(Settings(threads=count) for count in threads)
-    kinds = {operation.name for part in deployable.artifacts for operation in part.operations}
-    if COMPILED in kinds and "delegate" in heeded and profile.accelerator("edgetpu"):
-        return (Settings(delegates=(LIBEDGETPU,)),)
-    if "no_xnnpack" in heeded:
-        return (*plain, *(replace(each, xnnpack=False) for each in plain))
-    if "provider" in heeded and profile.accelerator("gpu"):
-        return (*plain, Settings(providers=("tensorrt", "cuda")), Settings(providers=("cuda",)))
-    return plain
-
-
-def _threads(asked: Sequence[int], cores: int, device: str) -> tuple[int, ...]:
-    if any(not 1 <= count <= cores for count in asked):
-        raise InputError(f"Expected 1 to {cores} threads on {device}. Got: {', '.join(map(str, asked))}.")
-    return tuple(sorted(set(asked or (1, max(1, cores // 2), cores))))
-
-
 class _Planned:
     """One row that is to be measured."""
 
     def __init__(
         self,
         deployable: Deployable,
-        version: str | None,
         bundle: Bundle,
+        golden: tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]],
         device: str,
         runtime: Runtime,
+        version: str | None,
         settings: Settings,
         processes: int,
     ) -> None:
         self.deployable = deployable
-        self.inputs, self.expected = bundle.golden()
+        self.inputs, self.expected = golden
         file = file_of(deployable)
         self.row = Recorded(
             device=device,

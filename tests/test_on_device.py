@@ -31,14 +31,16 @@ from edgewright.figures import How
 from edgewright.files import MANIFEST, sha256
 from edgewright.kept import keep, kept_of
 from edgewright.measured_latency import deciding
+from edgewright.measuring import Measurements, Row
 from edgewright.measuring_there import measure_there
 from edgewright.predicting import predict
 from edgewright.probing import probe
 from edgewright.recalibrating import recalibrate
 from edgewright.registering import add, registered_text, remove
 from edgewright.sweep_text import sweep_text
-from edgewright.sweeping import sweep, ways
+from edgewright.sweeping import sweep
 from edgewright.telemetry_text import telemetry_text
+from edgewright.ways_to_run import not_on_edgetpu, ways
 
 from ._ssh_servers import CUT, SSHD, Line, Server, free_port, make_key
 
@@ -277,6 +279,8 @@ def test_the_edge_tpu_is_tried_where_the_file_is_compiled_for_it(bundle):
     assert [(way.threads, way.xnnpack) for way in ways(plain, runtime, coral, (1, 4))] == [
         (1, True), (4, True), (1, False), (4, False)
     ]  # fmt: skip
+    assert "not compiled" in not_on_edgetpu(plain, coral) and not not_on_edgetpu(compiled, coral)
+    assert not not_on_edgetpu(plain, devices.get("raspberry-pi-4b"))
 
 
 def test_an_artifact_that_computes_something_else_there_fails(device, bundle, tmp_path):
@@ -460,3 +464,17 @@ def test_what_the_device_told_of_itself_stands_in_a_line(rows):
     )
     usb = telemetry_text("pi", devices.get("coral-usb-accelerator"), [taking(rows[0], 1.0).measurement])
     assert "it tells no temperature" in usb and usb.endswith("an Edge TPU on USB tells no temperature")
+
+
+def test_emulated_times_are_shown_as_what_they_are(device, bundle, rows):
+    """An emulated device's rows say so, noise in them matters to nobody, and no limit is met or missed by them."""
+    for row in rows:
+        keep(row)
+    made = sweep(bundle, device, artifact="tflite int8", runtime="litert", threads=(1,), processes=1)
+    emulated = tuple(taking(row, 1.0, 9.0, how=How.EMULATED) for row in made.rows)
+    made = replace(made, rows=emulated)
+    text = _text(sweep_text(made))
+    assert made.exit_code == 0 and "desk is emulated" in text and "none of these times is a latency" in text
+    assert "emulated" in text and "measured on the device" not in text.split("predicted")[0]
+    measured = Measurements((Row(None, "", taking(rows[0], 1.0, 1.0, how=How.EMULATED).measurement),), 100.0)
+    assert measured.exit_code == 5
