@@ -45,8 +45,8 @@ from edgewright.runtimes import (
     measure_in_turn,
     run_artifact,
 )
-from edgewright.runtimes._client import host_conditions
 from edgewright.runtimes._comparison import location
+from edgewright.runtimes._place import HERE
 
 SECTIONS = ("peers", "overhead", "repeats", "guard")
 LIMIT, SLOWER = 0.05, 1.10
@@ -60,7 +60,7 @@ _TRIAL = Timing(warmup_s=0.05, min_runs=20, min_time_s=0.1, max_runs=1000)
 def main() -> None:
     """Print the tables of the chosen sections."""
     arguments = _arguments()
-    conditions = host_conditions()
+    conditions = HERE.conditions()
     print(f"{conditions['cpu']}, {conditions['cores_allowed']} of {conditions['cores']} cores, one thread")
     print(f"load average {os.getloadavg()[0]:.2f} at the start", flush=True)
     bundles = {name: _bundle(name, arguments.out) for name in ("mobilenet_v2", "convolutional")}

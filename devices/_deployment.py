@@ -24,7 +24,11 @@ mkdir -p -- "$1" && cd "$1" || exit 1
 rm -rf -- .part-*
 trap 'rm -rf -- "$2"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
-mkdir -- "$2" && tar -xof - -C "$2" || exit 1
+mkdir -- "$2" || exit 1
+said=$(tar -xof - -C "$2" 2>&1) || {{
+  echo "$(echo "$said" | head -n 1); $(df -Pk . | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4) kB free" >&2
+  exit 1
+}}
 (cd "$2" && sha256sum -c {SUMS} > /dev/null) || exit 1
 find "$2" -type f -exec sync {{}} + 2>/dev/null || sync
 trap - EXIT

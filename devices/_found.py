@@ -1,20 +1,21 @@
 """What edgewright finds on a device before it does anything there: Pythons, runtimes, deployed models, free space."""
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import runtimes
 from ..errors import DeviceError, MissingRequirement
+from ..runtimes import Runtime
 from ._links import Link
-from ._on_device import Python
+from ._python import BUILDS, OLDEST, Python, plain_name
 
 SCRIPT = Path(__file__).with_name("_there.py")
-# What the runner needs.
-OLDEST = (3, 7)
 _SCHEMA = 1
+_ASK_S = 60.0
+_NOT_FOUND = 127
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class Found:
     """What there is on a device.
 
     Attributes:
-        pythons: its own Python first, then the same with each runtime that was carried there.
+        pythons: its Python with its own packages first, then the same with each runtime that was carried there.
         models: by model what "current" and "previous" say of themselves: their deployed.json.
-        free_bytes: where edgewright's files lie.
+        free_bytes: in the user's home.
         emulated: whether the device says that it is emulated.
     """
 
@@ -39,47 +40,71 @@ class Found:
         return self.pythons[0].machine
 
 
-def look(link: Link, command: str, folder: str) -> Found:
+def look(link: Link, command: str) -> Found:
     """Return what there is on a device.
 
     Args:
         link: an open link.
         command: the device's Python.
-        folder: where edgewright's files lie there.
 
     Raises:
         MissingRequirement: there is no such Python, or one that is too old for the runner.
         DeviceError: it answers something else; the link broke.
     """
-    wanted = ".".join(map(str, OLDEST))
-    answer = link.run([command, "-", folder], stdin=SCRIPT)
-    if answer.status in (126, 127):
+    wanted, hint = ".".join(map(str, OLDEST)), "Another one is named with: edgewright devices add ... --python PATH."
+    found = ask(link, command)
+    if found is None:
         raise MissingRequirement(
-            f"Expected Python {wanted} or later on {link.title}, called {command}. Got: {answer.reason()}. Another one "
-            "is named with: edgewright devices add ... --python PATH."
+            f"Expected Python {wanted} or later on {link.title}. Got: no command {command} there. {hint}"
         )
-    try:
-        facts = json.loads(answer.stdout.decode("utf-8"))
-        if facts["schema"] != _SCHEMA:
-            raise ValueError(f"schema {facts['schema']}")
-        found = _found(facts, command)
-    except (ValueError, KeyError, TypeError) as error:
-        why = answer.reason() if not answer.ok else f"{type(error).__name__}: {error}"
-        raise DeviceError(f"Expected {command} on {link.title} to tell what it has. Got: {why}.") from error
-    version = found.pythons[0].version
-    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < OLDEST:
+    if found.pythons[0].too_old:
+        version = found.pythons[0].version
         raise MissingRequirement(
-            f"Expected Python {wanted} or later on {link.title}. Got: {command}, which is {version}. Another one is "
-            "named with: edgewright devices add ... --python PATH."
+            f"Expected Python {wanted} or later on {link.title}. Got: {command}, which is {version}. {hint}"
         )
     return found
 
 
+def ask(link: Link, command: str) -> Found | None:
+    """Return what there is on a device, however old its Python; None where it has no such command.
+
+    Nothing is imported there but the standard library.
+
+    Raises:
+        DeviceError: the link broke, or its Python does not run.
+    """
+    answer = link.run([command, "-", *asked()], stdin=SCRIPT, time_limit_s=_ASK_S)
+    if answer.status == _NOT_FOUND:
+        return None
+    told = answer.stdout.decode("utf-8", "replace")
+    try:
+        if not answer.ok:
+            raise ValueError
+        return _found(json.loads(told), command)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        got = told.strip()[:120] if answer.ok else answer.reason()
+        raise DeviceError(f"Expected {command} on {link.title} to say what it is. Got: {got!r}.") from error
+
+
+def asked() -> list[str]:
+    """Return the distributions that a device is asked for: NumPy and the runtimes'."""
+    adapters = [runtimes.get(name) for name in runtimes.names()]
+    names = sorted({plain_name(adapter.distribution) for adapter in adapters if not adapter.referee})
+    return ["numpy", *names, *(build for name in names for build in BUILDS.get(name, ()))]
+
+
+def with_runtime(pythons: Sequence[Python], runtime: Runtime) -> Python | None:
+    """Return the first that has a runtime and NumPy, and is not too old; None where there is none."""
+    ready = (each for each in pythons if each.version_of(runtime) and each.numpy and not each.too_old)
+    return next(ready, None)
+
+
 def _found(facts: Mapping[str, Any], command: str) -> Found:
-    about = {"version": facts["python"], "machine": facts["machine"], "libc": facts["libc"]}
-    own = Python(command, "", distributions=facts["distributions"], **about)
-    carried = [
-        Python(command, path, distributions={**facts["distributions"], **there}, **about)
-        for path, there in facts["runtimes"].items()
-    ]
-    return Found((own, *carried), facts["models"], int(facts["free_bytes"]), bool(facts["emulated"]))
+    if facts["schema"] != _SCHEMA:
+        raise ValueError
+    about = {name: facts[name] for name in ("version", "machine", "libc", "implementation", "home")}
+    pythons = tuple(
+        Python(command=command, path=place["folder"], distributions=place["distributions"], **about)
+        for place in facts["places"]
+    )
+    return Found(pythons, facts["models"], int(facts["free_bytes"]), bool(facts["emulated"]))

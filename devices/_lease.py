@@ -51,6 +51,11 @@ cat "$home/lease"
 kill "$(sed -n 2p "$home/lease")" && flock -w 10 9 || exit 1
 {_END}
 """
+_TELL = """
+home="$HOME/edgewright"
+[ -f "$home/lease.lock" ] && exec 9<"$home/lease.lock" || exit 0
+flock -n -s 9 || cat "$home/lease"
+"""
 # Arguments: a folder two below that of the lease to run in; seconds; a command, which ends with the lease.
 UNDER_LEASE = 'cd "$1" && echo $$ > ../../running && shift && exec timeout -k 5 "$@"'
 # A shell's condition: whether the lease is still that of the token in "$token".
@@ -87,6 +92,8 @@ class Holder:
 def lease(link: Link, why: str, *, wait_s: float = 0) -> Iterator[Lease]:
     """Hold the lease on a device while the block runs.
 
+    At least a second is waited, for whoever asks who holds it shares it for a moment.
+
     Args:
         link: an open link to the device.
         why: what it is held for, such as "deploy mnist".
@@ -97,7 +104,7 @@ def lease(link: Link, why: str, *, wait_s: float = 0) -> Iterator[Lease]:
         DeviceError: the device has no flock or no home that can be written; the link broke.
     """
     token = secrets.token_hex(8)
-    command = ["sh", "-c", _HOLD, "sh", str(int(wait_s)), token, _who(), " ".join(why.split())[:200]]
+    command = ["sh", "-c", _HOLD, "sh", str(max(1, int(wait_s))), token, _who(), " ".join(why.split())[:200]]
     with link.hold(command) as held:
         first = held.line(wait_s + 30)
         if first == "busy":
@@ -110,6 +117,12 @@ def lease(link: Link, why: str, *, wait_s: float = 0) -> Iterator[Lease]:
             got = first or "a home there that cannot be written"
             raise DeviceError(f"Expected to hold the lease on {link.title}. Got: {got}.")
         yield Lease(token, held.line())
+
+
+def holder(link: Link) -> Holder | None:
+    """Return who holds the lease on a device; None where nobody does."""
+    lines = link.run(["sh", "-c", _TELL]).stdout.decode("utf-8", "replace").splitlines()
+    return _holder(lines) if lines else None
 
 
 def release(link: Link) -> Holder | None:

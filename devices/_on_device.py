@@ -12,9 +12,10 @@ from ..errors import DeviceError
 from ..figures import How
 from ..files import sha256
 from ..runtimes import Runtime
-from ..runtimes._place import QUIET, Argument, Named, Place
+from ..runtimes._place import Argument, Named, Place
 from ._lease import UNDER_LEASE, Lease
 from ._links import Answer, Link
+from ._python import Python
 
 _SCRATCH = "scratch"
 # On top of a command's own limit, for the link and for what timeout waits before it kills.
@@ -27,37 +28,6 @@ printf '%s\\n' "$model"; nproc --all; nproc
 cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null
 """
 _MAKE = 'rm -rf -- "$1"/*; mkdir -p -- "$1/$2" && cd "$1/$2" && pwd'
-
-
-@dataclass(frozen=True)
-class Python:
-    """A Python of a device.
-
-    Attributes:
-        command: what starts it there.
-        path: the folder that its runtimes are imported from; its own where empty.
-        version: such as "3.11.2".
-        machine, libc: such as "aarch64" and "glibc 2.36".
-        distributions: the versions of runtimes and of NumPy, by distribution.
-    """
-
-    command: str
-    path: str
-    version: str
-    machine: str
-    libc: str
-    distributions: Mapping[str, str]
-
-    def arguments(self) -> list[str]:
-        """Return the command, with the variables that it needs."""
-        variables = {**QUIET, **({"PYTHONPATH": self.path} if self.path else {})}
-        return ["env", *(f"{name}={value}" for name, value in variables.items()), self.command]
-
-
-def version_in(python: Python, runtime: Runtime) -> str | None:
-    """Return the version of a runtime in a device's Python; ONNX Runtime's build for GPUs is one too."""
-    names = (runtime.distribution, f"{runtime.distribution}-gpu")
-    return next((python.distributions[name] for name in names if name in python.distributions), None)
 
 
 @dataclass
@@ -122,7 +92,7 @@ class OnDevice(Place):
 
     def version(self, runtime: Runtime) -> str | None:
         """Return the version of a runtime in the device's Python."""
-        return version_in(self.python, runtime)
+        return self.python.version_of(runtime)
 
     def run(
         self,

@@ -29,6 +29,8 @@ EDGE_TPU_USB = (("1a6e", "089a"), ("18d1", "9302"))
 EDGE_TPU_PCI = ("0x1ac1", "0x089a")
 X86_FLAGS = ("avx2", "avx_vnni", "avx512_vnni", "avx512_fp16", "amx_int8")
 MEASURE_S = 0.4
+# On a device that edgewright emulates; what is timed there says nothing of the real one.
+EMULATED = "/etc/edgewright-emulated"
 
 
 class Tree(object):
@@ -204,10 +206,12 @@ def runtimes(tree, live):
     found = {}
     for folder in folders:
         for path in tree.glob(folder.rstrip("/") + "/*.dist-info/METADATA"):
-            head = _fields(tree.text(path).split("\n\n", 1)[0])
-            name = re.sub(r"[-_.]+", "-", head.get("Name", "")).lower()
+            # The first lines of these names: NumPy's licence, in the same head, has more of them.
+            head = [re.search(r"^%s: *(.*)" % each, tree.text(path), re.M) for each in ("Name", "Version")]
+            name, version = [each.group(1).strip() if each else "" for each in head]
+            name = re.sub(r"[-_.]+", "-", name).lower()
             if name in RUNTIMES + ("numpy",):
-                found.setdefault(name, fact(head.get("Version", ""), "/".join(path.split("/")[-3:])))
+                found.setdefault(name, fact(version, "/".join(path.split("/")[-3:])))
     return found
 
 
@@ -254,6 +258,7 @@ def probe(root="/", measure=True):
         "product": tree.fact("/sys/class/dmi/id/product_name"),
         "host": platform.node() if live else "",
         "date": time.strftime("%Y-%m-%d"),
+        "emulated": tree.fact(EMULATED),
         "cpu": cpu(tree),
         "memory": memory(tree),
         "system": system(tree, live),
@@ -263,7 +268,8 @@ def probe(root="/", measure=True):
     }
     size, caches = found["memory"]["size_bytes"], (found["cpu"] or {}).get("caches", [])
     largest = max([cache["bytes"] for cache in caches], default=0)
-    found["measured"] = measured(size and size["value"], largest) if live and measure else None
+    timed = live and measure and not found["emulated"]
+    found["measured"] = measured(size and size["value"], largest) if timed else None
     return found
 
 

@@ -1,60 +1,99 @@
-"""What edgewright finds on a device: one file, run there by its Python, that prints JSON.
+"""What edgewright finds on a device: one file that is run there by its Python, and prints JSON.
 
-It needs the standard library alone, on Python 3.5 or later, and is fed to the device's Python:
+It needs the standard library alone, imports no runtime, and answers on every Python from 2.7 on:
 
-    python3 - FOLDER < _there.py
+    python3 - DISTRIBUTION... < _there.py
 
-FOLDER is where edgewright's files lie. Printed are the Python, the runtimes that it has, those in FOLDER/runtimes,
-what is deployed in FOLDER/models, and the free space there.
+Printed is one document: the Python, the versions of those distributions that it finds by itself, those in each folder
+of ~/edgewright/runtimes that was put there for such a Python, what is deployed in ~/edgewright/models, the free space,
+and whether the device says that it is emulated.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False, check-untyped-defs=False
 
 import glob
+import io
 import json
 import os
 import platform
 import re
+import struct
 import sys
+import sysconfig
 
 SCHEMA = 1
-DISTRIBUTIONS = (
-    "numpy",
-    "ai-edge-litert",
-    "tflite-runtime",
-    "tensorflow",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "openvino",
-)
+ABOUT = "edgewright-runtime.json"
+# Written into each device that edgewright emulates.
 EMULATED = "/etc/edgewright-emulated"
+# Of a 32-bit system on a 64-bit kernel, whose programs are of the smaller machine.
+SMALLER = {"aarch64": "armv7l", "x86_64": "i686"}
 
 
-def distributions(folders):
-    """Return the versions of what is installed in folders, from what pip left there; the first of a name counts."""
-    found = {}
-    for folder in folders:
-        for path in sorted(glob.glob(os.path.join(glob.escape(folder), "*.dist-info", "METADATA"))):
-            head = text(path).split("\n\n", 1)[0]
-            fields = dict(re.findall(r"^(Name|Version): *(.*)$", head, re.M))
-            name = re.sub(r"[-_.]+", "-", fields.get("Name", "")).lower()
-            if name in DISTRIBUTIONS:
-                found.setdefault(name, fields.get("Version", ""))
-    return found
+def machine():
+    found = platform.machine()
+    return SMALLER.get(found, found) if struct.calcsize("P") == 4 else found
+
+
+def libc():
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION")
+    except (ValueError, OSError, AttributeError):
+        return "musl" if glob.glob("/lib/ld-musl-*") else ""
+
+
+def implementation():
+    name = getattr(sys, "implementation", None)
+    found = name.name if name else platform.python_implementation().lower()
+    # Its extensions are of another kind.
+    return found + " without the global lock" if sysconfig.get_config_var("Py_GIL_DISABLED") else found
 
 
 def text(path):
     try:
-        with open(path, "rb") as file:
-            return file.read().decode("utf-8", "replace")
-    except (OSError, ValueError):
+        with io.open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except (IOError, OSError):
         return ""
 
 
-def models(folder):
-    """Return by model the versions that its links name, and what each says of itself."""
+def distributions(folders, names):
+    """Return the versions of the distributions of those names, from what pip or the system's packages left."""
     found = {}
-    for path in sorted(glob.glob(os.path.join(glob.escape(folder), "models", "*", ""))):
+    for folder in folders:
+        for pattern in ("*.dist-info/METADATA", "*.egg-info/PKG-INFO", "*.egg-info"):
+            for path in sorted(glob.glob(os.path.join(glob_escape(folder), pattern))):
+                head = text(path).split("\n\n", 1)[0]
+                name, version = (re.search("^%s: *(.+)$" % field, head, re.M) for field in ("Name", "Version"))
+                if name and version:
+                    plain = re.sub("[-_.]+", "-", name.group(1).strip()).lower()
+                    if plain in names:
+                        found.setdefault(plain, version.group(1).strip())
+    return found
+
+
+def glob_escape(folder):
+    return re.sub(r"([*?[])", r"[\1]", folder)
+
+
+def carried(names, python, home):
+    """Return the folders that were put there for such a Python, and the distributions in each."""
+    found = []
+    for path in sorted(glob.glob(os.path.join(glob_escape(home), "edgewright", "runtimes", "*", ABOUT))):
+        try:
+            about = json.loads(text(path))
+            same = about["python"] == "%d.%d" % sys.version_info[:2] and about["machine"] == python["machine"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if same:
+            folder = os.path.dirname(path)
+            found.append({"folder": folder, "distributions": distributions([folder], names)})
+    return found
+
+
+def models(home):
+    """Return by model what the versions that its links name say of themselves."""
+    found = {}
+    for path in sorted(glob.glob(os.path.join(glob_escape(home), "edgewright", "models", "*", ""))):
         links = {}
         for link in ("current", "previous"):
             place = os.path.join(path, link)
@@ -67,39 +106,29 @@ def models(folder):
     return found
 
 
-def libc():
-    try:
-        return os.confstr("CS_GNU_LIBC_VERSION") or ""
-    except (AttributeError, ValueError, OSError):
-        return ""
-
-
 def free_bytes(folder):
-    while not os.path.isdir(folder) and folder != os.path.dirname(folder):
-        folder = os.path.dirname(folder)
     facts = os.statvfs(folder)
     return facts.f_bavail * facts.f_frsize
 
 
-def main(folder):
-    carried = sorted(glob.glob(os.path.join(glob.escape(folder), "runtimes", "*", "")))
-    print(
-        json.dumps(
-            {
-                "schema": SCHEMA,
-                "python": platform.python_version(),
-                "implementation": platform.python_implementation(),
-                "machine": platform.machine(),
-                "libc": libc(),
-                "distributions": distributions(path for path in sys.path if path),
-                "runtimes": {path.rstrip("/"): distributions([path]) for path in carried},
-                "models": models(folder),
-                "free_bytes": free_bytes(folder),
-                "emulated": text(EMULATED).strip(),
-            }
-        )
-    )
+def main(names):
+    home = os.path.expanduser("~")
+    python = {
+        "schema": SCHEMA,
+        "home": home,
+        "executable": sys.executable or "",
+        "version": platform.python_version(),
+        "implementation": implementation(),
+        "machine": machine(),
+        "libc": libc(),
+    }
+    own = {"folder": "", "distributions": distributions([path for path in sys.path if path], names)}
+    python["models"] = models(home)
+    python["free_bytes"] = free_bytes(home)
+    python["emulated"] = text(EMULATED).strip()
+    python["places"] = [own] + carried(names, python, home)
+    print(json.dumps(python))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])

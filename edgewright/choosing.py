@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from . import runtimes
 from .devices import Profile, Unsupported
-from .devices._found import Found
+from .devices._found import Found, with_runtime
 from .devices._latency import predict_deployable
-from .devices._on_device import Python, version_in
+from .devices._python import Python
 from .errors import GateFailed, InputError, MissingRequirement, nearest
 from .export import Bundle, Deployable
 from .figures import Figure
@@ -38,7 +38,7 @@ class Choice:
     @property
     def version(self) -> str | None:
         """The runtime's version there."""
-        return version_in(self.python, self.runtime) if self.python else None
+        return self.python.version_of(self.runtime) if self.python else None
 
 
 def check_machine(profile: Profile, found: Found, device: str) -> None:
@@ -123,25 +123,22 @@ def choose(
     pairs, reasons = candidates(bundle, profile, artifact, runtime)
     if not pairs:
         raise GateFailed(f"Expected an artifact of {bundle.path} for {profile.title}. Got: none. {'; '.join(reasons)}")
-    offers = [(each, one, python_with(found, one)) for each, one in pairs]
+    offers = [(each, one, with_runtime(found.pythons, one)) for each, one in pairs]
     there = [offer for offer in offers if offer[2] is not None]
     if not there and not install:
         wanted = ", ".join(dict.fromkeys(f"{one.title} for {each.name}" for each, one in pairs))
         has = ", ".join(f"{name} {version}" for name, version in found.pythons[0].distributions.items())
         raise MissingRequirement(
-            f"Expected a runtime on {device}: {wanted}. Got: Python {found.pythons[0].version} with {has or 'none'}."
+            f"Expected a runtime on {device}: {wanted}. Got: Python {found.pythons[0].version} with {has or 'none'}. "
+            "With --install-runtime its wheels are fetched here and carried there."
         )
     usable = there or offers
     by_artifact: dict[str, tuple[Deployable, Runtime, Python | None]] = {}
     for offer in usable:
         by_artifact.setdefault(offer[0].name, offer)
+    if artifact is not None:
+        return Choice(*by_artifact[artifact], None, "as asked")
     return _fastest(list(by_artifact.values()), profile, bundle)
-
-
-def python_with(found: Found, runtime: Runtime) -> Python | None:
-    """Return the device's Python that has a runtime and NumPy; the device's own before what was carried there."""
-    fitting = (each for each in found.pythons if version_in(each, runtime) and "numpy" in each.distributions)
-    return next(fitting, None)
 
 
 def _fastest(offers: Sequence[tuple[Deployable, Runtime, Python | None]], profile: Profile, bundle: Bundle) -> Choice:

@@ -11,8 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
+from .cli_deploying import COMMANDS as DEPLOYING
+from .cli_deploying import devices_release
 from .cli_devices import devices_add, devices_list, devices_remove
-from .cli_measuring import COMMANDS, emulator
+from .cli_emulator import emulator
+from .cli_measuring import COMMANDS
 from .cli_options import About, Allow, Data, Devices, Formats, Json, Model, Out, Quiet, Recipe, Seed, end
 from .cli_predicting import devices_calibrate, predict
 from .cli_probe import devices_probe
@@ -336,6 +339,7 @@ app.add_typer(devices_app, name="devices")
 devices_app.command("add")(devices_add)
 devices_app.command("list")(devices_list)
 devices_app.command("remove")(devices_remove)
+devices_app.command("release")(devices_release)
 devices_app.command("probe")(devices_probe)
 devices_app.command("calibrate")(devices_calibrate)
 
@@ -460,7 +464,7 @@ def _import_tensorflow() -> None:
         os.close(kept)
 
 
-for _command in (*COMMANDS, predict):
+for _command in (*COMMANDS, predict, *DEPLOYING):
     app.command()(_command)
 app.add_typer(emulator, name="emulator")
 

@@ -1,4 +1,4 @@
-"""The commands that measure, here and on devices: measure, compare, profile; and the emulated Raspberry Pi."""
+"""The commands that measure, here and on devices: measure, compare, profile."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,21 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_options import Cores, Data, Delegates, Files, Json, Precision, Providers, Quiet, Threads, Unit, Wait, end
+from .cli_options import (
+    Cores,
+    Data,
+    Delegates,
+    Files,
+    Json,
+    Precision,
+    Providers,
+    Quiet,
+    Threads,
+    Unit,
+    Wait,
+    end,
+    share_of,
+)
 from .errors import InputError
 from .progress import shown
 
@@ -82,7 +96,7 @@ def compare(
                 data,
                 settings=_settings(threads, cores),
                 pairs=pairs,
-                max_regression=None if max_regression is None else _share(max_regression, "--max-regression"),
+                max_regression=None if max_regression is None else share_of(max_regression, "--max-regression"),
                 on_progress=on_progress,
             )
         return made.plain(), made.exit_code, compared_text(made)
@@ -184,84 +198,6 @@ def profile(
     end("profile", json_, work)
 
 
-emulator = typer.Typer(help="An emulated Raspberry Pi: the runtimes' aarch64 builds under QEMU.", no_args_is_help=True)
-Emulators = Annotated[
-    Path | None, typer.Option("--folder", help="Where emulators are kept; $EDGEWRIGHT_EMULATOR, or the user's cache.")
-]
-
-
-@emulator.command("build")
-def emulator_build(
-    folder: Emulators = None,
-    mirror: Annotated[str | None, typer.Option(help="Of Debian; by default the one that apt uses here.")] = None,
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Build the emulator with the versions of the runtimes that are installed here; without root, in half a minute."""
-
-    def work() -> tuple[dict[str, Any], int, Any]:
-        from . import emulation
-        from .emulation_text import emulator_text
-
-        with shown(quiet) as on_progress:
-            made = emulation.build(folder, mirror=mirror, on_progress=on_progress)
-        return made.plain(), 0, emulator_text(made, str(made.folder))
-
-    end("emulator build", json_, work)
-
-
-@emulator.command("status")
-def emulator_status(folder: Emulators = None, json_: Json = False) -> None:
-    """Tell which emulator is there, and how its versions differ from those installed here."""
-
-    def work() -> tuple[dict[str, Any], int, Any]:
-        from .emulation_text import emulator_text
-        from .runtimes._emulator import emulator_folder, find_emulator
-
-        found, where = find_emulator(folder), emulator_folder(folder)
-        result = {"folder": str(where), "emulator": found.plain() if found else None}
-        return result, 0 if found else 3, emulator_text(found, str(where))
-
-    end("emulator status", json_, work)
-
-
-@emulator.command("run")
-def emulator_run(
-    artifact: Annotated[Path, typer.Argument(help="A bundle, or a .tflite, .onnx or OpenVINO .xml file.")],
-    core: Annotated[list[str] | None, typer.Option(help="pi4 or pi5; repeat. Both by default.")] = None,
-    runtime: Annotated[list[str] | None, typer.Option(help="Only this one; repeat. All by default.")] = None,
-    samples: Annotated[int, typer.Option(help="Golden inputs to compare on, or random ones.")] = 4,
-    count: Annotated[int, typer.Option(help="Inferences whose instructions are counted; 0 for none.")] = 3,
-    baseline: Annotated[Path | None, typer.Option(help="What --json printed before: the measure of growth.")] = None,
-    max_growth: Annotated[str, typer.Option(help="Of the instructions over the baseline's, in percent.")] = "2%",
-    folder: Emulators = None,
-    json_: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Run ARTIFACT on emulated cores and here: equal outputs, and instructions per inference; exit code 1 if not."""
-
-    def work() -> tuple[dict[str, Any], int, Any]:
-        from .emulation import emulate
-        from .emulation_text import emulations_text
-
-        growth = _share(max_growth, "--max-growth")
-        with shown(quiet) as on_progress:
-            made = emulate(
-                artifact,
-                tuple(core) if core else ("pi4", "pi5"),
-                tuple(runtime or ()),
-                folder=folder,
-                samples=samples,
-                count=count,
-                baseline=baseline,
-                max_growth=growth,
-                on_progress=on_progress,
-            )
-        return made.plain(), made.exit_code, emulations_text(made)
-
-    end("emulator run", json_, work)
-
-
 def _settings(
     threads: int,
     cores: str | None,
@@ -296,17 +232,6 @@ def _counts(text: str | None) -> tuple[int, ...]:
     if min(counts, default=1) < 1:
         raise InputError(f"Expected threads such as 2 or 1,2,4. Got: {text!r}.")
     return counts
-
-
-def _share(text: str, option: str) -> float:
-    """Return a share that an option gives, such as 5% or 0.05."""
-    try:
-        value = float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 10:
-        raise InputError(f"Expected a share for {option}, such as 5% or 0.05. Got: {text!r}.")
-    return value
 
 
 COMMANDS = (measure, compare, profile)

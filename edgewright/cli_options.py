@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from .errors import EdgewrightError
+from .errors import EdgewrightError, InputError
 
 SCHEMA = "edgewright/1"
 
@@ -77,6 +77,17 @@ def end(command: str, as_json: bool, work: Callable[[], tuple[dict[str, Any], in
     elif text is not None:
         _print(text)
     raise SystemExit(code)
+
+
+def share_of(text: str, option: str) -> float:
+    """Return a share that an option gives, such as 5% or 0.05."""
+    try:
+        value = float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 10:
+        raise InputError(f"Expected a share for {option}, such as 5% or 0.05. Got: {text!r}.")
+    return value
 
 
 def _print(text: Any) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from .devices import _registered
 from .devices._found import Found, look
 from .devices._lease import Lease, lease
 from .devices._links import Link
-from .devices._on_device import OnDevice, Python
+from .devices._on_device import OnDevice
+from .devices._python import Python
 from .devices._registered import Registered
+from .devices._runtime_there import provide
 from .emulation import largest_difference
 from .errors import DeviceError, GateFailed, InputError
 from .export import Bundle, Deployable, load_bundle
@@ -112,6 +114,7 @@ def deploy(
     model: str | None = None,
     artifact: str | None = None,
     runtime: str | None = None,
+    install_runtime: bool = False,
     wait_s: float = 0,
     on_progress: OnProgress | None = None,
 ) -> Deployed:
@@ -123,6 +126,7 @@ def deploy(
         model: what it is called there; the bundle's own name by default.
         artifact: such as "tflite int8"; by default the one that is predicted to be fastest there.
         runtime: that runs it there; by default the one that the profile names, else another that is there.
+        install_runtime: where the device has no runtime for it, fetch its wheels here and carry them there.
         wait_s: how long to wait where somebody else uses the device, in seconds.
         on_progress: told what is being done.
 
@@ -143,7 +147,10 @@ def deploy(
     with opened(registered, f"deploy {name}", wait_s) as (link, held, found):
         clock.tell("connect")
         report(Event("choose", (device,), 0.2))
-        choice = choose(bundle, profile, found, device, artifact=artifact, runtime=runtime)
+        choice = choose(bundle, profile, found, device, artifact=artifact, runtime=runtime, install=install_runtime)
+        if choice.python is None:
+            report(Event("install", (choice.runtime.title, "on", device), 0.25))
+            choice = replace(choice, python=provide(link, found.pythons[0], choice.runtime))
         clock.tell("choose")
         report(Event("copy", (choice.deployable.name, "to", device), 0.4))
         return _put(link, held, found, registered, bundle, name, choice, clock, report)
@@ -207,7 +214,7 @@ def roll_back(
 def opened(registered: Registered, why: str, wait_s: float = 0) -> Iterator[tuple[Link, Lease, Found]]:
     """Reach a registered device, hold its lease while the block runs, and look what it has."""
     with open_link(registered.name) as link, lease(link, why, wait_s=wait_s) as held:
-        yield link, held, look(link, registered.python, held.folder)
+        yield link, held, look(link, registered.python)
 
 
 def model_name(name: str) -> str:

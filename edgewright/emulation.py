@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,8 @@ from .export import names as format_names
 from .progress import Event, OnProgress, part
 from .runtimes import Run, run_artifact
 from .runtimes._emulated import CORE_TYPES, Emulated
-from .runtimes._emulator import Emulator, build_emulator, emulator_folder, find_emulator
+from .runtimes._emulated_sshd import EmulatedServer, emulated_sshd
+from .runtimes._emulator import Emulator, OnStep, build_emulator, emulator_folder, find_emulator
 from .runtimes._instructions import Instructions
 from .subjects import bundle_at, random_inputs
 from .train._agreement import agreement_percent
@@ -101,12 +103,29 @@ class Emulations:
 
 def build(folder: Path | None = None, *, mirror: str | None = None, on_progress: OnProgress | None = None) -> Emulator:
     """Build the emulator unless it is there; see ``runtimes._emulator.build_emulator``."""
+    return build_emulator(folder, mirror=mirror, on_step=_steps(on_progress))
 
+
+def emulated_device(
+    core: str = "pi4",
+    key: Path | None = None,
+    port: int | None = None,
+    bare: bool = False,
+    *,
+    folder: Path | None = None,
+    mirror: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> AbstractContextManager[EmulatedServer]:
+    """Run an emulated Raspberry Pi that one logs in to; see ``runtimes._emulated_sshd.emulated_sshd``."""
+    return emulated_sshd(core, key, port, bare, folder=folder, mirror=mirror, on_step=_steps(on_progress))
+
+
+def _steps(on_progress: OnProgress | None) -> OnStep:
     def on_step(step: str, share: float) -> None:
         if on_progress:
             on_progress(Event("build", (step,), share))
 
-    return build_emulator(folder, mirror=mirror, on_step=on_step)
+    return on_step
 
 
 def emulate(

@@ -4,6 +4,7 @@ import math
 
 from .emulation import Emulation, Emulations
 from .runtimes._emulated import CORE_TYPES
+from .runtimes._emulated_sshd import PROFILES, EmulatedServer
 from .runtimes._emulator import Emulator
 
 # Instructions that multiply and add in vectors: which of them run shows which kernels a runtime chose.
@@ -60,3 +61,14 @@ def _difference(share: float) -> str:
     if share == 0:
         return "identical"
     return "not comparable" if math.isinf(share) else f"{share:.1e} of the largest value"
+
+
+def server_text(server: EmulatedServer) -> str:
+    """Return where a running device is, and how to add it."""
+    return "\n".join(
+        [
+            f"emulated {CORE_TYPES[server.core].title} at {server.url}, until Ctrl-C; no time taken there is a latency",
+            f"  {server.host_key}",
+            f"Add it: edgewright devices add NAME {server.url} --profile {PROFILES[server.core]} --accept-key",
+        ]
+    )

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import runtimes
-from .choosing import check_machine, python_with
+from .choosing import check_machine
 from .deploying import opened
 from .device_names import profile_of
 from .devices import _registered
-from .devices._found import Found
+from .devices._found import Found, with_runtime
 from .devices._lease import Lease
 from .devices._links import Link
 from .devices._on_device import OnDevice
@@ -63,7 +63,12 @@ def measure_there(
     with opened(registered, f"measure {Path(path).name}", wait_s) as (link, held, found):
         check_machine(profile, found, device)
         subjects = subjects_of(
-            path, artifact, runtime, data, has=lambda each: python_with(found, each) is not None, where=f"on {device}"
+            path,
+            artifact,
+            runtime,
+            data,
+            has=lambda each: with_runtime(found.pythons, each) is not None,
+            where=f"on {device}",
         )
         places = Places(link, held, found, device)
         measured = [
@@ -102,7 +107,7 @@ class Places:
 
     def of(self, runtime: str) -> OnDevice:
         """Return the place of a runtime by its name; of one that is not there, the device's own Python's."""
-        python = python_with(self._found, runtimes.get(runtime))
+        python = with_runtime(self._found.pythons, runtimes.get(runtime))
         return self._any if python is None else self._any.in_python(python)
 
     def remove(self) -> None:

@@ -78,7 +78,7 @@ def probe(
     read = _facts_there(device, measure) if device else _facts_in(facts) if facts else _facts_of(root, measure)
     chosen = name or (out.stem if out else "") or device or _host(read)
     probed = probed_profile(read, chosen)
-    made = ProbedDevice(read, probed, profile_toml(probed.profile, _notes(probed)))
+    made = ProbedDevice(read, probed, profile_toml(probed.profile, _notes(read, probed)))
     # What is written has to load as what was made.
     devices.parse_profile(made.text, where=str(out or chosen))
     if out is not None:
@@ -136,10 +136,11 @@ def _host(facts: dict[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", str(model).lower()).strip("-") or "device"
 
 
-def _notes(probed: Probed) -> tuple[str, ...]:
+def _notes(facts: dict[str, Any], probed: Probed) -> tuple[str, ...]:
     start = "the same board" if probed.same_board else "the nearest core"
     head = f"Probed: what was read on the device over the shipped profile {probed.board}, {start}."
-    return (head, *probed.notes)
+    emulated = ("The device is an emulated one: nothing was measured.",) if facts.get("emulated") else ()
+    return (head, *emulated, *probed.notes)
 
 
 def probed_text(made: ProbedDevice, out: Path | None) -> str:

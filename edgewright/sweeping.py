@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from .checks import answers_fit
-from .choosing import candidates, check_machine, python_with
+from .choosing import candidates, check_machine
 from .deploying import opened
 from .device_names import profile_of
 from .devices import _registered
+from .devices._found import with_runtime
 from .errors import GateFailed, InputError, MissingRequirement
 from .export import Bundle, Deployable, load_bundle
 from .figures import How
@@ -154,7 +155,7 @@ def sweep(
             raise GateFailed(
                 f"Expected an artifact of {bundle.path} for {profile.title}. Got: none. {'; '.join(left_out)}"
             )
-        there = [(each, one) for each, one in pairs if python_with(found, one)]
+        there = [(each, one) for each, one in pairs if with_runtime(found.pythons, one)]
         lacking = [f"{each.name}: {one.title} is not installed on {device}" for each, one in pairs]
         lacking = [text for text, pair in zip(lacking, pairs, strict=True) if pair not in there]
         if not there:

@@ -17,15 +17,17 @@ from ._emulated import CORE_TYPES, CORES, PLUGIN, ROOT, WHEELS, Emulated
 from ._emulator_parts import (
     PACKAGES,
     PLUGIN_SOURCE,
+    SAME_PYTHON,
     SUITE,
+    TARGET,
     compile_plugin,
     extract_root,
-    install_wheels,
     missing_tools,
     plugin_interface,
     try_out,
 )
 from ._runner import LOADERS
+from ._wheels import install_wheels, versions_in
 
 VARIABLE = "EDGEWRIGHT_EMULATOR"
 _KIND, _SCHEMA = "emulator", 1
@@ -104,7 +106,7 @@ def build_emulator(folder: Path | None = None, *, mirror: str | None = None, on_
         raise MissingRequirement(missing)
     folder = emulator_folder(folder)
     final = folder / _key()
-    with _alone(folder, report):
+    with alone(folder, report):
         if not is_ours(final):
             for left in folder.glob(".pi-*"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -118,7 +120,9 @@ def _fill(folder: Path, mirror: str | None, report: OnStep) -> None:
     extract_root(folder / ROOT, mirror)
     report("runtimes", 0.3)
     wheels = _wanted()
-    install_wheels(folder / WHEELS, wheels)
+    # Of NumPy the newest up to this host's that the emulated Python has.
+    exact = [f"{name}{'<=' if name == 'numpy' else '=='}{version}" for name, version in wheels.items()]
+    install_wheels(folder / WHEELS, exact, TARGET, compile=SAME_PYTHON)
     report("instruction counter", 0.9)
     compile_plugin(folder / PLUGIN)
     for core in CORE_TYPES.values():
@@ -128,7 +132,7 @@ def _fill(folder: Path, mirror: str | None, report: OnStep) -> None:
         (prefix / "proc" / "cpuinfo").write_text(core.cpuinfo(), encoding="utf-8")
         for name in ("lib", "usr"):
             (prefix / name).symlink_to(Path("../..") / ROOT / name)
-    manifest = {**new_manifest(_KIND, _SCHEMA), "suite": SUITE, "wheels": _installed(folder / WHEELS), "no_counts": ""}
+    manifest = {**new_manifest(_KIND, _SCHEMA), "suite": SUITE, "wheels": versions_in(folder / WHEELS), "no_counts": ""}
     write_json(folder / MANIFEST, manifest)
     report("trial", 0.95)
     manifest["no_counts"] = try_out([Emulated(core, folder) for core in CORE_TYPES])
@@ -155,11 +159,6 @@ def _wanted() -> dict[str, str]:
     return {**dict(sorted(found.items())), "numpy": metadata.version("numpy")}
 
 
-def _installed(wheels: Path) -> dict[str, str]:
-    found = {each.name: each.version for each in metadata.distributions(path=[str(wheels)])}
-    return dict(sorted(found.items()))
-
-
 def _key() -> str:
     """Return the name of the emulator that this host's versions make."""
     parts = {
@@ -175,7 +174,7 @@ def _key() -> str:
 
 
 @contextmanager
-def _alone(folder: Path, report: OnStep) -> Iterator[None]:
+def alone(folder: Path, report: OnStep) -> Iterator[None]:
     """Hold the folder's lock, which the system takes back from a process that is killed.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What an emulator is built of: Debian's files for arm64, the runtimes' aarch64 wheels, and the counting plugin."""
+"""What an emulator is built of: Debian's files for arm64, and the plugin that counts."""
 
 import importlib.util
 import platform
@@ -14,69 +14,78 @@ from ..children import Child, python, run_child
 from ..errors import DeviceError, MissingRequirement
 from ._emulated import QEMU, Emulated
 from ._instructions import read_instructions
+from ._wheels import WheelTarget, network_failed, readable, told
 
 # Raspberry Pi OS bookworm, 64 bit, is this Debian.
 SUITE = "bookworm"
 PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libc6", "libstdc++6", "libgomp1")
-PYTHON_VERSION = "3.11"
+# Bookworm's Python and glibc.
+TARGET = WheelTarget("aarch64", (2, 36), (3, 11))
 PLUGIN_SOURCE = Path(__file__).with_name("_instructions.c")
 # By command, the Debian package that brings it.
 TOOLS = {"mmdebstrap": "mmdebstrap", QEMU: "qemu-user", "gcc": "gcc"}
 # What goes into a program's prefix; the rest of Debian's files is left out.
 _KEPT = ("lib", "usr")
-_UNUSED = ("share/doc", "share/locale", "share/man", "share/perl5", "share/zoneinfo")
-_SAME_PYTHON = sys.version_info[:2] == (3, 11)
-_TIME_LIMIT_S, _TRIAL_LIMIT_S = 900.0, 120.0
+_UNUSED = tuple(f"share/{name}" for name in ("doc", "info", "locale", "man", "perl", "perl5", "zoneinfo"))
+SAME_PYTHON = sys.version_info[:2] == TARGET.python
+TIME_LIMIT_S, TRIAL_LIMIT_S = 900.0, 120.0
 _RUNNER = Path(__file__).absolute().with_name("_runner.py")
-# The tags of wheels for glibc up to bookworm's 2.36.
-_PLATFORMS = tuple(f"{tag}_aarch64" for tag in ("manylinux2014", *(f"manylinux_2_{minor}" for minor in range(17, 37))))
-# What apt and pip say where the network is the trouble.
-_NETWORK = re.compile(
-    r"could not resolve|temporary failure|name or service not known|failed to fetch|unable to connect|"
-    r"connection (refused|timed out|failed|broken|reset)|could not connect|network is unreachable|newconnectionerror|"
-    r"connecttimeout|proxyerror|max retries|read timed out|cannot connect",
-    re.IGNORECASE,
-)
 _TRIAL = "import ctypes; mark = ctypes.CDLL(None).syscall; [mark(0x7E57, number) for number in (0, 1, 0, 1)]"
 
 
-def missing_tools() -> str:
-    """Return what is missing to build an emulator, as an error says it; empty where nothing is."""
+def missing_tools(tools: Mapping[str, str] = TOOLS, *, pip: bool = True) -> str:
+    """Return what is missing to build an emulator, as an error says it; empty where nothing is.
+
+    Args:
+        tools: by command, the Debian package that brings it.
+        pip: whether wheels are fetched.
+    """
     if sys.platform != "linux":
         return f"Expected Linux, for QEMU's user mode. Got: {platform.system()}."
-    missing = [name for name in TOOLS if shutil.which(name) is None]
+    missing = [name for name in tools if shutil.which(name) is None]
     if missing:
-        packages = " ".join(TOOLS[name] for name in missing)
+        packages = " ".join(dict.fromkeys(tools[name] for name in missing))
         return (
-            f"Expected the programs {', '.join(TOOLS)} on the PATH. Got: no {' and no '.join(missing)}. "
+            f"Expected the programs {', '.join(tools)} on the PATH. Got: no {' and no '.join(missing)}. "
             f"Install what is missing on Debian or Ubuntu: apt-get install {packages}"
         )
-    if importlib.util.find_spec("pip") is None:
+    if pip and importlib.util.find_spec("pip") is None:
         return f"Expected pip in this Python, to fetch aarch64 wheels. Got: none in {sys.prefix}."
     return ""
 
 
 def extract_root(root: Path, mirror: str | None) -> None:
-    """Unpack Debian's Python for arm64 into ``root``; no program of it is run, and no right of root's is needed.
+    """Unpack Debian's Python for arm64 into ``root``; see ``unpack_debian``."""
+    unpack_debian(root, PACKAGES, mirror)
+    for path in root.iterdir():
+        if path.name not in _KEPT:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if SAME_PYTHON:
+        # What the emulated Python would compile, slowly, in its first runs, whose counts then differed by 0.1 %.
+        run_child(python("-m", "compileall", "-q", root / "usr" / "lib" / "python3.11"), time_limit_s=TIME_LIMIT_S)
+
+
+def unpack_debian(root: Path, packages: Sequence[str], mirror: str | None, *options: str) -> None:
+    """Unpack Debian's packages for arm64 into ``root``; no program of it is run, and no right of root's is needed.
+
+    Args:
+        root: is made.
+        packages: what they need is unpacked too; documentation and translations are left out.
+        mirror: of Debian, a URL; by default the one that this host's apt uses.
+        options: more of mmdebstrap's.
 
     Raises:
         MissingRequirement: apt knows no mirror of Debian, or unpacking fails.
         DeviceError: the mirror cannot be reached.
     """
     # Nothing is installed, so of mmdebstrap's ways the plainest is enough: no namespace, chroot or fakeroot.
-    command = ["mmdebstrap", "--mode=chrootless", "--variant=extract", "--architectures=arm64"]
-    command += [f"--include={','.join(PACKAGES)}", SUITE, str(root), *_sources(mirror)]
-    child = run_child(command, time_limit_s=_TIME_LIMIT_S)
+    command = ["mmdebstrap", "--mode=chrootless", "--variant=extract", "--architectures=arm64", *options]
+    command += [f"--include={','.join(packages)}", SUITE, str(root), *_sources(mirror)]
+    child = run_child(readable(command), time_limit_s=TIME_LIMIT_S)
     if not child.ok:
         raise _failure(child, f"mmdebstrap to unpack Debian {SUITE} for arm64", "the mirror that apt uses")
-    for path in root.iterdir():
-        if path.name not in _KEPT:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for name in _UNUSED:
         shutil.rmtree(root / "usr" / name, ignore_errors=True)
-    if _SAME_PYTHON:
-        # What the emulated Python would compile, slowly, in its first runs, whose counts then differed by 0.1 %.
-        run_child(python("-m", "compileall", "-q", root / "usr" / "lib" / "python3.11"), time_limit_s=_TIME_LIMIT_S)
 
 
 def _sources(mirror: str | None) -> list[str]:
@@ -118,36 +127,10 @@ def _debian_lines(targets: str) -> list[str]:
     return list(lines.values())
 
 
-def install_wheels(folder: Path, versions: Mapping[str, str]) -> None:
-    """Put the aarch64 wheels of distributions, and what they need, into ``folder``; nothing of them is run.
-
-    Args:
-        folder: is made.
-        versions: exact versions; of NumPy the newest up to this one that Python 3.11 has.
-
-    Raises:
-        MissingRequirement: there is no such wheel.
-        DeviceError: they cannot be fetched.
-    """
-    command = python("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", folder)
-    command += ["--python-version", PYTHON_VERSION, "--implementation", "cp", "--only-binary=:all:"]
-    command += [text for abi in ("cp311", "abi3", "none") for text in ("--abi", abi)]
-    command += [text for name in _PLATFORMS for text in ("--platform", name)]
-    if not _SAME_PYTHON:
-        command.append("--no-compile")  # or it compiles for this Python
-    command += [f"{name}{'<=' if name == 'numpy' else '=='}{version}" for name, version in versions.items()]
-    child = run_child(command, time_limit_s=_TIME_LIMIT_S)
-    if not child.ok:
-        wheels = ", ".join(f"{name} {version}" for name, version in versions.items())
-        raise _failure(child, f"pip to fetch the aarch64 wheels of {wheels}", "the package index")
-
-
 def _failure(child: Child, what: str, where: str) -> MissingRequirement | DeviceError:
-    told = [line.strip() for line in child.stderr.splitlines() if re.match(r"\s*(E:|ERROR:|W: Failed)", line)]
-    reason = " ".join(told[:2])[:600] or child.reason()
-    if _NETWORK.search(child.stderr):
-        return DeviceError(f"Expected {what}. Got: no answer from {where}: {reason}")
-    return MissingRequirement(f"Expected {what}. Got: {reason}")
+    if network_failed(child):
+        return DeviceError(f"Expected {what}. Got: no answer from {where}: {told(child)}")
+    return MissingRequirement(f"Expected {what}. Got: {told(child)}")
 
 
 def plugin_interface() -> int:
@@ -181,13 +164,13 @@ def try_out(places: Sequence[Emulated]) -> str:
     no_counts = ""
     with tempfile.TemporaryDirectory(prefix="edgewright-trial-") as folder:
         for place in places:
-            child = run_child(place.command([_RUNNER, "--help"], Path(folder)), time_limit_s=_TRIAL_LIMIT_S)
+            child = run_child(place.command([_RUNNER, "--help"], Path(folder)), time_limit_s=TRIAL_LIMIT_S)
             if not child.ok:
                 raise MissingRequirement(
                     f"Expected {QEMU} to run Debian's Python for arm64 as {place.type.cpu}. Got: {child.reason()}"
                 )
             counts = Path(folder) / f"{place.core}.json"
-            child = run_child(place.command(["-c", _TRIAL], Path(folder), counts), time_limit_s=_TRIAL_LIMIT_S)
+            child = run_child(place.command(["-c", _TRIAL], Path(folder), counts), time_limit_s=TRIAL_LIMIT_S)
             try:
                 read_instructions(counts, [1], place.title, "", "")
             except (OSError, ValueError) as error:

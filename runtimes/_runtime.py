@@ -15,6 +15,7 @@ class Runtime:
         formats: the formats that it takes, as exporters name them.
         distribution: what to install for it.
         referee: whether it is a reference implementation: it judges numbers, and is never timed.
+        needs: the NumPy that it needs where its own metadata does not say so, as pip takes it.
         lacks: by precision whose files it does not run, why not, as a sentence.
     """
 
@@ -23,6 +24,7 @@ class Runtime:
     formats: tuple[str, ...]
     distribution: str
     referee: bool = False
+    needs: tuple[str, ...] = ()
     lacks: Mapping[str, str] = field(default_factory=dict)
 
     def version(self) -> str | None:

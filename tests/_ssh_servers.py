@@ -88,6 +88,7 @@ class Line:
 
     def __init__(self, port, after_bytes, then):
         self._port, self._left, self._then = port, after_bytes, then
+        self.sent = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets = [self._listener]
         self.port = self._listener.getsockname()[1]
@@ -101,6 +102,7 @@ class Line:
             threading.Thread(target=self._carry, args=(theirs, ours), daemon=True).start()
             while self._left > 0 and (data := ours.recv(min(65536, self._left))):
                 self._left -= len(data)
+                self.sent += len(data)
                 theirs.sendall(data)
             if self._then == CUT:
                 self.close()

@@ -1,5 +1,6 @@
-"""What all tests share: a small model in every format, and what is skipped where tflite-runtime has no wheel."""
+"""What all tests share: a small model in every format, services, and what is skipped where there is no wheel."""
 
+import signal
 import sys
 
 import hypothesis
@@ -7,6 +8,9 @@ import numpy as np
 import pytest
 
 from edgewright.children import python, run_child
+
+from ._services import Running
+from ._ssh_servers import Server, free_port, make_key
 
 # A busy machine is no failure of a property.
 hypothesis.settings.register_profile("edgewright", deadline=None)
@@ -111,3 +115,47 @@ def artifacts(weights, inputs, tmp_path_factory):
     suffixes = {"tflite": ".tflite", "onnx": ".onnx", "openvino": ".xml"}
     files = {(format, "float32"): folder / f"float32{suffix}" for format, suffix in suffixes.items()}
     return {**files, ("tflite", "int8"): folder / "int8.tflite"}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home of our own: no keys, no agent, no known hosts, no devices but the test's."""
+    (tmp_path / "home" / ".ssh").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def user_key(home):
+    """The user's key, where OpenSSH has it, and its public half."""
+    return make_key(home / ".ssh" / "id_ed25519")
+
+
+@pytest.fixture
+def server(tmp_path, user_key):
+    """Return a function that starts one more server and returns it with its host key."""
+    started = []
+
+    def start(settings="", kind="ssh-ed25519"):
+        started.append(Server(tmp_path / f"server{len(started)}", free_port(), user_key, settings))
+        return started[-1], started[-1].start(kind)
+
+    yield start
+    for each in started:
+        each.stop()
+
+
+@pytest.fixture
+def serving(tmp_path):
+    """Return a function that serves in the test's folder, once or again."""
+    started = []
+
+    def start(*options, **how):
+        started.append(Running(tmp_path / "service", *options, **how))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end(signal.SIGKILL)

@@ -16,12 +16,15 @@ from typer.testing import CliRunner
 from edgewright import devices
 from edgewright.cli import app
 from edgewright.devices import _registered, _transports
+from edgewright.devices import _service as service
 from edgewright.devices._links import Here
+from edgewright.devices._service_scripts import SOCKET, start_script, status_script, stop_script
 from edgewright.devices._ssh_address import parse_ssh_url
 from edgewright.errors import DeviceError, InputError
 from edgewright.registering import add, open_link, registered, remove
 
-from ._ssh_servers import CUT, FREEZE, SSHD, Line, Server, free_port, make_key
+from ._services import command, place
+from ._ssh_servers import CUT, FREEZE, SSHD, Line, free_port, make_key
 
 IN_CI = bool(os.environ.get("CI"))
 if not IN_CI and SSHD is None:
@@ -29,37 +32,8 @@ if not IN_CI and SSHD is None:
 if not IN_CI:
     pytest.importorskip("asyncssh", reason="these tests log in over SSH: pip install 'edgewright[ssh]'")
 
+pytestmark = pytest.mark.usefixtures("home")
 PROFILE = "raspberry-pi-4b"
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """A home of our own: no keys, no agent, no known hosts, no devices but the test's."""
-    (tmp_path / "home" / ".ssh").mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("EDGEWRIGHT_CONFIG", str(tmp_path / "config"))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def user_key(home):
-    """The user's key, where OpenSSH has it, and its public half."""
-    return make_key(home / ".ssh" / "id_ed25519")
-
-
-@pytest.fixture
-def server(tmp_path, user_key):
-    """Return a function that starts one more server and returns it with its host key."""
-    started = []
-
-    def start(settings="", kind="ssh-ed25519"):
-        started.append(Server(tmp_path / f"server{len(started)}", free_port(), user_key, settings))
-        return started[-1], started[-1].start(kind)
-
-    yield start
-    for each in started:
-        each.stop()
 
 
 @pytest.fixture(params=["here", "ssh"])
@@ -137,6 +111,23 @@ def test_a_device_that_receives_something_else_keeps_the_old_file(tmp_path):
     with pytest.raises(DeviceError, match="SHA-256"):
         Lossy().send(source, str(target))
     assert {path.name: path.read_bytes() for path in target.parent.iterdir()} == {"model": b"old"}
+
+
+def test_a_service_outlives_the_connection_that_started_it(server, artifacts, tmp_path):
+    """Started over SSH, a service runs on when that connection is closed; another one finds it and stops it."""
+    one, _ = server()
+    add("board", one.url, PROFILE, accept_key=True)
+    folder = str(place(tmp_path / "service"))
+    serve = [*command(), "--runtime", "litert", "--artifact", str(artifacts["tflite", "float32"]), "--name", "small"]
+    with open_link("board") as link:
+        started = link.run(["sh", "-c", start_script(), "sh", folder, "30", *serve])
+    assert started.ok, started.stderr
+    with open_link("board") as link:
+        assert link.run(["sh", "-c", status_script(), "sh", folder]).stdout == started.stdout
+        assert service.call(f"{folder}/{SOCKET}", "GET", "/v2/health/ready")[0] == 200
+        assert json.loads(link.run(["sh", "-c", stop_script(), "sh", folder, "20"]).stdout)["killed"] is False
+        assert json.loads(link.run(["sh", "-c", status_script(), "sh", folder]).stdout)["running"] is False
+    assert SOCKET not in os.listdir(folder)
 
 
 @pytest.mark.parametrize("then", [CUT, FREEZE])

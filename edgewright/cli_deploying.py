@@ -1,0 +1,102 @@
+"""The commands that deploy to registered devices, go back, tell what is there, and end a lease."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .cli_options import Json, Quiet, Wait, end
+from .progress import shown
+
+Device = Annotated[str, typer.Argument(metavar="NAME", help="A registered device.")]
+
+
+def deploy(
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Registered devices; canaries first.")],
+    artifact: Annotated[
+        str | None, typer.Option(help="Such as 'tflite int8'; by default the one predicted to be fastest there.")
+    ] = None,
+    runtime: Annotated[str | None, typer.Option(help="That runs it there; by default one that is there.")] = None,
+    model: Annotated[str | None, typer.Option("--as", help="What it is called there; the bundle's own name.")] = None,
+    install_runtime: Annotated[
+        bool,
+        typer.Option("--install-runtime", help="Where the runtime lacks there: fetch its wheels here and carry them."),
+    ] = False,
+    canaries: Annotated[int, typer.Option(help="Devices that have to be deployed before any other begins.")] = 1,
+    at_once: Annotated[int, typer.Option(help="Devices at a time, after the canaries.")] = 4,
+    wait: Wait = 0,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put a bundle's artifact onto devices: checked there on the golden inputs before it becomes current."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from . import deploying
+        from .deploying_text import deployed_text, fleet_text
+        from .fleet import deploy_fleet
+
+        options: dict[str, Any] = {"model": model, "artifact": artifact, "runtime": runtime, "wait_s": wait}
+        options["install_runtime"] = install_runtime
+        with shown(quiet) as on_progress:
+            if len(names) == 1:
+                made = deploying.deploy(bundle, names[0], on_progress=on_progress, **options)
+                return made.plain(), 0, deployed_text(made)
+            fleet = deploy_fleet(bundle, names, canaries=canaries, at_once=at_once, on_progress=on_progress, **options)
+        return fleet.plain(), fleet.exit_code, fleet_text(fleet)
+
+    end("deploy", json_, work)
+
+
+def rollback(
+    name: Device,
+    model: Annotated[str | None, typer.Argument(help="A deployed model; the only one by default.")] = None,
+    wait: Wait = 0,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make the previous version of a model on a device current again, once it answered its golden inputs there."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from .deploying import roll_back
+        from .deploying_text import deployed_text
+
+        with shown(quiet) as on_progress:
+            made = roll_back(name, model, wait_s=wait, on_progress=on_progress)
+        return made.plain(), 0, deployed_text(made)
+
+    end("rollback", json_, work)
+
+
+def status(name: Device, json_: Json = False) -> None:
+    """Tell what is deployed on a device, whether its files are whole, what it has, and who uses it."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from .deploying_text import status_text
+        from .device_status import device_status
+
+        made = device_status(name)
+        return made.plain(), made.exit_code, status_text(made)
+
+    end("status", json_, work)
+
+
+def devices_release(name: Device, json_: Json = False) -> None:
+    """End the lease on a device whose holder is gone; what ran under it there is ended too."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from dataclasses import asdict
+
+        from .deploying_text import holder_text
+        from .devices._lease import release
+        from .registering import open_link
+
+        with open_link(name) as link:
+            ended = release(link)
+        text = f"{name}: ended: {holder_text(ended)}" if ended else f"{name}: nobody used it"
+        return {"device": name, "ended": ended and asdict(ended)}, 0, text
+
+    end("devices release", json_, work)
+
+
+COMMANDS = (deploy, rollback, status)
