@@ -8,6 +8,7 @@ from .export import Deployable
 from .figures import Figure, How
 from .kept import Recorded, kept_of, settings_text
 from .subjects import identity
+from .ways_to_run import unit_of
 
 # By device and artifact, what was kept of exactly this artifact there.
 Kept = Mapping[tuple[str, str], Sequence[Recorded]]
@@ -47,7 +48,7 @@ def kept_for(deployables: Sequence[Deployable], devices: Sequence[str]) -> Kept:
     return found
 
 
-def deciding(rows: Sequence[Recorded], limit_ms: float | None) -> Deciding | None:
+def deciding(rows: Sequence[Recorded], limit_ms: float | None, unit: str = "cpu") -> Deciding | None:
     """Return what decides whether an artifact meets a limit: its fastest way to run that computes what it should.
 
     A noisy or throttled figure decides only where the steady ones do not meet the limit and it is lower than they are;
@@ -56,7 +57,9 @@ def deciding(rows: Sequence[Recorded], limit_ms: float | None) -> Deciding | Non
     Args:
         rows: what was measured of the artifact on the device.
         limit_ms: what its latency may be; None for any.
+        unit: where the device's profile runs the artifact; what was measured on another one is left aside.
     """
+    rows = [row for row in rows if unit_of(row.settings) == unit]
     wrong = [row for row in rows if row.wrong]
     known = [(figure, row) for row in rows if not row.wrong for figure in [_figure(row)] if figure]
     if not known:

@@ -11,6 +11,7 @@ from .figures import Figure, How
 from .inspecting import counted, graphs_of, placements_of
 from .kept import Recorded, settings_text
 from .subjects import identity
+from .ways_to_run import unit_of
 
 
 @dataclass(frozen=True)
@@ -80,16 +81,8 @@ def comparable(rows: Sequence[Recorded], target: Target) -> tuple[Recorded, ...]
     Left out are emulated rows, those of wrong answers and of another unit than the target's. Where the profile's
     runtime was measured, so are others.
     """
-    sound = [row for row in rows if row.measurement and not row.wrong and _on(target.unit, row)]
+    sound = [row for row in rows if row.measurement and not row.wrong and unit_of(row.settings) == target.unit]
+    sound = [row for row in sound if row.settings.xnnpack]
     sound = [row for row in sound if row.measurement and row.measurement.how is How.MEASURED_ON_DEVICE]
     named = [row for row in sound if target.runtime.startswith(runtimes.get(row.runtime).title)]
     return tuple(named or sound)
-
-
-def _on(unit: str, row: Recorded) -> bool:
-    ways = row.settings
-    if unit == "edgetpu":
-        return bool(ways.delegates)
-    if unit == "gpu":
-        return bool(ways.providers)
-    return ways.xnnpack and not ways.delegates and not ways.providers and ways.unit in ("", "CPU")

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .checks import KERAS, Check, read_check
-from .devices import Budget, Evidence, Placement, Profile, Status, Verdict, judge
+from .devices import Budget, Evidence, Placement, Profile, Status, Target, Verdict, judge
 from .export import Bundle, Deployable
 from .figures import Figure
 from .kernels import Computed, Emulated, Kernels, computed_on, emulated_evidence, emulated_of
@@ -173,7 +173,9 @@ def _row(model: str, artifact: Deployable, profile: Profile, budget: Budget, see
     stand_in = next((made for made in mine if made.ok), mine[0] if mine else None)
     there = emulated_of(stand_in, *what, seen.emulated) if stand_in else None
     evidence = emulated_evidence(_evidence(stand_in), there)
-    decides = deciding(seen.kept.get(pair, ()), budget.latency_ms)
+    target = profile.target(artifact.format, artifact.precision)
+    unit = target.unit if isinstance(target, Target) else ""
+    decides = deciding(seen.kept.get(pair, ()), budget.latency_ms, unit)
     return Row(
         model=model,
         format=artifact.format,

@@ -30,6 +30,14 @@ def ways(deployable: Deployable, runtime: Runtime, profile: Profile, threads: Se
     return plain
 
 
+def unit_of(settings: Settings) -> str:
+    """Return where settings run an artifact, as profiles name it: "cpu", "gpu" or "edgetpu"."""
+    if any("edgetpu" in text for text in settings.delegates):
+        return _EDGETPU
+    on_gpu = {"tensorrt", "cuda"} & set(settings.providers) or settings.unit.startswith("GPU")
+    return "gpu" if on_gpu else "cpu"
+
+
 def not_on_edgetpu(deployable: Deployable, profile: Profile) -> str:
     """Return why an artifact is not tried on the Edge TPU that would run it, as a sentence; empty where it is."""
     target = profile.target(deployable.format, deployable.precision)

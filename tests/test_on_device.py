@@ -37,6 +37,7 @@ from edgewright.predicting import predict
 from edgewright.probing import probe
 from edgewright.recalibrating import recalibrate
 from edgewright.registering import add, registered_text, remove
+from edgewright.runtimes import Settings
 from edgewright.sweep_text import sweep_text
 from edgewright.sweeping import sweep
 from edgewright.telemetry_text import telemetry_text
@@ -379,6 +380,9 @@ def test_a_noisy_way_to_run_decides_only_where_a_steady_one_does_not(rows):
     assert above.latency_ms.value == 2.0 and "too noisy" in above.doubt
     assert deciding([steady, taking(rows[1], 4.0, 9.0)], 2.5).latency_ms.value == 3.0
     assert deciding([], 1.0) is None
+    assert deciding([steady], 4.0, "edgetpu") is None
+    on_tpu = replace(steady, settings=Settings(delegates=("libedgetpu.so.1",)))
+    assert deciding([on_tpu, noisy], 4.0, "edgetpu").latency_ms.value == 3.0
 
 
 def test_a_calibrated_device_is_predicted_as_it_was_measured(device, bundle, rows, profile):
