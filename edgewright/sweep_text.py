@@ -47,9 +47,10 @@ def _head(made: Sweep) -> str:
     if measured is None or measured.measurement is None:
         return f"{made.device}, {made.title}: nothing ran\n"
     host = measured.measurement.conditions
+    each = f"{measured.processes} fresh process{'es' if measured.processes > 1 else ''}"
     return (
         f"{made.device}, {made.title}: {host.get('cpu')}, {host.get('cores')} cores, kernel {host.get('kernel')}, "
-        f"Python {host.get('python')}; batch 1, {measured.processes} fresh processes each, in turn; {measured.inputs}\n"
+        f"Python {host.get('python')}; batch 1, {each} each, in turn; {measured.inputs}\n"
     )
 
 
