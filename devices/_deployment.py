@@ -78,7 +78,9 @@ def version_of(files: Mapping[str, Path]) -> tuple[str, str]:
     return hashlib.sha256(sums.encode()).hexdigest()[:12], sums
 
 
-def send_version(link: Link, folder: str, part: str, files: Mapping[str, Path], about: str, packed: Path) -> None:
+def send_version(
+    link: Link, folder: str, part: str, files: Mapping[str, Path], texts: Mapping[str, str], packed: Path
+) -> None:
     """Copy a version's files beside the others on a device, which compares their SHA-256.
 
     Args:
@@ -86,7 +88,7 @@ def send_version(link: Link, folder: str, part: str, files: Mapping[str, Path], 
         folder: the model's there.
         part: what the version is called until it is made current; begins with ".part-".
         files: see ``version_of``.
-        about: the content of its deployed.json.
+        texts: by path in the version's folder the text of further files, such as deployed.json.
         packed: a file of this host to write the archive to.
 
     Raises:
@@ -94,11 +96,13 @@ def send_version(link: Link, folder: str, part: str, files: Mapping[str, Path], 
             is current stays.
     """
     _, sums = version_of(files)
+    sums += "".join(f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in sorted(texts.items()))
     with tarfile.open(packed, "w") as archive:
         for name, path in sorted(files.items()):
             _add(archive, name, path.read_bytes())
+        for name, text in sorted(texts.items()):
+            _add(archive, name, text.encode())
         _add(archive, SUMS, sums.encode())
-        _add(archive, ABOUT, about.encode())
     answer = link.run(["sh", "-c", _UNPACK, "sh", f"{folder}/versions", part], stdin=packed, time_limit_s=3600)
     if not answer.ok:
         raise DeviceError(
@@ -143,6 +147,11 @@ def roll_back(link: Link, folder: str, lease: Lease) -> None:
     answer = link.run(["sh", "-c", _ROLL_BACK, "sh", folder, lease.token], time_limit_s=600)
     if not answer.ok:
         raise DeviceError(f"Expected {link.title} to go back to the previous version. Got: {answer.reason()}.")
+
+
+def link_back(link: Link, folder: str) -> None:
+    """Make the previous version current again where a new one turned out not to be served."""
+    link.run(["sh", "-c", f'cd "$1" || exit 1{_LINK}link "$(readlink previous)" current', "sh", folder])
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

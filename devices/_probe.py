@@ -205,7 +205,9 @@ def runtimes(tree, live):
         folders = folders + tree.glob(pattern)
     found = {}
     for folder in folders:
-        for path in tree.glob(folder.rstrip("/") + "/*.dist-info/METADATA"):
+        # pip's, and those of the system's own packages.
+        patterns = ("/*.dist-info/METADATA", "/*.egg-info/PKG-INFO", "/*.egg-info")
+        for path in [path for pattern in patterns for path in tree.glob(folder.rstrip("/") + pattern)]:
             # The first lines of these names: NumPy's licence, in the same head, has more of them.
             head = [re.search(r"^%s: *(.*)" % each, tree.text(path), re.M) for each in ("Name", "Version")]
             name, version = [each.group(1).strip() if each else "" for each in head]

@@ -684,7 +684,8 @@ class Record(object):
         """Write it beside and rename it."""
         self.facts["ready"] = ready
         # The process' start in ticks since boot: another process may be given the number later.
-        born = _content("/proc/self/stat").rpartition(")")[2].split()[19:20]
+        # That of its first thread, which began with it: QEMU makes the process' own up.
+        born = _content("/proc/self/task/{}/stat".format(os.getpid())).rpartition(")")[2].split()[19:20]
         boot = _content("/proc/sys/kernel/random/boot_id").split()
         identity = [str(os.getpid())] + (born or ["-"]) + (boot or ["-"])
         with open(self.path + ".part", "w") as file:

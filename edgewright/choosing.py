@@ -7,6 +7,7 @@ from . import runtimes
 from .devices import Profile, Unsupported
 from .devices._found import Found, with_runtime
 from .devices._latency import predict_deployable
+from .devices._memory import MEASURED
 from .devices._python import Python
 from .errors import GateFailed, InputError, MissingRequirement, nearest
 from .export import Bundle, Deployable
@@ -88,7 +89,7 @@ def candidates(
         taking = [runtimes.get(name) for name in runtimes.for_format(each.format)]
         fitting = [one for one in taking if not one.referee and runtime in (None, one.name)]
         # The one that the profile names is tried first.
-        fitting.sort(key=lambda one: one.title != target.runtime)
+        fitting.sort(key=lambda one: one.name != MEASURED.get(target.runtime))
         pairs += [(each, one) for one in fitting]
         if not fitting:
             reasons.append(f"{each.name}: {runtime} takes no {each.format}")

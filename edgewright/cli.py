@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from .cli_deploying import COMMANDS as DEPLOYING
-from .cli_deploying import devices_release
+from .cli_deploying import devices_release, service
 from .cli_devices import devices_add, devices_list, devices_remove
 from .cli_emulator import emulator
 from .cli_measuring import COMMANDS
@@ -467,6 +467,7 @@ def _import_tensorflow() -> None:
 for _command in (*COMMANDS, predict, *DEPLOYING):
     app.command()(_command)
 app.add_typer(emulator, name="emulator")
+app.add_typer(service, name="service")
 
 
 def main() -> None:

@@ -100,3 +100,51 @@ def devices_release(name: Device, json_: Json = False) -> None:
 
 
 COMMANDS = (deploy, rollback, status)
+
+service = typer.Typer(help="Deployed models that stay loaded on a device.", no_args_is_help=True)
+Deployed = Annotated[str, typer.Argument(metavar="MODEL", help="A model that is deployed there.")]
+
+
+@service.command("start")
+def service_start(
+    name: Device,
+    model: Deployed,
+    systemd: Annotated[bool, typer.Option("--systemd", help="As a unit of the user's systemd there.")] = False,
+    wait: Wait = 0,
+    json_: Json = False,
+) -> None:
+    """Start a model's service and wait until it answers; deploys and rollbacks carry it along."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from .serving import service_text, start
+
+        made = start(name, model, systemd=systemd, wait_s=wait)
+        return made.plain(), 0, service_text(made)
+
+    end("service start", json_, work)
+
+
+@service.command("stop")
+def service_stop(name: Device, model: Deployed, wait: Wait = 0, json_: Json = False) -> None:
+    """Stop a model's service, after what it is at."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from .serving import service_text, stop
+
+        made = stop(name, model, wait_s=wait)
+        return made.plain(), 0, service_text(made)
+
+    end("service stop", json_, work)
+
+
+@service.command("status")
+def service_status(name: Device, model: Deployed, json_: Json = False) -> None:
+    """Tell whether a model's service runs, and with which version; exit code 1 where it does not."""
+
+    def work() -> tuple[dict[str, Any], int, Any]:
+        from .serving import service_text, state
+
+        made = state(name, model)
+        return made.plain(), 0 if made.running else 1, service_text(made)
+
+    end("service status", json_, work)

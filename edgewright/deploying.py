@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import devices
+from . import devices, serving
 from .checks import answers_fit
 from .choosing import Choice, choose
 from .devices import _deployment as deployment
@@ -85,6 +85,7 @@ class Deployed:
         before: the ID of the version that was current before; None where there was none.
         why: why this artifact.
         emulated: whether the device is emulated.
+        served: whether its service runs this version now.
         seconds: what it took by step.
     """
 
@@ -100,6 +101,7 @@ class Deployed:
     before: str | None
     why: str
     emulated: bool
+    served: bool
     seconds: Mapping[str, float]
 
     def plain(self) -> dict[str, Any]:
@@ -192,6 +194,7 @@ def roll_back(
         golden = _golden_there(link, held, found, registered, f"{folder}/previous", about)
         clock.tell("golden inputs")
         deployment.roll_back(link, folder, held)
+        served = serving.follow(link, folder, about["version"])
         clock.tell("switch")
         return Deployed(
             device=device,
@@ -206,6 +209,7 @@ def roll_back(
             before=links["current"].get("version"),
             why="the previous version",
             emulated=found.emulated,
+            served=served,
             seconds=clock.seconds,
         )
 
@@ -260,9 +264,11 @@ def _put(
                     f"Got: {found.free_bytes:,}; nothing was copied."
                 )
             packed = Path(temporary) / "version.tar"
-            deployment.send_version(link, folder, part_name, files, json.dumps(about, indent=1), packed)
+            texts = {deployment.ABOUT: json.dumps(about, indent=1), serving.SCRIPT: serving.script(name, about)}
+            deployment.send_version(link, folder, part_name, files, texts, packed)
         clock.tell("copy")
         report(Event("run", (choice.deployable.name, "on", registered.name), 0.7))
+        served = False
         try:
             there = {path: f"{place_there}/{name_there}" for name_there, path in files.items()}
             place = OnDevice(link, held, choice.python, registered.name, found.emulated, there)
@@ -272,6 +278,7 @@ def _put(
             clock.tell("golden inputs")
             if not same:
                 deployment.switch(link, folder, part_name, version, held)
+                served = serving.follow(link, folder, version)
         except GateFailed:
             if not same:
                 deployment.remove_part(link, folder, part_name)
@@ -290,6 +297,7 @@ def _put(
         before=before,
         why="it is current there already" if same else choice.why,
         emulated=found.emulated,
+        served=served,
         seconds=clock.seconds,
     )
 
@@ -301,7 +309,7 @@ def _files(bundle: Bundle, deployable: Deployable) -> dict[str, Path]:
     files[GOLDEN] = bundle.path / GOLDEN
     if deployable.host:
         files |= {HOST: deployable.host.path, SETTINGS: deployable.host.settings}
-    return {**files, "runner.py": RUNNER}
+    return {**files, "runner.py": RUNNER, "service.py": serving.SERVICE}
 
 
 def _about(registered: Registered, bundle: Bundle, name: str, version: str, choice: Choice) -> dict[str, Any]:

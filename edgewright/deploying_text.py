@@ -22,6 +22,8 @@ def deployed_text(made: Deployed) -> str:
     if made.emulated:
         lines.append("  the device is emulated: what it computes counts, its times say nothing")
     lines.append(f"  current: {made.folder}; before: {made.before or 'none'}")
+    if made.served:
+        lines.append("  its service answers with it now")
     took = ", ".join(f"{step} {seconds:.2f} s" for step, seconds in made.seconds.items())
     return "\n".join([*lines, f"  took {sum(made.seconds.values()):.2f} s: {took}"])
 

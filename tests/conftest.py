@@ -159,3 +159,45 @@ def serving(tmp_path):
     yield start
     for each in started:
         each.end(signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def host_profile(tmp_path_factory):
+    """A profile of this host, which the servers are on."""
+    from edgewright.probing import probe
+
+    path = tmp_path_factory.mktemp("profile") / "this-host.toml"
+    probe(path, measure=False)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory):
+    """A small classifier as TFLite, float32 and int8."""
+    import keras
+
+    import edgewright
+
+    keras.utils.set_random_seed(0)
+    x = keras.Input((16,), name="x")
+    hidden = keras.layers.Dense(32, activation="relu")(x)
+    model = keras.Model(x, keras.layers.Dense(10, name="kinds")(hidden), name="kinds")
+    samples = np.random.default_rng(0).normal(size=(200, 16)).astype("float32")
+    labels = model.predict(samples, verbose=0).argmax(axis=1)
+    compressed = edgewright.compress(model, edgewright.train.Dataset({"x": samples}, labels), "int8")
+    return edgewright.export(compressed, tmp_path_factory.mktemp("deploying") / "bundle", ["tflite"])
+
+
+@pytest.fixture
+def board(server, host_profile, tmp_path):
+    """Return a function that registers one more device, whose home is a folder of its own, and returns that folder."""
+    from edgewright.registering import add
+
+    def start(name="board", there=None, python=sys.executable, settings=""):
+        there = there or tmp_path / f"home-of-{name}"
+        there.mkdir(exist_ok=True)
+        one, _ = server(f"SetEnv HOME={there}\n{settings}")
+        add(name, one.url, host_profile, accept_key=True, python=str(python))
+        return there
+
+    return start

@@ -9,12 +9,10 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import edgewright
 from edgewright.cli import app
 from edgewright.deploying import deploy, roll_back
 from edgewright.device_status import device_status
@@ -24,7 +22,6 @@ from edgewright.devices._registered import Registered
 from edgewright.errors import DeviceError, GateFailed, InputError, MissingRequirement
 from edgewright.files import MANIFEST, sha256
 from edgewright.fleet import deploy_fleet
-from edgewright.probing import probe
 from edgewright.registering import add, open_link
 
 from ._ssh_servers import CUT, SSHD, Line
@@ -38,41 +35,6 @@ if not IN_CI:
 pytestmark = pytest.mark.usefixtures("home")
 
 
-@pytest.fixture(scope="module")
-def profile(tmp_path_factory):
-    """A profile of this host, which the servers are on."""
-    path = tmp_path_factory.mktemp("profile") / "this-host.toml"
-    probe(path, measure=False)
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    """A small classifier as TFLite, float32 and int8."""
-    keras.utils.set_random_seed(0)
-    x = keras.Input((16,), name="x")
-    hidden = keras.layers.Dense(32, activation="relu")(x)
-    model = keras.Model(x, keras.layers.Dense(10, activation="softmax", name="kinds")(hidden), name="kinds")
-    samples = np.random.default_rng(0).normal(size=(200, 16)).astype("float32")
-    labels = model.predict(samples, verbose=0).argmax(axis=1)
-    compressed = edgewright.compress(model, edgewright.train.Dataset({"x": samples}, labels), "int8")
-    return edgewright.export(compressed, tmp_path_factory.mktemp("deploying") / "bundle", ["tflite"])
-
-
-@pytest.fixture
-def board(server, profile, tmp_path):
-    """Return a function that registers one more device, whose home is a folder of its own, and returns that folder."""
-
-    def start(name="board", there=None, python=sys.executable, settings=""):
-        there = there or tmp_path / f"home-of-{name}"
-        there.mkdir(exist_ok=True)
-        one, _ = server(f"SetEnv HOME={there}\n{settings}")
-        add(name, one.url, profile, accept_key=True, python=str(python))
-        return there
-
-    return start
-
-
 def _current(there):
     return (there / "edgewright/models/kinds/current").resolve()
 
@@ -81,9 +43,9 @@ def _parts(there):
     return [path for path in (there / "edgewright").rglob("*") if path.name.startswith(".part-")]
 
 
-def _changed(bundle, folder, **arrays):
+def _changed(small_bundle, folder, **arrays):
     """Return a copy of a bundle with other golden outputs, and the digest that belongs to them."""
-    shutil.copytree(bundle.path, folder)
+    shutil.copytree(small_bundle.path, folder)
     golden = dict(np.load(folder / "golden.npz"))
     np.savez(folder / "golden.npz", **{**golden, **arrays})
     manifest = json.loads((folder / MANIFEST).read_text())
@@ -92,11 +54,11 @@ def _changed(bundle, folder, **arrays):
     return folder
 
 
-def test_what_is_deployed_answers_there_as_here_and_goes_back(board, bundle):
+def test_what_is_deployed_answers_there_as_here_and_goes_back(board, small_bundle):
     """The int8 file is the same to the bit, its files are whole there, and rollback brings the one before."""
     there = board()
-    first = deploy(bundle, "board", artifact="tflite float32")
-    second = deploy(bundle, "board", artifact="tflite int8")
+    first = deploy(small_bundle, "board", artifact="tflite float32")
+    second = deploy(small_bundle, "board", artifact="tflite int8")
     assert second.golden.bit_exact and second.golden.samples == 16 and second.golden.agreement_percent == 100
     assert (second.before, second.runtime, second.emulated) == (first.version, "litert", False)
     assert _current(there).name == second.version
@@ -107,23 +69,23 @@ def test_what_is_deployed_answers_there_as_here_and_goes_back(board, bundle):
     assert (model.previous["version"], status.holder, status.exit_code) == (first.version, None, 0)
     assert roll_back("board").version == first.version == _current(there).name
     assert roll_back("board").version == second.version == _current(there).name
-    again = deploy(bundle, "board", artifact="tflite int8")
+    again = deploy(small_bundle, "board", artifact="tflite int8")
     assert again.size_bytes == 0 and _current(there).name == second.version
     assert not _parts(there) and not list((there / "edgewright/scratch").iterdir())
 
 
-def test_by_itself_the_artifact_that_is_predicted_to_be_fastest_is_taken(board, bundle):
+def test_by_itself_the_artifact_that_is_predicted_to_be_fastest_is_taken(board, small_bundle):
     """Of float32 and int8 the int8 file goes to this host, and the text says why."""
     board()
-    done = CliRunner().invoke(app, ["deploy", str(bundle.path), "board", "--quiet"])
+    done = CliRunner().invoke(app, ["deploy", str(small_bundle.path), "board", "--quiet"])
     assert done.exit_code == 0, done.output
     assert "tflite int8 in litert" in done.stdout and "predicted to be the fastest of 2" in done.stdout
 
 
-def test_a_line_that_is_cut_anywhere_leaves_the_old_version_live(board, bundle):
+def test_a_line_that_is_cut_anywhere_leaves_the_old_version_live(board, small_bundle):
     """Cut at ten places from login to switch, the old version is current and whole, and the next deploy works."""
     there = board()
-    old = deploy(bundle, "board", artifact="tflite float32").version
+    old = deploy(small_bundle, "board", artifact="tflite float32").version
     known = _registered.get("board")
     port = int(known.url.rsplit(":", 1)[1])
 
@@ -134,7 +96,7 @@ def test_a_line_that_is_cut_anywhere_leaves_the_old_version_live(board, bundle):
 
     whole = Line(port, 1 << 30, CUT)
     over(whole)
-    new = deploy(bundle, "cut", artifact="tflite int8").version
+    new = deploy(small_bundle, "cut", artifact="tflite int8").version
     whole.close()
     roll_back("board")
     shutil.rmtree((there / "edgewright/models/kinds/previous").resolve())
@@ -143,34 +105,34 @@ def test_a_line_that_is_cut_anywhere_leaves_the_old_version_live(board, bundle):
         line = Line(port, max(1, whole.sent * (2 * place + 1) // 20), CUT)
         over(line)
         with pytest.raises(DeviceError):
-            deploy(bundle, "cut", artifact="tflite int8")
+            deploy(small_bundle, "cut", artifact="tflite int8")
         line.close()
         assert _current(there).name == old
         subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=_current(there), check=True)
-    assert deploy(bundle, "board", artifact="tflite int8", wait_s=20).version == new == _current(there).name
+    assert deploy(small_bundle, "board", artifact="tflite int8", wait_s=20).version == new == _current(there).name
     assert not _parts(there)
 
 
-def test_two_deployers_never_meet(board, bundle):
+def test_two_deployers_never_meet(board, small_bundle):
     """While one holds the lease the other is told who, for what and how long, with exit code 4; then it may."""
     there = board()
     with open_link("board") as link, lease(link, "profile other"):
-        done = CliRunner().invoke(app, ["deploy", str(bundle.path), "board", "--quiet", "--json"])
+        done = CliRunner().invoke(app, ["deploy", str(small_bundle.path), "board", "--quiet", "--json"])
         assert done.exit_code == 4
         message = json.loads(done.stdout)["error"]["message"]
         assert "profile other" in message and "@" in message and "seconds" in message
         assert device_status("board").holder.why == "profile other"
         assert not (there / "edgewright/models").exists()
-    assert deploy(bundle, "board").version
+    assert deploy(small_bundle, "board").version
 
 
-def test_of_many_deployers_at_once_each_finds_a_whole_version(board, bundle):
+def test_of_many_deployers_at_once_each_finds_a_whole_version(board, small_bundle):
     """Four that deploy two artifacts at the same time, and wait, leave one of them current and the other previous."""
     there = board()
     made = []
     names = ["tflite float32", "tflite int8"] * 2
     threads = [
-        threading.Thread(target=lambda name=name: made.append(deploy(bundle, "board", artifact=name, wait_s=60)))
+        threading.Thread(target=lambda name=name: made.append(deploy(small_bundle, "board", artifact=name, wait_s=60)))
         for name in names
     ]
     for thread in threads:
@@ -182,10 +144,10 @@ def test_of_many_deployers_at_once_each_finds_a_whole_version(board, bundle):
     assert not _parts(there)
 
 
-def test_a_lease_that_was_ended_by_another_switches_nothing(board, bundle):
+def test_a_lease_that_was_ended_by_another_switches_nothing(board, small_bundle):
     """Whoever lost the lease cannot make anything current, and the release says who held it."""
     there = board()
-    old = deploy(bundle, "board", artifact="tflite float32").version
+    old = deploy(small_bundle, "board", artifact="tflite float32").version
     with open_link("board") as link, lease(link, "deploy kinds") as held:
         done = CliRunner().invoke(app, ["devices", "release", "board"])
         assert done.exit_code == 0 and "deploy kinds" in done.stdout
@@ -196,33 +158,33 @@ def test_a_lease_that_was_ended_by_another_switches_nothing(board, bundle):
         assert release(link) is None
 
 
-def test_what_computes_something_else_there_never_becomes_current(board, bundle, tmp_path):
+def test_what_computes_something_else_there_never_becomes_current(board, small_bundle, tmp_path):
     """Against golden outputs that are another model's the deploy fails the gate, and the old version is current."""
     there = board()
-    old = deploy(bundle, "board", artifact="tflite float32").version
-    _, outputs = bundle.golden()
-    other = _changed(bundle, tmp_path / "other", **{"output/kinds": np.roll(outputs["kinds"], 3, axis=1)})
+    old = deploy(small_bundle, "board", artifact="tflite float32").version
+    _, outputs = small_bundle.golden()
+    other = _changed(small_bundle, tmp_path / "other", **{"output/kinds": np.roll(outputs["kinds"], 3, axis=1)})
     with pytest.raises(GateFailed, match=f"agree with the golden outputs.*version {old} is current still"):
         deploy(other, "board", artifact="tflite int8")
     assert _current(there).name == old and not _parts(there)
 
 
-def test_a_full_disk_there_leaves_the_old_version(board, bundle, tmp_path):
+def test_a_full_disk_there_leaves_the_old_version(board, small_bundle, tmp_path):
     """Without room for the files, known before or found out while they are written, the old version is current."""
     there = tmp_path / "small"
     there.mkdir()
     with _file_system(there, "4m"):
         board(there=there)
-        old = deploy(bundle, "board", artifact="tflite float32").version
+        old = deploy(small_bundle, "board", artifact="tflite float32").version
         (there / "filler").write_bytes(bytes(2 << 20))
         with pytest.raises(DeviceError, match="free bytes.*nothing was copied"):
-            deploy(bundle, "board", artifact="tflite int8")
+            deploy(small_bundle, "board", artifact="tflite int8")
         (there / "rest").write_bytes(bytes(_room(there) - 200_000))
         files = {"large": tmp_path / "large"}
         files["large"].write_bytes(os.urandom(1 << 20))
         with open_link("board") as link, lease(link, "deploy") as held, pytest.raises(DeviceError, match="; 0 kB free"):
             folder = f"{held.folder}/models/kinds"
-            _deployment.send_version(link, folder, ".part-1", files, "{}", tmp_path / "packed")
+            _deployment.send_version(link, folder, ".part-1", files, {}, tmp_path / "packed")
         assert _current(there).name == old and not _parts(there)
         subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=_current(there), check=True)
 
@@ -240,11 +202,11 @@ def _file_system(folder, size):
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_a_device_without_python_or_runtime_is_told(board, bundle, tmp_path):
+def test_a_device_without_python_or_runtime_is_told(board, small_bundle, tmp_path):
     """No Python, one that is too old, and one without a runtime: exit code 3, with what is there and what to do."""
     board("none", python="/no/such/python3")
     with pytest.raises(MissingRequirement, match="Expected Python 3.7.*no command /no/such/python3.*--python"):
-        deploy(bundle, "none")
+        deploy(small_bundle, "none")
     # What Python 3.5 on Debian 9 prints for the script, which it can run.
     facts = {"schema": 1, "version": "3.5.3", "implementation": "cpython", "machine": "x86_64", "libc": "glibc 2.24"}
     facts |= {"home": "/root", "places": [{"folder": "", "distributions": {}}]}
@@ -254,25 +216,25 @@ def test_a_device_without_python_or_runtime_is_told(board, bundle, tmp_path):
     old.chmod(0o755)
     board("old", python=old)
     with pytest.raises(MissingRequirement, match="Expected Python 3.7.*3.5.3"):
-        deploy(bundle, "old")
+        deploy(small_bundle, "old")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
     board("bare", python=tmp_path / "bare/bin/python")
     with pytest.raises(MissingRequirement, match="Expected a runtime on bare: LiteRT.*none"):
-        deploy(bundle, "bare")
+        deploy(small_bundle, "bare")
 
 
-def test_a_bundle_that_was_changed_never_leaves_this_host(board, bundle, tmp_path):
+def test_a_bundle_that_was_changed_never_leaves_this_host(board, small_bundle, tmp_path):
     """A file with another SHA-256 is an input error, before the device is reached."""
     there = board()
     copy = tmp_path / "copy"
-    shutil.copytree(bundle.path, copy)
+    shutil.copytree(small_bundle.path, copy)
     (copy / "golden.npz").write_bytes(b"other")
     with pytest.raises(InputError, match="golden.npz"):
         deploy(copy, "board")
     assert not (there / "edgewright").exists()
 
 
-def test_a_bundle_with_nothing_for_the_device_says_why(board, bundle, tmp_path):
+def test_a_bundle_with_nothing_for_the_device_says_why(board, small_bundle, tmp_path):
     """A device whose profile runs none of the bundle's formats fails the gate with the profile's own reasons."""
     board()
     text = Path(_registered.get("board").profile).read_text()
@@ -281,25 +243,25 @@ def test_a_bundle_with_nothing_for_the_device_says_why(board, bundle, tmp_path):
     known = _registered.get("board")
     _registered.save(Registered(known.name, known.url, str(tmp_path / "other.toml"), None, known.host_keys))
     with pytest.raises(GateFailed, match="Expected an artifact.*tflite int8"):
-        deploy(bundle, "board")
+        deploy(small_bundle, "board")
 
 
-def test_another_machine_than_registered_is_told(server, bundle):
+def test_another_machine_than_registered_is_told(server, small_bundle):
     """A server of this host that was added as a Raspberry Pi gets nothing."""
     one, _ = server()
     add("pi", one.url, "raspberry-pi-4b", accept_key=True, python=sys.executable)
     with pytest.raises(InputError, match="Expected pi to be Raspberry Pi 4.*devices probe pi"):
-        deploy(bundle, "pi")
+        deploy(small_bundle, "pi")
 
 
-def test_a_fleet_begins_with_its_canary_and_stops_at_a_failure(board, bundle):
+def test_a_fleet_begins_with_its_canary_and_stops_at_a_failure(board, small_bundle):
     """Three devices get it; where the canary fails the others are not tried; the exit code is the failure's."""
     homes = {name: board(name) for name in ("one", "two", "three")}
-    fleet = deploy_fleet(bundle.path, ["one", "two", "three"], artifact="tflite float32")
+    fleet = deploy_fleet(small_bundle.path, ["one", "two", "three"], artifact="tflite float32")
     assert [row.state for row in fleet.rows] == ["deployed"] * 3 and fleet.exit_code == 0
     old = {name: _current(there).name for name, there in homes.items()}
     with open_link("two") as link, lease(link, "measure"):
-        arguments = ["deploy", str(bundle.path), "two", "one", "three", "--artifact", "tflite int8", "--json"]
+        arguments = ["deploy", str(small_bundle.path), "two", "one", "three", "--artifact", "tflite int8", "--json"]
         done = CliRunner().invoke(app, [*arguments, "--quiet"])
     assert done.exit_code == 4
     rows = json.loads(done.stdout)["result"]["rows"]
@@ -307,4 +269,4 @@ def test_a_fleet_begins_with_its_canary_and_stops_at_a_failure(board, bundle):
     assert rows[0]["error"]["type"] == DeviceBusy.__name__
     assert {name: _current(there).name for name, there in homes.items()} == old
     with pytest.raises(InputError, match="once"):
-        deploy_fleet(bundle.path, ["one", "one"])
+        deploy_fleet(small_bundle.path, ["one", "one"])

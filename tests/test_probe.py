@@ -166,9 +166,10 @@ def test_another_board_gets_the_nearest_core_with_wider_intervals(cpuinfo, board
     assert made.profile.cpu.dotprod.value is (cpuinfo == X86)
 
 
-def test_installed_versions_are_compared_as_those_of_shipped_profiles(tree):
-    """Pip's record of a runtime is its version, and a version with a patch number is known by its release."""
-    record = "usr/lib/python3/dist-packages/ai_edge_litert-2.3.0.dist-info/METADATA"
+@pytest.mark.parametrize("record", ["2.3.0.dist-info/METADATA", "2.3.0.egg-info/PKG-INFO", "2.3.0.egg-info"])
+def test_installed_versions_are_compared_as_those_of_shipped_profiles(record, tree):
+    """Pip's and apt's records of a runtime are its version; one with a patch number is known by its release."""
+    record = f"usr/lib/python3/dist-packages/ai_edge_litert-{record}"
     files = [(record, "Metadata-Version: 2.1\nName: ai-edge-litert\nVersion: 2.3.0\n\nText.\n")]
     profile = probe(root=tree(_arm(*PI_5), "Raspberry Pi 5 Model B Rev 1.0", 2_400_000, files)).probed.profile
     assert profile.runtimes[0].version.value == "2.3.0" and profile.runtimes[0].version.how == "read"

@@ -1,0 +1,99 @@
+"""The service of a deployed model over real SSH: it answers, follows what is deployed, and survives what fails."""
+
+import os
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from edgewright import serving
+from edgewright.cli import app
+from edgewright.deploying import deploy, roll_back
+from edgewright.devices._lease import lease
+from edgewright.devices._service import ask
+from edgewright.errors import DeviceError, GateFailed, InputError
+from edgewright.registering import open_link
+from edgewright.runtimes import run_artifact
+
+from ._ssh_servers import SSHD
+
+IN_CI = bool(os.environ.get("CI"))
+if not IN_CI and SSHD is None:
+    pytest.skip("these tests start a real SSH server: apt-get install openssh-server", allow_module_level=True)
+if not IN_CI:
+    pytest.importorskip("asyncssh", reason="these tests log in over SSH: pip install 'edgewright[ssh]'")
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.fixture
+def served(board, small_bundle, monkeypatch):
+    """A device that serves the float32 version; the folder of its model. Whatever becomes of it, it is stopped."""
+    there = board() / "edgewright/models/kinds"
+    deploy(small_bundle, "board", artifact="tflite float32")
+    serving.start("board", "kinds")
+    # A short path to the socket, which a long one would not fit.
+    monkeypatch.chdir(there)
+    yield there
+    serving.stop("board", "kinds")
+
+
+def _answers(small_bundle):
+    inputs, _ = small_bundle.golden()
+    return ask("service.sock", "kinds", inputs)["kinds"]
+
+
+def _expected(small_bundle, precision):
+    (deployable,) = (each for each in small_bundle.deployables if each.precision == precision)
+    return run_artifact(deployable, "litert", small_bundle.golden()[0]).outputs["kinds"]
+
+
+def test_a_service_answers_and_follows_deploys_and_rollbacks(served, small_bundle):
+    """It outlives the login, and after a deploy and a rollback it answers with that version, bit for bit."""
+    assert np.array_equal(_answers(small_bundle), _expected(small_bundle, "float32"))
+    first = serving.state("board", "kinds")
+    assert (first.running, first.by, first.died) == (True, "process", False)
+    made = deploy(small_bundle, "board", artifact="tflite int8")
+    assert made.served and serving.state("board", "kinds").version == made.version
+    assert np.array_equal(_answers(small_bundle), _expected(small_bundle, "int8"))
+    assert roll_back("board").served and serving.state("board", "kinds").version == first.version
+    assert np.array_equal(_answers(small_bundle), _expected(small_bundle, "float32"))
+
+
+def test_a_version_that_cannot_be_served_is_taken_back(served, small_bundle, tmp_path, monkeypatch):
+    """Where the service does not start with a new version, the one before is current and served; its log is told."""
+    before = serving.state("board", "kinds").version
+    (tmp_path / "broken.py").write_text("raise SystemExit('this service is broken')\n")
+    monkeypatch.setattr(serving, "SERVICE", tmp_path / "broken.py")
+    with pytest.raises(GateFailed, match="this service is broken.*served again"):
+        deploy(small_bundle, "board", artifact="tflite int8")
+    state = serving.state("board", "kinds")
+    assert state.running and state.version == before == (served / "current").resolve().name
+    assert np.array_equal(_answers(small_bundle), _expected(small_bundle, "float32"))
+
+
+def test_the_commands_tell_whether_it_runs(served):
+    """Status ends with 0 while it runs and 1 after it was stopped; stopping twice and starting twice are no errors."""
+
+    def command(*arguments):
+        return CliRunner().invoke(app, ["service", *arguments, "board", "kinds"])
+
+    assert command("start").exit_code == 0
+    told = command("status")
+    assert told.exit_code == 0 and "curl --unix-socket" in told.stdout
+    assert command("stop").exit_code == 0 and command("stop").exit_code == 0
+    assert command("status").exit_code == 1
+    assert not (served / "service.sock").exists()
+
+
+def test_what_cannot_be_served_is_told(board, small_bundle):
+    """A model that is not there, a device that somebody uses, and a system without the user's systemd."""
+    board()
+    deploy(small_bundle, "board", artifact="tflite int8")
+    with pytest.raises(InputError, match="deployed on board: kinds. Got: 'kind'"):
+        serving.start("board", "kind")
+    with open_link("board") as link, lease(link, "measure"), pytest.raises(DeviceError, match="measure"):
+        serving.start("board", "kinds")
+    with pytest.raises(DeviceError, match="systemctl --user daemon-reload.*plain process"):
+        serving.start("board", "kinds", systemd=True)
+    assert not serving.state("board", "kinds").running
