@@ -16,16 +16,19 @@ from ._speeds import speeds_of
 
 
 def predict_deployable(
-    profile: Profile, deployable: Deployable, placements: Mapping[str, Placement] | None = None
+    profile: Profile,
+    deployable: Deployable,
+    placements: Mapping[str, Placement] | None = None,
+    threads: int | None = None,
 ) -> Figure | Unsupported:
     """Return the predicted latency of one answer, or of one call of its ``host.per``, in ms; see ``predict_latency``.
 
     It is the sum over the graphs, each as often as it is called; the host code itself is not in it. ``placements`` says
-    by graph what an accelerator runs of it.
+    by graph what an accelerator runs of it; ``threads`` is as for ``predict_latency``.
     """
     figures = []
     for artifact in deployable.artifacts:
-        figure = predict_latency(profile, artifact, (placements or {}).get(artifact.graph))
+        figure = predict_latency(profile, artifact, (placements or {}).get(artifact.graph), threads)
         if isinstance(figure, Unsupported):
             return figure
         figures.append((deployable.calls_of(artifact), figure))

@@ -1,5 +1,6 @@
 """A device behind a link as a place to run artifacts: the same runner, its files copied there and back."""
 
+import copy
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,6 +71,12 @@ class OnDevice(Place):
     def title(self) -> str:
         """What a report calls it."""
         return f"device {self.name}"
+
+    def in_python(self, python: Python) -> "OnDevice":
+        """Return the same place with another of the device's Pythons: what was copied there serves both."""
+        other = copy.copy(self)
+        other.python = python
+        return other
 
     def conditions(self) -> dict[str, Any]:
         """Return those of the device; see ``Place.conditions``."""

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,8 @@ class Registered:
         key: a private key's file, or None.
         host_keys: the pinned public key of each server on the way, in OpenSSH's text form.
         python: what starts the Python there.
+        original: the profile before ``profile`` was calibrated by what was measured on the device; None where it was
+            not.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Registered:
     key: str | None = None
     host_keys: Mapping[str, str] = field(default_factory=dict)
     python: str = "python3"
+    original: str | None = None
 
 
 def config_folder() -> Path:
@@ -110,7 +114,7 @@ def save(device: Registered) -> Path:
 
 
 def remove(name: str) -> None:
-    """Forget a device and its pinned host keys.
+    """Forget a device, its pinned host keys, and what was measured on it.
 
     Raises:
         InputError: there is none of that name.
@@ -120,12 +124,25 @@ def remove(name: str) -> None:
         get(name)  # raises, and says which there are
     try:
         _file(name).unlink(missing_ok=True)
+        calibrated_file(name).unlink(missing_ok=True)
+        shutil.rmtree(measured_folder(name), ignore_errors=True)
     except OSError as error:
         raise MissingRequirement(f"Expected the right to remove {_file(name)}. Got: {error.strerror}.") from error
 
 
+def measured_folder(name: str) -> Path:
+    """Return where measurements of a device are kept."""
+    return _folder() / f"{name}.measured"
+
+
+def calibrated_file(name: str) -> Path:
+    """Return where a device's profile lies once it was calibrated by what was measured on it."""
+    return _folder() / f"{name}.toml"
+
+
 def _checked(device: Registered) -> Registered:
-    texts = [device.name, device.url, device.profile, device.python, *([] if device.key is None else [device.key])]
+    texts = [device.name, device.url, device.profile, device.python]
+    texts += [text for text in (device.key, device.original) if text is not None]
     texts += [text for pair in device.host_keys.items() for text in pair]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("something else than texts")

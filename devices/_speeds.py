@@ -55,9 +55,15 @@ def speeds_of(profile: Profile, target: Target, threads: int | None = None) -> D
         threads: of the runtime; the target's own where None.
     """
     asked = target.threads if threads is None else threads
-    for calibration in (*profile.calibrations, *shipped_calibrations(profile.name)):
-        if (calibration.format, calibration.precision) == (target.format, target.precision):
-            return _calibrated(calibration, target, asked)
+    known = [
+        each
+        for each in (*profile.calibrations, *shipped_calibrations(profile.name))
+        if (each.format, each.precision) == (target.format, target.precision)
+    ]
+    if known:
+        # Of a user's own, those with as many threads; they stand before the published ones.
+        own = [each for each in known if each.whose == "own" and each.threads == asked]
+        return _calibrated((own or known)[0], target, asked)
     return _set_by_profile(profile, target, asked)
 
 

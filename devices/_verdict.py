@@ -89,6 +89,7 @@ def judge(
     placements: Mapping[str, Placement] | None = None,
     too_new: str = "",
     memory: Figure | None = None,
+    doubt: str = "",
 ) -> Verdict:
     """Return the verdict on an artifact, or on the artifacts of several graphs that are deployed together.
 
@@ -98,6 +99,7 @@ def judge(
         placements: by graph, what runs where on the device; see ``place``. Without, all is taken to run on its unit.
         too_new: why the device's runtime is too old for a file of the artifact; empty where it is not.
         memory: what its runtime takes with it at its peak, in bytes; None where that is not known.
+        doubt: why the measured latency decides nothing, such as noise; empty where it does.
     """
     target = profile.target(artifact.format, artifact.precision)
     if isinstance(target, Unsupported):
@@ -116,7 +118,10 @@ def judge(
         *_judge_metric(evidence, budget),
         *_judge_size(artifact, budget),
         *_judge_memory(memory, budget, profile),
-        *_judge_latency(latency, budget, predicted.reason if isinstance(predicted, Unsupported) else ""),
+        *_judge_latency(
+            *(latency, budget, predicted.reason if isinstance(predicted, Unsupported) else ""),
+            doubt if on_device else "",
+        ),
     ]
     status = next(
         (status for status in (Status.FAIL, Status.INCONCLUSIVE) if any(found == status for found, _ in findings)),
@@ -206,7 +211,7 @@ def _judge_memory(memory: Figure | None, budget: Budget, profile: Profile) -> li
     return [(Status.INCONCLUSIVE, f"The memory of {stated} does not decide against the {limit}.")]
 
 
-def _judge_latency(latency: Figure | None, budget: Budget, unknown: str) -> list[_Finding]:
+def _judge_latency(latency: Figure | None, budget: Budget, unknown: str, doubt: str) -> list[_Finding]:
     if budget.latency_ms is None:
         return []
     limit = f"{budget.latency_ms:.4g} ms allowed"
@@ -215,6 +220,8 @@ def _judge_latency(latency: Figure | None, budget: Budget, unknown: str) -> list
     low = latency.value if latency.low is None else latency.low
     high = latency.value if latency.high is None else latency.high
     stated = f"The latency of {latency.value:.4g} ms ({low:.4g} to {high:.4g} ms, {latency.how}; {latency.basis})"
+    if doubt:
+        return [(Status.INCONCLUSIVE, f"{stated} decides nothing against the {limit}: {doubt}.")]
     if high <= budget.latency_ms:
         return [(Status.PASS, f"{stated} lies within the {limit}.")]
     if low > budget.latency_ms:

@@ -1,8 +1,9 @@
 """edgewright gets a trained Keras model onto an edge device and proves that it fits there.
 
 The public functions are ``compress``, ``quantize``, ``export``, ``validate``, ``measure``, ``compare``, ``inspect``,
-``predict``, ``calibrate``, ``profile_operations`` and ``split``; the folders of the same names are imported with
-``from``: ``from edgewright.compress import load_recipe``.
+``predict``, ``calibrate``, ``profile_operations`` and ``split``; on registered devices ``measure_there``, ``sweep`` and
+``recalibrate``. The folders of the same names are imported with ``from``: ``from edgewright.compress import
+load_recipe``.
 """
 
 import sys
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
     from .figures import Figure, How
     from .inspecting import inspect
     from .measuring import compare, measure
+    from .measuring_there import measure_there
     from .predicting import predict
     from .profiling import profile_operations
+    from .recalibrating import recalibrate
     from .report import Report
     from .splitting import split
+    from .sweeping import sweep
     from .train import Dataset, Task
 
 __version__ = "0.1.0"
@@ -35,10 +39,13 @@ __all__ = [
     "export",
     "inspect",
     "measure",
+    "measure_there",
     "predict",
     "profile_operations",
     "quantize",
+    "recalibrate",
     "split",
+    "sweep",
     "validate",
 ]
 
@@ -54,10 +61,13 @@ _HOMES = {
     "export": "api",
     "inspect": "inspecting",
     "measure": "measuring",
+    "measure_there": "measuring_there",
     "predict": "predicting",
     "profile_operations": "profiling",
     "quantize": "api",
+    "recalibrate": "recalibrating",
     "split": "splitting",
+    "sweep": "sweeping",
     "validate": "api",
 }
 

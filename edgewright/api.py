@@ -12,6 +12,7 @@ from .bundling import Deploy, bundled_deployment, make_bundle
 from .checks import Check, Reference, check_all, read_check
 from .compress import Compressed, Recipe, load_recipe
 from .compress import compress as apply_recipe
+from .device_names import profile_of
 from .export import About, Bundle, load_bundle
 from .export import get as get_exporter
 from .export import names as format_names
@@ -20,6 +21,7 @@ from .hosting import answers_of
 from .importing import ImportedModel, bundled_reference, import_model, make_imported_bundle
 from .inspecting import counted, graphs_of, memories_of, placements_of, too_new_of
 from .kernels import Emulated, emulate_bundle
+from .measured_latency import kept_for
 from .progress import Event, OnProgress, part
 from .report import Report, judge_bundle
 from .train import Dataset, Task
@@ -187,7 +189,7 @@ def validate(
         bundle: what ``export`` returned, or its folder.
         data: samples to judge accuracy on, in any form that ``compress`` takes; None takes the evidence that the export
             left in the bundle. With data the reference is the bundle's Keras model, or the imported file in it.
-        devices: names or files of device profiles; those of ``DEVICES`` when None.
+        devices: names or files of device profiles, or names of registered devices; those of ``DEVICES`` when None.
         max_latency_ms, max_size_bytes, max_memory_bytes: what is asked for; each device's own default where None.
         max_drop: how much of the metric may be lost, in points, or in percent of a metric that is no share; likewise.
         measure: measure latencies on this host.
@@ -205,7 +207,7 @@ def validate(
     report = part(on_progress, 0, 0.6 if emulate else 1)
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(Path(bundle))
-    profiles = [_devices.get(name) for name in (devices or DEVICES)]
+    profiles = [profile_of(name) for name in (devices or DEVICES)]
     if data is not None:
         imported = "imported" in bundle.manifest
         reference = bundled_reference(bundle, data) if imported else _bundled_reference(bundle, data, allow)
@@ -228,11 +230,13 @@ def judged(
 ) -> Report:
     """Return the report of a bundle that was checked, after looking what its files are made of."""
     graphs = graphs_of(bundle.deployables)
+    kept = kept_for(bundle.deployables, [profile.name for profile in profiles])
     deployables = counted(bundle.deployables, graphs)
     asked_of = (deployables, profiles, graphs)
     return judge_bundle(
         *(bundle, deployables, checks, profiles, limits, placements_of(*asked_of), too_new_of(*asked_of), emulated),
         memories=memories_of(*asked_of),
+        kept=kept,
     )
 
 

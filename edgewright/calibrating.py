@@ -4,22 +4,25 @@ import csv
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import devices
+from . import runtimes
+from .device_names import profile_of
 from .devices import Profile, Target, Unsupported, speeds_of, vector
 from .devices._fitting import Speeds, fit
 from .devices._profile import Calibration
+from .devices._speeds import shipped_calibrations
 from .devices._toml import profile_toml
 from .errors import InputError
 from .export import read_graph
 from .export._precision import precision_of
 from .export._work import COUNTS, total, work_of
+from .figures import How
 from .files import check_parent, write_text
 
 COLUMNS = ("file", "latency_ms", "threads", "runtime")
@@ -56,14 +59,16 @@ class Refitted:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A profile with the user's own calibrations, and how well they fit."""
+    """A profile with the user's own calibrations, how well they fit, and which measurements were left out and why."""
 
     profile: Profile
     refitted: tuple[Refitted, ...]
+    left_out: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {"profile": self.profile.name, "refitted": [vars(each) for each in self.refitted]}
+        refitted = [vars(each) for each in self.refitted]
+        return {"profile": self.profile.name, "refitted": refitted, "left_out": list(self.left_out)}
 
 
 def calibrate(
@@ -79,7 +84,7 @@ def calibrate(
     One row sets the level; ten tell kinds of work apart. Files are read, not run.
 
     Args:
-        device: the name or file of the profile to start from.
+        device: the name or file of the profile to start from, or the name of a registered device.
         measurements: .csv files with the columns file, latency_ms and, where known, threads and runtime; or .json files
             that ``edgewright measure --json`` printed on the device. Files are found from the folder of the table.
         out: the .toml file to write; nothing is written when None.
@@ -87,17 +92,38 @@ def calibrate(
         force: write over an existing file.
 
     Raises:
-        InputError: no such profile or table; a bad row; a file that the device does not run; ``out`` exists.
+        InputError: no such profile or table; a bad row, or one that was emulated; a file that the device does not run;
+            ``out`` exists.
     """
-    base = devices.get(device)
+    base = profile_of(device)
     path = None if out is None else Path(out)
     if path is not None:
         check_parent(path)
         if path.exists() and not force:
             raise InputError(f"Expected no file at {path}, or force. Got: one that is there.")
-    rows = [row for table in measurements for row in _rows(Path(table))]
+    left_out: list[str] = []
+    rows = [row for table in measurements for row in _rows(Path(table), left_out)]
+    called = name or (path.stem if path else base.name)
+    made = calibrated(base, rows, called, left_out)
+    if path is not None:
+        write_text(path, profile_toml(made.profile, (f"Made of {base.name} by edgewright devices calibrate.",)))
+    return made
+
+
+def calibrated(base: Profile, rows: Sequence[Taken], name: str, left_out: Sequence[str] = ()) -> Calibrated:
+    """Return a profile fitted to measurements.
+
+    Args:
+        base: the profile to start from.
+        rows: the measurements.
+        name: of the new profile.
+        left_out: which others were left out, and why, as sentences.
+
+    Raises:
+        InputError: there is none; one is of a file that the device does not run.
+    """
     if not rows:
-        raise InputError("Expected at least one measurement. Got: none.")
+        raise InputError(f"Expected at least one measurement. Got: none. {' '.join(left_out)}".strip())
     groups: dict[tuple[str, str, int, str], list[tuple[np.ndarray, float]]] = defaultdict(list)
     targets: dict[tuple[str, str], Target] = {}
     for row in rows:
@@ -115,12 +141,11 @@ def calibrate(
         made.append(calibration)
         refitted.append(fitted)
     own = {(each.format, each.precision) for each in made}
-    kept = [each for each in base.calibrations if (each.format, each.precision) not in own]
-    called = name or (path.stem if path else base.name)
-    profile = base.model_copy(update={"name": called, "calibrations": (*made, *kept)})
-    if path is not None:
-        write_text(path, profile_toml(profile, (f"Made of {base.name} by edgewright devices calibrate.",)))
-    return Calibrated(profile, tuple(refitted))
+    # Under another name the speeds that come with edgewright would not be found.
+    before = (*base.calibrations, *(shipped_calibrations(base.name) if name != base.name else ()))
+    kept = [each for each in before if (each.format, each.precision) not in own]
+    profile = base.model_copy(update={"name": name, "calibrations": (*made, *kept)})
+    return Calibrated(profile, tuple(refitted), tuple(left_out))
 
 
 def _refit(
@@ -145,7 +170,7 @@ def _refit(
         covariance=tuple(tuple(float(value) for value in row) for row in speeds.covariance),
     )
     return calibration, Refitted(
-        f"{target.format} {target.precision}, {threads} threads, {runtime}",
+        f"{target.format} {target.precision}, {threads} thread{'s' if threads > 1 else ''}, {runtime}",
         len(taken),
         _apart(start, counts, known),
         _apart(speeds, counts, known),
@@ -167,13 +192,13 @@ def _apart(speeds: Speeds, counts: np.ndarray, known: np.ndarray) -> float:
     return float(np.median(np.abs(predicted / known - 1)))
 
 
-def _rows(table: Path) -> list[Taken]:
+def _rows(table: Path, left_out: list[str]) -> list[Taken]:
     try:
         text = table.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"Expected a table of measurements at {table}. Got: {error}.") from error
     if table.suffix == ".json":
-        return _of_document(table, text)
+        return _of_document(table, text, left_out)
     lines = list(csv.DictReader(text.splitlines()))
     missing = [name for name in COLUMNS[:2] if not lines or lines[0].get(name) is None]
     if missing:
@@ -191,11 +216,20 @@ def _rows(table: Path) -> list[Taken]:
     ]
 
 
-def _of_document(table: Path, text: str) -> list[Taken]:
+def _of_document(table: Path, text: str, left_out: list[str]) -> list[Taken]:
     try:
         document = json.loads(text)
         rows = document["result"]["rows"] if "result" in document else document["rows"]
         measured = [row for row in rows if row["measurement"]]
+        for row in measured:
+            if row["measurement"].get("how") == How.EMULATED:
+                raise InputError(
+                    f"{table}, {row['name']}: expected a latency that was measured. Got: an emulated time, which is no "
+                    "latency of any device."
+                )
+            if why := _unfit(row):
+                left_out.append(f"{row['name']} is left out: {why}.")
+        measured = [row for row in measured if not _unfit(row)]
         return [
             _row(
                 table,
@@ -203,7 +237,7 @@ def _of_document(table: Path, text: str) -> list[Taken]:
                 row["file"],
                 row["latency_ms"]["value"],
                 row["measurement"]["threads"],
-                f"{row['measurement']['runtime']} {row['measurement']['runtime_version']}",
+                f"{_title(row['measurement']['runtime'])} {row['measurement']['runtime_version']}",
             )
             for row in measured
         ]
@@ -211,6 +245,23 @@ def _of_document(table: Path, text: str) -> list[Taken]:
         raise InputError(
             f"Expected what edgewright measure --json prints in {table}. Got: {type(error).__name__}: {error}."
         ) from error
+
+
+def _unfit(row: Mapping[str, Any]) -> str:
+    """Return why a row says nothing of the device's usual speed for one file, or nothing."""
+    ways = row.get("settings", {})
+    if row["file"] is None:
+        return "it is of several graphs, or with host code around them, and not of one file"
+    if row.get("wrong"):
+        return "its answers are not the model's"
+    if not ways.get("xnnpack", True) or ways.get("delegates"):
+        return "it was not run as the profile means it to run"
+    return ""
+
+
+def _title(runtime: str) -> str:
+    """Return what profiles call a runtime, where it is one of edgewright's names."""
+    return runtimes.get(runtime).title if runtime in runtimes.names() else runtime
 
 
 def _row(table: Path, where: str, file: Any, latency: Any, threads: Any, runtime: Any) -> Taken:
@@ -229,8 +280,7 @@ def calibrated_text(made: Calibrated, out: Path | None) -> str:
     lines = [f"{made.profile.title}: {'not written' if out is None else f'wrote {out}'}"]
     for each in made.refitted:
         others = "" if each.held_out is None else f", {each.held_out:.1%} where each is predicted from the others"
-        lines.append(
-            f"  {each.name}: {each.rows} measurements; predictions were off by {each.before:.1%} in the median,"
-        )
+        rows = f"{each.rows} measurement{'s' if each.rows > 1 else ''}"
+        lines.append(f"  {each.name}: {rows}; predictions were off by {each.before:.1%} in the median,")
         lines.append(f"    and are off by {each.after:.1%} now{others}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  {sentence}" for sentence in made.left_out)])

@@ -129,7 +129,9 @@ def validate(
 @app.command()
 def inspect(
     artifact: Annotated[Path, typer.Argument(help="A .tflite, .onnx or OpenVINO .xml file, or a bundle's folder.")],
-    device: Annotated[str | None, typer.Option(help="A device profile: what runs where on it, and why.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="A profile or registered device: what runs where on it, and why.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Each operation, with its shapes.")] = False,
     json_: Json = False,
 ) -> None:
@@ -150,7 +152,7 @@ def inspect(
 def split(
     artifact: Annotated[Path, typer.Argument(help="An int8 .tflite file.")],
     out: Out,
-    device: Annotated[str, typer.Option(help="A device profile with an Edge TPU.")] = "coral-dev-board",
+    device: Annotated[str, typer.Option(help="A profile or registered device with an Edge TPU.")] = "coral-dev-board",
     json_: Json = False,
 ) -> None:
     """Cut ARTIFACT into parts so that more of it runs on the Edge TPU; they are proven to compute the same bytes."""
@@ -362,15 +364,16 @@ def devices(context: typer.Context, json_: Json = False) -> None:
 
 @devices_app.command("show")
 def devices_show(
-    name: Annotated[str, typer.Argument(help="A shipped profile's name, or a .toml file.")], json_: Json = False
+    name: Annotated[str, typer.Argument(help="A shipped profile's name, a .toml file, or a registered device.")],
+    json_: Json = False,
 ) -> None:
     """Show what a profile says of its device: each value with how it was obtained and its source."""
 
     def work() -> tuple[dict[str, Any], int, Any]:
-        from . import devices as folder
+        from .device_names import profile_of
         from .profile_card import profile_card
 
-        profile = folder.get(name)
+        profile = profile_of(name)
         return {"profile": profile.model_dump(mode="json")}, 0, profile_card(profile)
 
     end("devices show", json_, work)

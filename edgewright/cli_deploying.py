@@ -5,11 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_options import Json, Quiet, end
+from .cli_options import Json, Quiet, Wait, end
 from .progress import shown
 
 Device = Annotated[str, typer.Argument(metavar="NAME", help="A registered device.")]
-Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait where somebody else uses the device.")]
 
 
 def deploy(

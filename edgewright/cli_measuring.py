@@ -1,4 +1,4 @@
-"""The commands that measure on this host: measure, compare, profile."""
+"""The commands that measure, here and on devices: measure, compare, profile."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,21 @@ from typing import Annotated, Any
 
 import typer
 
-from .cli_options import Cores, Data, Delegates, Files, Json, Precision, Providers, Quiet, Threads, Unit, end, share_of
+from .cli_options import (
+    Cores,
+    Data,
+    Delegates,
+    Files,
+    Json,
+    Precision,
+    Providers,
+    Quiet,
+    Threads,
+    Unit,
+    Wait,
+    end,
+    share_of,
+)
 from .errors import InputError
 from .progress import shown
 
@@ -25,27 +39,26 @@ def measure(
     precision: Precision = "",
     processes: Annotated[int, typer.Option(help="Fresh processes for each.")] = 5,
     max_latency_ms: Annotated[float | None, typer.Option(help="What the median may be; the exit code tells.")] = None,
+    on: Annotated[str | None, typer.Option(help="A registered device to measure on, instead of this host.")] = None,
+    wait: Wait = 0,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure ARTIFACT in the runtimes of this host: latency with its interval, load, first inference, memory."""
+    """Measure ARTIFACT in the runtimes of this host or device: latency and interval, load, first inference, memory."""
 
     def work() -> tuple[dict[str, Any], int, Any]:
         from .measuring import measure as measure_files
         from .measuring_text import measurements_text
 
         settings = _settings(threads, cores, delegate, xnnpack, provider, unit, precision)
+        asked: dict[str, Any] = {"settings": settings, "processes": processes, "max_latency_ms": max_latency_ms}
         with shown(quiet) as on_progress:
-            made = measure_files(
-                artifact,
-                only,
-                runtime,
-                data,
-                settings=settings,
-                processes=processes,
-                max_latency_ms=max_latency_ms,
-                on_progress=on_progress,
-            )
+            if on is None:
+                made = measure_files(artifact, only, runtime, data, **asked, on_progress=on_progress)
+            else:
+                from .measuring_there import measure_there
+
+                made = measure_there(artifact, on, only, runtime, data, **asked, wait_s=wait, on_progress=on_progress)
         return made.plain(), made.exit_code, measurements_text(made)
 
     end("measure", json_, work)
@@ -95,19 +108,75 @@ def profile(
     source: Annotated[
         Path, typer.Argument(metavar="BUNDLE|FILE", help="A bundle, or a .tflite, .onnx or OpenVINO .xml file.")
     ],
-    artifact: Annotated[str | None, typer.Option(help="Such as 'tflite int8'; the bundle's first by default.")] = None,
-    runtime: Annotated[str | None, typer.Option(help="That runs it; the first that takes it by default.")] = None,
-    threads: Annotated[int, typer.Option(help="Of the runtime.")] = 1,
+    device: Annotated[
+        str | None, typer.Argument(metavar="DEVICE", help="A registered device, to measure all of a bundle on it.")
+    ] = None,
+    artifact: Annotated[
+        str | None, typer.Option(help="Such as 'tflite int8'; here the bundle's first by default, on a device all.")
+    ] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="That runs it; here the first that takes it by default, on a device all.")
+    ] = None,
+    threads: Annotated[
+        str | None,
+        typer.Option(help="Of the runtime: here 1; on a device such as 1,2,4, by default 1, half and all."),
+    ] = None,
     data: Data = None,
     picture: Annotated[
-        Path | None, typer.Option(help="An SVG file to write: layers and operations, wide as time.")
+        Path | None, typer.Option(help="Here: an SVG file to write: layers and operations, wide as time.")
     ] = None,
-    runs: Annotated[int, typer.Option(help="Answers to take means over, at most.")] = 200,
+    runs: Annotated[int | None, typer.Option(help="Here: answers to take means over, at most; 200 by default.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="On a device: fresh processes for each row; 5 by default.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="On a device: take rows again that were kept.")] = False,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="On a device: then fit its prediction to all that was measured on it.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="On a device: a .json file to write too.")] = None,
+    wait: Wait = 0,
     json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Tell where the time of an inference goes on this host: each operation's, and each Keras layer's."""
+    """Tell where an inference's time goes here, by operation; or measure all of BUNDLE on a DEVICE, in all ways."""
+
+    def swept() -> tuple[dict[str, Any], int, Any]:
+        from .files import check_parent, write_json
+        from .sweep_text import sweep_text
+        from .sweeping import PROCESSES, sweep
+
+        assert device is not None
+        _refuse({"--data": data, "--picture": picture, "--runs": runs}, "where a device is profiled")
+        if out is not None:
+            check_parent(out)
+        with shown(quiet) as on_progress:
+            made = sweep(
+                source,
+                device,
+                artifact=artifact,
+                runtime=runtime,
+                threads=_counts(threads),
+                processes=PROCESSES if processes is None else processes,
+                again=again,
+                calibrate=calibrate,
+                wait_s=wait,
+                on_progress=on_progress,
+            )
+        if out is not None:
+            write_json(out, made.plain())
+            print(f"wrote {out}", file=sys.stderr)
+        return made.plain(), made.exit_code, sweep_text(made)
 
     def work() -> tuple[dict[str, Any], int, Any]:
+        if device is not None:
+            return swept()
+        _refuse(
+            {
+                **{"--processes": processes, "--again": again or None, "--calibrate": calibrate or None},
+                **{"--out": out, "--wait": wait or None},
+            },
+            "without a device",
+        )
         from .files import check_parent, write_text
         from .flame import flame_svg
         from .profile_text import profile_text
@@ -115,7 +184,12 @@ def profile(
 
         if picture is not None:
             check_parent(picture)
-        found = profile_operations(source, runtime, data, name=artifact, threads=threads, runs=runs)
+        counts = _counts(threads) or (1,)
+        if len(counts) > 1:
+            raise InputError(f"Expected one number of threads without a device. Got: {threads}.")
+        found = profile_operations(
+            source, runtime, data, name=artifact, threads=counts[0], runs=200 if runs is None else runs
+        )
         if picture is not None:
             write_text(picture, flame_svg(found))
             print(f"wrote {picture}", file=sys.stderr)
@@ -141,6 +215,23 @@ def _settings(
     except ValueError:
         raise InputError(f"Expected cores such as 0,2-3. Got: {cores!r}.") from None
     return Settings(threads, chosen, tuple(delegates or ()), xnnpack, tuple(providers or ()), unit, precision)
+
+
+def _refuse(options: dict[str, Any], where: str) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise InputError(f"Expected none of {', '.join(options)} {where}. Got: {', '.join(given)}.")
+
+
+def _counts(text: str | None) -> tuple[int, ...]:
+    """Return the numbers of threads that an option gives, such as 1,2,4; none where it is not given."""
+    try:
+        counts = tuple(int(each) for each in text.split(",")) if text else ()
+    except ValueError:
+        counts = (0,)
+    if min(counts, default=1) < 1:
+        raise InputError(f"Expected threads such as 2 or 1,2,4. Got: {text!r}.")
+    return counts
 
 
 COMMANDS = (measure, compare, profile)

@@ -30,8 +30,8 @@ Devices = Annotated[
     list[str] | None,
     typer.Option(
         "--device",
-        help="A device profile, or a .toml file of one; repeat. By default coral-dev-board, jetson-orin-nano and "
-        "raspberry-pi-4b.",
+        help="A device profile, a .toml file of one, or a registered device; repeat. By default coral-dev-board, "
+        "jetson-orin-nano and raspberry-pi-4b.",
     ),
 ]
 Allow = Annotated[
@@ -51,6 +51,7 @@ Providers = Annotated[
 ]
 Unit = Annotated[str, typer.Option(help="OpenVINO: CPU, GPU or NPU.")]
 Precision = Annotated[str, typer.Option(help="OpenVINO: infer in f32, f16 or bf16.")]
+Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait where somebody else uses the device.")]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 
 

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 import typer
 
 from .cli_options import Files, Json, end
+from .errors import InputError
 
 
 def predict(
     artifact: Files,
-    device: Annotated[str, typer.Option(help="A device profile's name, or a .toml file of one.")],
+    device: Annotated[str, typer.Option(help="A device profile's name, a .toml file of one, or a registered device.")],
     runtime: Annotated[str | None, typer.Option(help="One of the device's, such as LiteRT.")] = None,
     threads: Annotated[int | None, typer.Option(help="Of the runtime; the profile's own by default.")] = None,
     operations: Annotated[int, typer.Option(help="How many of the costliest operations to list.")] = 10,
@@ -30,11 +31,16 @@ def predict(
 
 
 def devices_calibrate(
-    device: Annotated[str, typer.Argument(help="The profile to start from: a name, or a .toml file.")],
-    measurements: Annotated[
-        list[Path],
-        typer.Argument(help="CSV tables with the columns file, latency_ms, threads, runtime; or measure's JSON."),
+    device: Annotated[
+        str, typer.Argument(help="The profile to start from: a name, or a .toml file; or a registered device.")
     ],
+    measurements: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="CSV tables with the columns file, latency_ms, threads, runtime; or measure's JSON. Without any, what "
+            "was measured on the registered device, which has the new profile from then on."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The .toml file to write; without, only what would come of it.")
     ] = None,
@@ -47,6 +53,13 @@ def devices_calibrate(
     def work() -> tuple[dict[str, Any], int, Any]:
         from .calibrating import calibrate, calibrated_text
 
+        if not measurements:
+            from .recalibrating import recalibrate, recalibrated_text
+
+            if out is not None or name is not None:
+                raise InputError(f"Expected tables of measurements to write a profile of. Got: none, for {device}.")
+            done = recalibrate(device)
+            return done.plain(), 0, recalibrated_text(done)
         made = calibrate(device, measurements, out, name=name, force=force)
         return made.plain(), 0, calibrated_text(made, out)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from . import devices
+from .device_names import profile_of
 from .devices import (
     Needed,
     Placement,
@@ -82,7 +83,7 @@ def inspect(
 
     Args:
         artifact: a .tflite, .onnx or OpenVINO .xml file, edgewright's own or not, or the folder of a bundle.
-        device: the name or file of a device profile, to see what runs where on it.
+        device: the name or file of a device profile, or a registered device, to see what runs where on it.
         on_file: told which file is read.
 
     Returns:
@@ -92,7 +93,7 @@ def inspect(
         InputError: no such file or device; a file that is broken, truncated or of another format.
     """
     path = Path(artifact)
-    profile = devices.get(device) if device is not None else None
+    profile = profile_of(device) if device is not None else None
     inspections = []
     for file in _files(path):
         if on_file:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import devices as _devices
 from . import train as _train
 from .api import DEVICES, compress, export, judged, measured_checks
 from .checks import read_check
 from .compress import load_recipe
 from .converting import versions
+from .device_names import profile_of
 from .errors import InputError
 from .export import About, Bundle, load_bundle
 from .files import MANIFEST, check_output_folder, new_manifest, sha256, write_json
@@ -139,7 +139,7 @@ def _one(
         stages.forget("checked", key)
     assert bundle is not None
     limits = {} if default.max_drop is None else {"max_drop": default.max_drop}
-    profiles = [_devices.get(device) for device in devices or DEVICES]
+    profiles = [profile_of(device) for device in devices or DEVICES]
     checks = tuple(read_check(document) for document in done["checks"])
     return judged(bundle, checks, profiles, limits), done["took_s"]
 

@@ -1,4 +1,4 @@
-"""Measuring on this host: what an artifact takes in each runtime, and whether another one is faster or slower."""
+"""Measuring: what an artifact takes in each runtime, here or on a device, and whether another one is faster."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import GateFailed, InputError
+from .figures import How
 from .progress import Event, OnProgress, part
 from .runtimes import (
     FEWEST_PAIRS,
@@ -21,7 +22,7 @@ from .runtimes import (
 )
 from .runtimes import compare as compare_measurements
 from .runtimes._measuring import PROCESSES, SHORT
-from .subjects import Subject, subjects_of
+from .subjects import Subject, file_of, identity, subjects_of
 
 if TYPE_CHECKING:
     from .api import DataLike
@@ -37,16 +38,18 @@ class Row:
         subject: what was measured.
         reason: why there is no measurement; empty where there is one.
         measurement: the latencies; None where it did not run.
+        settings: how the runtime was to run it.
     """
 
     subject: Subject
     reason: str
     measurement: Measurement | None
+    settings: Settings = Settings()
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """Artifacts measured on this host.
+    """Artifacts measured on this host, or on a device.
 
     Attributes:
         rows: one for each artifact and runtime.
@@ -70,6 +73,8 @@ class Measurements:
             return 5
         if self.max_latency_ms is None:
             return 0
+        if latency.how is How.EMULATED:
+            return 5  # no time that passes there is a latency
         assert latency.low is not None and latency.high is not None
         if latency.low > self.max_latency_ms:
             return 1
@@ -155,7 +160,7 @@ def measure(
         runs = done
         report(Event("measured", (str(path), f"in {turn} processes each"), turn / processes))
     rows = (
-        Row(subject, run.reason, run.measurement if run.ok else None)
+        Row(subject, run.reason, run.measurement if run.ok else None, settings or Settings())
         for subject, run in zip(subjects, runs, strict=True)
     )
     return Measurements(tuple(rows), max_latency_ms)
@@ -240,13 +245,24 @@ def _of(names: Sequence[str], place: int) -> str | None:
 
 
 def _plain_row(row: Row) -> dict[str, Any]:
-    measured = row.measurement
-    latency, rate = (measured.latency(), measured.rate()) if measured else (None, None)
+    artifact = row.subject.artifact
+    file = file_of(artifact)
     return {
         "name": row.subject.name,
-        "file": str(row.subject.artifact) if isinstance(row.subject.artifact, Path) else None,
+        "artifact": artifact.name,
+        "sha256": identity(artifact),
+        "file": None if file is None else str(file.absolute()),
         "inputs": row.subject.source,
+        "settings": asdict(row.settings),
         "reason": row.reason,
+        **plain_figures(row.measurement),
+    }
+
+
+def plain_figures(measured: Measurement | None) -> dict[str, Any]:
+    """Return what a measurement says as plain data, raw samples included; Nones where there is none."""
+    latency, rate = (measured.latency(), measured.rate()) if measured else (None, None)
+    return {
         "latency_ms": latency and asdict(latency),
         "throughput_per_s": rate and {"unit": measured.unit if measured else "", **asdict(rate)},
         "p90_ms": measured and measured.p90_ms,

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .figures import Figure
+from .figures import Figure, How
 from .measuring import Compared, Measurements
 from .runtimes import Measurement
 
@@ -49,8 +49,10 @@ def _conditions(made: Measurements) -> str:
         return f"{sources}; nothing ran"
     host = measured.conditions
     governor = f", governor {host['governor']}" if host.get("governor") else ""
+    where = "here" if measured.how is How.MEASURED_HERE else f"on the device {host.get('device')}"
+    began = f"Emulated, so that no time is a latency, {where}" if measured.how is How.EMULATED else f"Measured {where}"
     return (
-        f"Measured here: {host.get('cpu')}, {host.get('cores')} cores{governor}, kernel {host.get('kernel')}, "
+        f"{began}: {host.get('cpu')}, {host.get('cores')} cores{governor}, kernel {host.get('kernel')}, "
         f"Python {host.get('python')}; batch 1, {measured.threads} thread{'s' if measured.threads > 1 else ''}, "
         f"{len(measured.processes)} fresh processes each, in turn; {sources}"
     )

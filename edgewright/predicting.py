@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from . import devices
+from .device_names import profile_of
 from .devices import Memory, Placement, Profile, Target, Unsupported, loads_on, predict_energy, predict_memory
 from .devices._memory import MEASURED
 from .errors import InputError, nearest
@@ -85,7 +86,7 @@ def predict(
 
     Args:
         artifact: a .tflite, .onnx or OpenVINO .xml file, edgewright's own or not, or the folder of a bundle.
-        device: the name or file of a device profile.
+        device: the name or file of a device profile, or the name of a registered device.
         runtime: one of the device's; by default the one that its profile runs the format in.
         threads: of the runtime; the profile's own when None.
         costliest: how many operations to list.
@@ -94,7 +95,7 @@ def predict(
         InputError: no such file, device or runtime; a file that is broken.
     """
     path = Path(artifact)
-    profile = devices.get(device)
+    profile = profile_of(device)
     _check(profile, runtime, threads)
     bundle = bundle_at(path)
     known = {entry.path: entry for entry in bundle.artifacts} if bundle else {}

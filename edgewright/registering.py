@@ -100,7 +100,8 @@ def registered_text(found: tuple[Registered, ...]) -> str:
     lines = []
     for device in found:
         via = f", key {device.key}" if device.key else ""
-        lines.append(f"{device.name:24} {device.url}, {device.profile}{via}")
+        was = f", calibrated from {device.original}" if device.original else ""
+        lines.append(f"{device.name:24} {device.url}, {device.profile}{was}{via}")
         lines += [f"    host key of {server}: {print_}" for server, print_ in _fingerprints(device).items()]
     return "\n".join(lines) or "none; register one: edgewright devices add NAME ssh://USER@HOST --profile PROFILE"
 

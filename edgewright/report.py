@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from .checks import KERAS, Check, read_check
-from .devices import Budget, Evidence, Placement, Profile, Status, Verdict, judge
+from .devices import Budget, Evidence, Placement, Profile, Status, Target, Verdict, judge
 from .export import Bundle, Deployable
 from .figures import Figure
 from .kernels import Computed, Emulated, Kernels, computed_on, emulated_evidence, emulated_of
+from .measured_latency import Kept, deciding
 from .measuring_text import throughput
 from .runtimes import Measurement
 
@@ -117,6 +118,7 @@ def judge_bundle(
     too_new: Mapping[tuple[str, str], str] | None = None,
     emulated: Emulated | None = None,
     memories: Mapping[tuple[str, str], Figure] | None = None,
+    kept: Kept | None = None,
 ) -> Report:
     """Judge each artifact of a bundle against each profile.
 
@@ -130,10 +132,11 @@ def judge_bundle(
         too_new: by device and artifact, why the device's runtime is too old for it, where it is.
         emulated: what emulated cores computed of the artifacts; see ``emulate_bundle``.
         memories: by device and artifact, the peak memory of its runtime with it.
+        kept: by device and artifact, what was measured of it there; see ``kept_for``.
     """
     name = str(bundle.manifest["model"])
     machine = str(bundle.manifest["host"]["machine"])
-    seen = _Seen(checks, placements or {}, too_new or {}, emulated or {}, machine, memories or {})
+    seen = _Seen(checks, placements or {}, too_new or {}, emulated or {}, machine, memories or {}, kept or {})
     rows = [
         _row(name, artifact, profile, Budget(**{**profile.budget.model_dump(), **limits}), seen)
         for artifact in deployables
@@ -160,6 +163,7 @@ class _Seen:
     emulated: Emulated
     machine: str
     memories: Mapping[tuple[str, str], Figure]
+    kept: Kept
 
 
 def _row(model: str, artifact: Deployable, profile: Profile, budget: Budget, seen: _Seen) -> Row:
@@ -169,6 +173,9 @@ def _row(model: str, artifact: Deployable, profile: Profile, budget: Budget, see
     stand_in = next((made for made in mine if made.ok), mine[0] if mine else None)
     there = emulated_of(stand_in, *what, seen.emulated) if stand_in else None
     evidence = emulated_evidence(_evidence(stand_in), there)
+    target = profile.target(artifact.format, artifact.precision)
+    unit = target.unit if isinstance(target, Target) else ""
+    decides = deciding(seen.kept.get(pair, ()), budget.latency_ms, unit)
     return Row(
         model=model,
         format=artifact.format,
@@ -179,7 +186,9 @@ def _row(model: str, artifact: Deployable, profile: Profile, budget: Budget, see
         check=stand_in,
         latency_here_ms=stand_in.measurement.latency() if stand_in and stand_in.measurement else None,
         verdict=judge(
-            *(profile, artifact, evidence, budget),
+            *(profile, artifact, decides.judged(evidence) if decides else evidence, budget),
+            measured=decides.latency_ms if decides else None,
+            doubt=decides.doubt if decides else "",
             placements=seen.placements.get(pair),
             too_new=seen.too_new.get(pair, ""),
             memory=seen.memories.get(pair),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import devices
+from .device_names import profile_of
 from .devices import Profile
 from .devices._edgetpu_graph import COMPILED, UNIT, edgetpu_parts, place_on_edgetpu
 from .devices._edgetpu_parts import Part, share_of
@@ -102,7 +103,7 @@ def split(artifact: str | Path, device: str, out: str | Path) -> Split:
 
     Args:
         artifact: a .tflite file, edgewright's own or not.
-        device: the name or file of a device profile.
+        device: the name or file of a device profile, or the name of a registered device.
         out: the folder to write; nothing appears there unless the parts give the very bytes of the whole.
 
     Returns:
@@ -115,7 +116,7 @@ def split(artifact: str | Path, device: str, out: str | Path) -> Split:
         GateFailed: the parts do not compute what the whole does; nothing was written.
     """
     path, out = Path(artifact), Path(out)
-    profile = devices.get(device)
+    profile = profile_of(device)
     cache = _cache_bytes(profile)
     check_output_folder(out)
     graph = _int8_graph(path)

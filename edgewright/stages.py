@@ -38,6 +38,15 @@ class Stages:
             write_json(folder / MANIFEST, {**new_manifest("stage", 1), "files": files})
         return place
 
+    def find(self, name: str, key: Any) -> Path | None:
+        """Return the folder of a stage that was finished, or None."""
+        place = self._place(name, key)
+        return place if self._intact(place) else None
+
+    def finished(self, name: str) -> tuple[Path, ...]:
+        """Return the folders of all finished stages of a name, whatever their key."""
+        return tuple(place for place in sorted(self.folder.glob(f"{name}-*")) if self._intact(place))
+
     def forget(self, name: str, key: Any) -> None:
         """Remove a stage, so that it is made again."""
         shutil.rmtree(self._place(name, key), ignore_errors=True)

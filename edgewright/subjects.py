@@ -1,6 +1,6 @@
 """What is measured, compared or profiled: an artifact, the runtime that runs it, and what it is fed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import runtimes
-from .errors import InputError, nearest
+from .errors import InputError, MissingRequirement, nearest
 from .export import Bundle, Deployable, load_bundle, read_graph
-from .files import is_ours
+from .files import is_ours, sha256
+from .runtimes import Runtime
+from .stages import digest
 from .train._data_file import Input
 from .train._user_data import dataset_of
 
@@ -48,6 +50,33 @@ class Subject:
         return f"{self.path.name}{kind} in {self.runtime}"
 
 
+def installed_here(runtime: Runtime) -> bool:
+    """Tell whether this host has a runtime."""
+    return runtime.version() is not None
+
+
+def identity(artifact: Path | Deployable) -> str:
+    """Return the SHA-256 of all that runs: each graph's files, and the host code around them."""
+    if isinstance(artifact, Path):
+        beside = [artifact.with_suffix(".bin")] if artifact.suffix == ".xml" else []
+        files = [artifact, *(each for each in beside if each.is_file())]
+        return digest([["model", *map(sha256, files)]])
+    one = file_of(artifact) is not None
+    graphs = [
+        ["model" if one else part.graph, part.sha256, *(found for _, found in part.companions)]
+        for part in artifact.artifacts
+    ]
+    host = artifact.host
+    return digest([*graphs, ["host", sha256(host.path), sha256(host.settings), host.per]] if host else graphs)
+
+
+def file_of(artifact: Path | Deployable) -> Path | None:
+    """Return the one file that runs; None where there are several, or host code around them."""
+    if isinstance(artifact, Path):
+        return artifact
+    return artifact.artifacts[0].path if len(artifact.artifacts) == 1 and artifact.host is None else None
+
+
 def subjects_of(
     bundle_or_file: Bundle | str | Path,
     artifact: str | None = None,
@@ -55,19 +84,25 @@ def subjects_of(
     data: "DataLike" = None,
     *,
     every: bool = True,
+    has: Callable[[Runtime], bool] = installed_here,
+    where: str = "here",
 ) -> tuple[Subject, ...]:
-    """Return what of a bundle or file can be run here.
+    """Return what of a bundle or file can be run here, or elsewhere.
 
     Args:
         bundle_or_file: a bundle or its folder, or a .tflite, .onnx or OpenVINO .xml file, edgewright's own or not.
         artifact: of a bundle, such as "tflite int8"; all when None.
-        runtime: a runtime's name; when None all that are installed and take the format, but for referees.
+        runtime: a runtime's name; when None all that are there and take the format, but for referees.
         data: what it is fed, in any form that ``compress`` takes. When None, a bundle's golden inputs, and for a file
             random numbers of a fixed seed.
         every: else only the first artifact in the first runtime.
+        has: tells whether a runtime is there.
+        where: that is, for messages.
 
     Raises:
-        InputError: no such bundle, file, artifact or runtime; a broken file; data that does not fit; no runtime for it.
+        InputError: no such bundle, file, artifact or runtime; a broken file; data that does not fit; no runtime for it
+            here.
+        MissingRequirement: there is no runtime for it elsewhere.
     """
     bundle = bundle_at(bundle_or_file)
     path = Path(bundle.path if bundle else str(bundle_or_file))
@@ -87,21 +122,22 @@ def subjects_of(
     made = [
         Subject(path, each, name, inputs, source, bundle)
         for each, format in found
-        for name in _runtimes_of(format, runtime)
+        for name in _runtimes_of(format, runtime, has)
     ]
     if not made:
         formats = ", ".join(sorted({format for _, format in found}))
-        raise InputError(
-            f"Expected a runtime here that takes {formats} ({path}). Got: {runtime or 'none that is installed'}."
+        error = InputError if has is installed_here else MissingRequirement
+        raise error(
+            f"Expected a runtime {where} that takes {formats} ({path}). Got: {runtime or 'none that is installed'}."
         )
     return tuple(made if every else made[:1])
 
 
-def _runtimes_of(format: str, asked: str | None) -> Sequence[str]:
+def _runtimes_of(format: str, asked: str | None, has: Callable[[Runtime], bool]) -> Sequence[str]:
     if asked is not None:
         return (asked,) if format in runtimes.get(asked).formats else ()
     found = [runtimes.get(name) for name in runtimes.for_format(format)]
-    return [each.name for each in found if not each.referee and each.version()]
+    return [each.name for each in found if not each.referee and has(each)]
 
 
 def bundle_at(given: Bundle | str | Path) -> Bundle | None:

@@ -31,12 +31,14 @@ class Measured:
         runtime: a runtime's name.
         inputs: ``[samples, ...]`` by input name.
         settings: how the runtime runs it.
+        place: where it runs; where all of them do when None.
     """
 
     artifact: Path | Deployable
     runtime: str
     inputs: Mapping[str, np.ndarray]
     settings: Settings = Settings()
+    place: Place | None = None
 
 
 def measure_artifact(
@@ -91,7 +93,7 @@ def measure_in_turn(
         measured: what is timed.
         processes: how many of each at most.
         timing: how long each is timed.
-        place: where all of them run.
+        place: where those run that name no place of their own.
         time_limit_s: of each process.
         enough: told all runs so far after each round; when it says so, no further round begins.
 
@@ -119,7 +121,7 @@ def measure_in_turn(
                 inputs,
                 settings=what.settings,
                 measure=replace(timing, cold=first, repeats=_REPEATS if first else 0),
-                place=place,
+                place=what.place or place,
                 time_limit_s=time_limit_s,
             )
             runs[number] = run if before is None else joined(before, run)

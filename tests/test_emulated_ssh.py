@@ -18,6 +18,7 @@ from edgewright.cli import app
 from edgewright.devices._emulated_there import emulated_core
 from edgewright.devices._links import Answer, Here
 from edgewright.errors import DeviceError, InputError, MissingRequirement
+from edgewright.measuring_there import measure_there
 from edgewright.registering import open_link
 from edgewright.runtimes import _emulator_needs
 from edgewright.runtimes._emulated_root import device_root
@@ -252,3 +253,15 @@ def test_a_killed_build_leaves_no_half_device(pi, tmp_path):
     with pytest.raises(DeviceError, match="no answer from the mirror"):
         device_root(tmp_path, mirror=NOWHERE)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_what_is_measured_there_is_emulated(pi, artifacts):
+    """A measurement runs the artifact there and says emulated; no limit is met by it, and nothing is calibrated."""
+    file = artifacts["tflite", "int8"]
+    made = measure_there(file, "pi", runtime="litert", processes=1, max_latency_ms=1e6)
+    (row,) = made.rows
+    assert row.measurement is not None, row.reason
+    assert row.measurement.how == "emulated" and row.measurement.conditions["machine"] == "aarch64"
+    assert made.exit_code == 5
+    command = ["measure", str(file), "--on", "pi", "--runtime", "litert", "--processes", "1", "--quiet"]
+    assert "Emulated, so that no time is a latency" in CliRunner().invoke(app, command).stdout
