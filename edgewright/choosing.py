@@ -1,7 +1,7 @@
 """Which artifact of a bundle goes to a device, and in which of the runtimes that it has; or why none does."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import runtimes
 from .devices import Profile, Unsupported
@@ -11,9 +11,11 @@ from .devices._memory import MEASURED
 from .devices._python import Python
 from .errors import GateFailed, InputError, MissingRequirement, nearest
 from .export import Bundle, Deployable
-from .figures import Figure
+from .figures import Figure, How
 from .inspecting import counted, graphs_of, placements_of, too_new_of
-from .runtimes import Runtime
+from .kept import Recorded
+from .measured_latency import kept_for
+from .runtimes import Runtime, Settings
 
 _ARM = ("aarch64", "arm64", "armv7l", "armv8l", "armv6l")
 
@@ -26,7 +28,8 @@ class Choice:
         deployable: the artifacts.
         runtime: that runs them there.
         python: that has it; None where it has to be installed first.
-        latency_ms: predicted, where several were compared; None where nothing was.
+        latency_ms: measured on the device, else predicted, where several were compared; None where nothing was.
+        threads: of the runtime there: those that it was measured fastest on, else the profile's.
         why: why this one, as a sentence.
     """
 
@@ -34,6 +37,7 @@ class Choice:
     runtime: Runtime
     python: Python | None
     latency_ms: Figure | None
+    threads: int
     why: str
 
     @property
@@ -138,14 +142,23 @@ def choose(
     for offer in usable:
         by_artifact.setdefault(offer[0].name, offer)
     if artifact is not None:
-        return Choice(*by_artifact[artifact], None, "as asked")
-    return _fastest(list(by_artifact.values()), profile, bundle)
+        offer = by_artifact[artifact]
+        return Choice(*offer, None, _threads(profile, offer[0]), "as asked")
+    return _fastest(list(by_artifact.values()), profile, bundle, device)
 
 
-def _fastest(offers: Sequence[tuple[Deployable, Runtime, Python | None]], profile: Profile, bundle: Bundle) -> Choice:
+def _threads(profile: Profile, deployable: Deployable) -> int:
+    target = profile.target(deployable.format, deployable.precision)
+    return 1 if isinstance(target, Unsupported) or target.unit != "cpu" else target.threads
+
+
+def _fastest(
+    offers: Sequence[tuple[Deployable, Runtime, Python | None]], profile: Profile, bundle: Bundle, device: str
+) -> Choice:
+    """Return the offer with the lowest latency: as it was measured there, where it was, else as it is predicted."""
     if len(offers) == 1:
         (only,) = offers
-        return Choice(*only, None, "the only artifact that it has a runtime for")
+        return Choice(*only, None, _threads(profile, only[0]), "the only artifact that it has a runtime for")
     deployables = [each for each, _, _ in offers]
     graphs = graphs_of(deployables)
     asked = (counted(deployables, graphs), [profile], graphs)
@@ -160,11 +173,29 @@ def _fastest(offers: Sequence[tuple[Deployable, Runtime, Python | None]], profil
         reasons = "; ".join(f"{each}: {why}" for (_, each), why in too_new.items())
         raise GateFailed(f"Expected an artifact of {bundle.path} that {profile.title} loads. Got: none. {reasons}")
 
+    kept = kept_for(deployables, [device])
+    threads = {each.name: _threads(profile, each) for each in deployables}
+    for each, runtime, _ in loadable:
+        if measured := _measured(kept.get((device, each.name), ()), runtime):
+            latencies[each.name], threads[each.name] = measured
+
     def key(offer: tuple[Deployable, Runtime, Python | None]) -> tuple[float, int]:
         latency = latencies.get(offer[0].name)
         return (latency.value if latency else float("inf"), offer[0].size_bytes)
 
     best = min(loadable, key=key)
     latency = latencies.get(best[0].name)
-    why = f"predicted to be the fastest of {len(loadable)}" if latency else "the smallest of those that it runs"
-    return Choice(*best, latency, why)
+    how = "predicted" if latency and latency.how is How.PREDICTED else "measured"
+    why = f"{how} to be the fastest of {len(loadable)}" if latency else "the smallest of those that it runs"
+    return Choice(*best, latency, threads[best[0].name], why)
+
+
+def _measured(rows: Sequence[Recorded], runtime: Runtime) -> tuple[Figure, int] | None:
+    """Return the lowest latency that was measured in a runtime as a deployed artifact runs, and the threads."""
+    plain = [row for row in rows if row.runtime == runtime.name and replace(row.settings, threads=1) == Settings()]
+    known = [
+        (figure, row.settings.threads)
+        for row in plain
+        if not row.wrong and row.measurement and (figure := row.measurement.latency())
+    ]
+    return min(known, key=lambda each: each[0].value, default=None)

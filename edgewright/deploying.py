@@ -323,10 +323,11 @@ def _about(registered: Registered, bundle: Bundle, name: str, version: str, choi
         "artifact": choice.deployable.name,
         "runtime": choice.runtime.name,
         "runtime_version": choice.version,
+        "threads": choice.threads,
         "python": python.command,
         "python_path": python.path,
         # What has to be the same for a version to be the same.
-        "content": f"{version} {choice.runtime.name} {choice.version} {python.command} {python.path}",
+        "content": f"{version} {choice.runtime.name} {choice.version} {choice.threads} {python.command} {python.path}",
         "artifacts": [plain_artifact(each, "artifacts/") for each in choice.deployable.artifacts],
         "deployment": bundle.manifest["deployment"],
         "profile": registered.profile,

@@ -67,7 +67,7 @@ def script(model: str, about: Mapping[str, Any]) -> str:
     python = Python(about["python"], about["python_path"], "", "", "", {})
     command = [*python.arguments(), "current/service.py", "--runner", "current/runner.py", "--socket", SOCKET]
     command += ["--name", model, "--version", about["version"], "--runtime", about["runtime"]]
-    command += ["--example", "current/golden.npz"]
+    command += ["--example", "current/golden.npz", "--threads", str(about["threads"])]
     hosted = about["deployment"]["host"]
     for each in about["artifacts"]:
         path = f"current/{each['path']}"

@@ -24,7 +24,7 @@ from ._emulated_root import HOST_KEY, MOUNT, USER, device_root
 from ._emulator import OnStep, build_emulator
 from ._emulator_needs import map_ids, missing_for_login, refused
 
-# devices/_probe.py and _emulated_there.py look for this file: a time that is taken on an emulated device is no latency.
+# devices/_probe.py and _there.py look for this file: a time that is taken on an emulated device is no latency.
 MARK = "etc/edgewright-emulated"
 # The profiles of devices that these are, by core.
 PROFILES = {"pi4": "raspberry-pi-4b", "pi5": "raspberry-pi-5"}

@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from edgewright.cli import app
-from edgewright.devices._emulated_there import emulated_core
-from edgewright.devices._links import Answer, Here
+from edgewright.devices._found import look
+from edgewright.devices._links import Here
 from edgewright.errors import DeviceError, InputError, MissingRequirement
 from edgewright.measuring_there import measure_there
 from edgewright.registering import open_link
@@ -108,16 +108,8 @@ def test_the_probe_reads_a_raspberry_pi_and_measures_nothing(pi, tmp_path):
 
 
 def test_an_emulated_device_is_known_over_its_link(link):
-    """The device names the core that it is emulated as, this host none; a damaged mark is an error, never a no."""
-
-    class Damaged(Here):
-        def run(self, command, **given):
-            return Answer(0, b"{}", b"")
-
-    assert emulated_core(link) == "pi4"
-    assert emulated_core(Here()) is None
-    with pytest.raises(DeviceError, match="Expected /etc/edgewright-emulated of this host to name the core"):
-        emulated_core(Damaged())
+    """The device says that it is emulated, and this host that it is not."""
+    assert look(link, "python3").emulated and not look(Here(), sys.executable).emulated
 
 
 def test_the_runtimes_are_there(link):
@@ -134,7 +126,7 @@ def test_a_bare_device_has_no_runtimes_and_files_of_its_own(link, pi, bare_pi): 
     with bare_pi.open("bare") as bare:
         assert "No module named 'numpy'" in bare.run(["python3", "-c", "import numpy"]).stderr.decode()
         assert _told(bare, "ls /opt/runtimes; ls ~; cat /etc/edgewright-emulated").startswith('{"core": "pi4"')
-        assert emulated_core(bare) == "pi4"
+        assert look(bare, "python3").emulated
 
 
 def test_ended_is_ended(pi, tmp_path):
@@ -143,7 +135,7 @@ def test_ended_is_ended(pi, tmp_path):
     with emulated_sshd("pi5", key_pair(key), bare=True) as server:
         with Pi(server, key).open("pi5") as link:
             assert _told(link, "grep -c asimddp /proc/cpuinfo; setsid sleep 300 >/dev/null 2>&1 &") == "4"
-            assert emulated_core(link) == "pi5"
+            assert '"pi5"' in _told(link, "cat /etc/edgewright-emulated")
         with pytest.raises(DeviceError):
             Pi(server, pi.key).add("stranger")
         running = psutil.Process(server.pid)

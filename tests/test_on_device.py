@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import edgewright
 from edgewright import devices, runtimes
 from edgewright.cli import app
-from edgewright.deploying import opened
+from edgewright.deploying import deploy, opened
 from edgewright.device_names import profile_of
 from edgewright.devices import _registered
 from edgewright.devices._lease import DeviceBusy
@@ -34,9 +34,8 @@ from edgewright.measured_latency import deciding
 from edgewright.measuring import Measurements, Row
 from edgewright.measuring_there import measure_there
 from edgewright.predicting import predict
-from edgewright.probing import probe
 from edgewright.recalibrating import recalibrate
-from edgewright.registering import add, registered_text, remove
+from edgewright.registering import add, open_link, registered_text, remove
 from edgewright.runtimes import Settings
 from edgewright.sweep_text import sweep_text
 from edgewright.sweeping import sweep
@@ -73,11 +72,9 @@ def bundle(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def profile(tmp_path_factory):
+def profile(host_profile):
     """A profile of this host."""
-    path = tmp_path_factory.mktemp("profile") / "this-host.toml"
-    probe(path, measure=False)
-    return path
+    return Path(host_profile)
 
 
 @pytest.fixture(scope="module")
@@ -319,6 +316,18 @@ def test_a_verdict_takes_what_was_measured_on_the_device(device, bundle, rows, t
     keep(rows[0])
     remove(device)
     assert not kept_of(device) and not list((tmp_path / "config" / "devices").iterdir())
+
+
+@pytest.mark.parametrize("fastest", ["tflite float32", "tflite int8"])
+def test_a_deploy_takes_what_was_measured_to_be_fastest(fastest, device, bundle, rows):
+    """Whatever is predicted, of two measured artifacts the faster one goes there, on the threads that it took."""
+    for row in rows:
+        threads = replace(row.settings, threads=2)
+        keep(replace(taking(row, 1e-4 if row.artifact == fastest else 1e3), settings=threads))
+    made = deploy(bundle, device, runtime="litert")
+    assert made.artifact == fastest and made.why == "measured to be the fastest of 2"
+    with open_link(device) as link:
+        assert json.loads(link.read(f"{made.folder}/deployed.json"))["threads"] == 2
 
 
 def test_a_changed_artifact_was_not_measured(device, bundle, rows, tmp_path):

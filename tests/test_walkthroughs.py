@@ -15,15 +15,6 @@ from edgewright.compress import shipped_recipes
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-# ---------------------------------------------------------------------------------------------------------------------
-# PENDING: lines that these match may fail to parse, for what they tell of is not merged yet. To be emptied.
-PENDING = (
-    r"^edgewright profile \S+ (?!-)\S+",
-    r"^edgewright profile .*--threads \d+,",
-    r"^edgewright measure .*--on ",
-)
-# ---------------------------------------------------------------------------------------------------------------------
-
 # Where such a parameter stands, a name has to be shipped, a .toml file, or a device that the same page adds.
 _NAMED = ("profile", "recipe", "device")
 
@@ -92,19 +83,10 @@ def _all() -> list[Line]:
     return [line for page in PAGES for line in commands(str(page.relative_to(ROOT)), page.read_text(encoding="utf-8"))]
 
 
-def _pending(line: Line) -> bool:
-    return any(re.search(pattern, line.text) for pattern in PENDING)
-
-
 @pytest.mark.parametrize("line", [pytest.param(line, id=line.where) for line in _all()])
 def test_each_command_that_is_told_to_be_typed_parses(line):
     """Commands, options and arguments of the pages are those that there are, and profiles and recipes exist."""
-    try:
-        parameters = parsed(line)
-    except AssertionError:
-        if _pending(line):
-            pytest.xfail("what it tells of is not merged yet")
-        raise
+    parameters = parsed(line)
     text = (ROOT / line.page).read_text(encoding="utf-8")
     added = re.findall(r"edgewright devices add (\S+)", text)
     known = {*devices.names(), *shipped_recipes(), *added}
