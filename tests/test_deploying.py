@@ -74,6 +74,29 @@ def test_what_is_deployed_answers_there_as_here_and_goes_back(board, small_bundl
     assert not _parts(there) and not list((there / "edgewright/scratch").iterdir())
 
 
+def test_what_was_changed_there_is_seen_and_not_gone_back_to(board, small_bundle):
+    """Status ends with 1 where a current file changed, a changed previous version stays previous, and none is told."""
+    there = board()
+    first = deploy(small_bundle, "board", artifact="tflite float32")
+    with pytest.raises(InputError, match="Expected a previous version of kinds on board"):
+        roll_back("board")
+    with pytest.raises(InputError, match="deployed on board: kinds. Got: 'other'"):
+        roll_back("board", "other")
+    second = deploy(small_bundle, "board", artifact="tflite int8")
+    (artifact,) = (there / "edgewright/models/kinds/versions" / first.version / "artifacts").iterdir()
+    artifact.write_bytes(artifact.read_bytes()[:-1] + b"x")
+    with pytest.raises(GateFailed, match="as they were deployed. Got: others"):
+        roll_back("board")
+    assert _current(there).name == second.version
+    (artifact,) = (_current(there) / "artifacts").iterdir()
+    artifact.write_bytes(artifact.read_bytes()[:-1] + b"x")
+    done = CliRunner().invoke(app, ["status", "board"])
+    assert done.exit_code == 1 and "FILES CHANGED" in done.stdout
+    # A version that was changed there is copied again.
+    assert deploy(small_bundle, "board", artifact="tflite int8").size_bytes > 0
+    assert device_status("board").exit_code == 0
+
+
 def test_by_itself_the_artifact_that_is_predicted_to_be_fastest_is_taken(board, small_bundle):
     """Of float32 and int8 the int8 file goes to this host, and the text says why."""
     board()

@@ -9,7 +9,10 @@ from edgewright.deploying_text import deployed_text
 from edgewright.device_status import device_status
 from edgewright.devices._found import look
 from edgewright.errors import MissingRequirement
+from edgewright.figures import How
+from edgewright.measured_latency import kept_for
 from edgewright.registering import open_link
+from edgewright.sweeping import sweep
 
 from ._emulated_pi import bare_pi, emulated_pi  # noqa: F401
 
@@ -17,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("home")
 
 
 def test_a_raspberry_pi_gets_an_artifact_serves_it_and_goes_back(emulated_pi, small_bundle):  # noqa: F811
-    """The int8 file answers the golden inputs there as here, to the bit; the service and the rollback work there."""
+    """The int8 file answers there as here, to the bit; it is profiled, served and rolled back there."""
     emulated_pi.add("pi")
     first = deploy(small_bundle, "pi", artifact="tflite float32")
     made = deploy(small_bundle, "pi", artifact="tflite int8")
@@ -25,6 +28,9 @@ def test_a_raspberry_pi_gets_an_artifact_serves_it_and_goes_back(emulated_pi, sm
     assert made.runtime == "litert" and made.before == first.version
     assert made.golden.difference is not None and made.golden.agreement_percent == 100
     assert made.golden.bit_exact, made.golden
+    rows = sweep(small_bundle, "pi", artifact="tflite int8", runtime="litert", threads=(1,), processes=1).rows
+    assert all(row.measurement.latency().how is How.EMULATED and row.agreement_percent == 100 for row in rows)
+    assert not kept_for(small_bundle.deployables, ["pi"])
     service = serving.start("pi", "kinds")
     assert service.version == made.version
     inputs, _ = small_bundle.golden()
