@@ -11,8 +11,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 SSHD = shutil.which("sshd", path=os.defpath + ":/usr/sbin:/usr/local/sbin")
 CUT, FREEZE = "cut", "freeze"
+
+
+def needs_ssh():
+    """Skip a module where no SSH server can be started; never in CI."""
+    if os.environ.get("CI"):
+        return
+    if SSHD is None:
+        pytest.skip("these tests start a real SSH server: apt-get install openssh-server", allow_module_level=True)
+    pytest.importorskip("asyncssh", reason="these tests log in over SSH: pip install 'edgewright[ssh]'")
 
 
 def free_port():

@@ -171,9 +171,8 @@ def host_profile(tmp_path_factory):
     return str(path)
 
 
-@pytest.fixture(scope="session")
-def small_bundle(tmp_path_factory):
-    """A small classifier as TFLite, float32 and int8."""
+def _classifier(folder, activation, formats):
+    """Export a small classifier of 16 numbers, named kinds, with labels that it gets right."""
     import keras
 
     import edgewright
@@ -181,11 +180,23 @@ def small_bundle(tmp_path_factory):
     keras.utils.set_random_seed(0)
     x = keras.Input((16,), name="x")
     hidden = keras.layers.Dense(32, activation="relu")(x)
-    model = keras.Model(x, keras.layers.Dense(10, name="kinds")(hidden), name="kinds")
+    model = keras.Model(x, keras.layers.Dense(10, activation=activation, name="kinds")(hidden), name="kinds")
     samples = np.random.default_rng(0).normal(size=(200, 16)).astype("float32")
     labels = model.predict(samples, verbose=0).argmax(axis=1)
     compressed = edgewright.compress(model, edgewright.train.Dataset({"x": samples}, labels), "int8")
-    return edgewright.export(compressed, tmp_path_factory.mktemp("deploying") / "bundle", ["tflite"])
+    return edgewright.export(compressed, folder / "bundle", formats)
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory):
+    """A small classifier as TFLite, float32 and int8, whose int8 is the same to the bit on every core."""
+    return _classifier(tmp_path_factory.mktemp("small"), None, ["tflite"])
+
+
+@pytest.fixture(scope="session")
+def kinds_bundle(tmp_path_factory):
+    """The same with a softmax, as TFLite and ONNX."""
+    return _classifier(tmp_path_factory.mktemp("kinds"), "softmax", ["tflite", "onnx"])
 
 
 @pytest.fixture

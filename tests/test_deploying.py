@@ -24,13 +24,9 @@ from edgewright.files import MANIFEST, sha256
 from edgewright.fleet import deploy_fleet
 from edgewright.registering import add, open_link
 
-from ._ssh_servers import CUT, SSHD, Line
+from ._ssh_servers import CUT, Line, needs_ssh
 
-IN_CI = bool(os.environ.get("CI"))
-if not IN_CI and SSHD is None:
-    pytest.skip("these tests start a real SSH server: apt-get install openssh-server", allow_module_level=True)
-if not IN_CI:
-    pytest.importorskip("asyncssh", reason="these tests log in over SSH: pip install 'edgewright[ssh]'")
+needs_ssh()
 
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -24,13 +24,9 @@ from edgewright.errors import DeviceError, InputError
 from edgewright.registering import add, open_link, registered, remove
 
 from ._services import command, place
-from ._ssh_servers import CUT, FREEZE, SSHD, Line, free_port, make_key
+from ._ssh_servers import CUT, FREEZE, Line, free_port, make_key, needs_ssh
 
-IN_CI = bool(os.environ.get("CI"))
-if not IN_CI and SSHD is None:
-    pytest.skip("these tests start a real SSH server: apt-get install openssh-server", allow_module_level=True)
-if not IN_CI:
-    pytest.importorskip("asyncssh", reason="these tests log in over SSH: pip install 'edgewright[ssh]'")
+needs_ssh()
 
 pytestmark = pytest.mark.usefixtures("home")
 PROFILE = "raspberry-pi-4b"

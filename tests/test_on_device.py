@@ -1,7 +1,6 @@
 """Measuring on a registered device: this host behind a real SSH server, with a small network as TFLite and ONNX."""
 
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -11,7 +10,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import keras
 import numpy as np
 import psutil
 import pytest
@@ -42,13 +40,9 @@ from edgewright.sweeping import sweep
 from edgewright.telemetry_text import telemetry_text
 from edgewright.ways_to_run import not_on_edgetpu, ways
 
-from ._ssh_servers import CUT, SSHD, Line, Server, free_port, make_key
+from ._ssh_servers import CUT, Line, Server, free_port, make_key, needs_ssh
 
-IN_CI = bool(os.environ.get("CI"))
-if not IN_CI and SSHD is None:
-    pytest.skip("these tests start a real SSH server: apt-get install openssh-server", allow_module_level=True)
-if not IN_CI:
-    pytest.importorskip("asyncssh", reason="these tests log in over SSH: pip install 'edgewright[ssh]'")
+needs_ssh()
 
 GPU = """
 [[accelerators]]
@@ -59,16 +53,9 @@ clock_ghz = { value = 1.0, how = "recalled", source = "none" }
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def bundle(kinds_bundle):
     """A small classifier, float32 and int8, with labels that it gets right."""
-    keras.utils.set_random_seed(0)
-    x = keras.Input((16,), name="x")
-    hidden = keras.layers.Dense(32, activation="relu")(x)
-    model = keras.Model(x, keras.layers.Dense(10, activation="softmax", name="kinds")(hidden), name="kinds")
-    samples = np.random.default_rng(0).normal(size=(200, 16)).astype("float32")
-    labels = model.predict(samples, verbose=0).argmax(axis=1)
-    compressed = edgewright.compress(model, edgewright.train.Dataset({"x": samples}, labels), "int8")
-    return edgewright.export(compressed, tmp_path_factory.mktemp("measured") / "bundle", ["tflite", "onnx"])
+    return kinds_bundle
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +125,9 @@ def _runners(home):
     found = []
     for process in psutil.process_iter():
         try:
-            # Around each stands what ends it in time.
+            # Around each stand what ends it in time and the shell that waits for it.
             command = process.cmdline()
-            if command[:1] != ["timeout"] and any("_runner.py" in each and str(home) in each for each in command):
+            if command[:1] not in (["timeout"], ["sh"]) and any("_runner.py" in each and str(home) in each for each in command):
                 found.append(process)
         except psutil.Error:
             continue

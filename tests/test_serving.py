@@ -1,7 +1,5 @@
 """The service of a deployed model over real SSH: it answers, follows what is deployed, and survives what fails."""
 
-import os
-
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -15,13 +13,9 @@ from edgewright.errors import DeviceError, GateFailed, InputError
 from edgewright.registering import open_link
 from edgewright.runtimes import run_artifact
 
-from ._ssh_servers import SSHD
+from ._ssh_servers import needs_ssh
 
-IN_CI = bool(os.environ.get("CI"))
-if not IN_CI and SSHD is None:
-    pytest.skip("these tests start a real SSH server: apt-get install openssh-server", allow_module_level=True)
-if not IN_CI:
-    pytest.importorskip("asyncssh", reason="these tests log in over SSH: pip install 'edgewright[ssh]'")
+needs_ssh()
 
 pytestmark = pytest.mark.usefixtures("home")
 

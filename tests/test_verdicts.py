@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 
-import keras
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -25,16 +24,9 @@ NOTHING_ASKED = {"latency_ms": 1e6, "size_bytes": 2**40, "max_drop": 1e6}
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def bundle(kinds_bundle):
     """A small classifier as TFLite and ONNX, float32 and int8, with labels that it gets right."""
-    keras.utils.set_random_seed(0)
-    x = keras.Input((16,), name="x")
-    hidden = keras.layers.Dense(32, activation="relu")(x)
-    model = keras.Model(x, keras.layers.Dense(10, activation="softmax", name="kinds")(hidden), name="kinds")
-    samples = np.random.default_rng(0).normal(size=(200, 16)).astype("float32")
-    labels = model.predict(samples, verbose=0).argmax(axis=1)
-    compressed = edgewright.compress(model, edgewright.train.Dataset({"x": samples}, labels), "int8")
-    return edgewright.export(compressed, tmp_path_factory.mktemp("verdicts") / "bundle", ["tflite", "onnx"])
+    return kinds_bundle
 
 
 def _validate(*arguments):
