@@ -83,7 +83,12 @@ class QuantizedRun:
                 variable = self._ranges[name].value
                 held = variable.assign(_MOMENTUM * variable + (1 - _MOMENTUM) * seen)
             low = tf.minimum(held[0], 0.0)
-            return tf.quantization.fake_quant_with_min_max_vars(tensor, low, tf.maximum(held[1], low + 1e-6))
+            return finite(tf.quantization.fake_quant_with_min_max_vars(tensor, low, tf.maximum(held[1], low + 1e-6)))
+
+        @tf.custom_gradient
+        def finite(tensor: Any) -> Any:
+            # Rounding meets poles that the float model keeps clear of: the root's slope at a distance of 0 is infinite.
+            return tf.identity(tensor), lambda slope: tf.where(tf.math.is_finite(slope), slope, tf.zeros_like(slope))
 
         @tf.function(autograph=False)
         def run(inputs: Any) -> Any:

@@ -290,6 +290,25 @@ def test_training_that_diverges_is_stopped_and_undone():
     assert disagreement_percent([wanted], [outputs_of(made.model, _task().test)["classes"]]) < 5
 
 
+def test_a_root_that_rounding_brings_to_zero_does_not_stop_the_training():
+    """Distances, some of them 0, train with everything rounded: where a slope is infinite, none passes."""
+    keras.utils.set_random_seed(0)
+    place = keras.Input((4,), name="place")
+    moved = keras.layers.Dense(3, use_bias=False, name="moved")(place)
+    # 1e-6 keeps the float model clear of the root's pole, and is no step of eight bits.
+    distance = keras.ops.sqrt(keras.ops.sum(keras.ops.square(moved), axis=-1, keepdims=True) + 1e-6)
+    model = keras.Model(place, keras.layers.Dense(1, name="out")(distance), name="distances")
+    places = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    places[::4] = 0
+    data = Dataset({"place": places}, 1 + np.linalg.norm(places, axis=1, keepdims=True))
+    task = Task("distances", data, data, "mean_squared_error", train.MEAN_ABSOLUTE_ERROR)
+    recipe = "[[steps]]\ntechnique='quantization_aware_training'\nepochs=3\nbatch_size=16\nlearning_rate=1e-2\n"
+    made = compress(model, task, parse_recipe(recipe))
+    assert not made.notes
+    before, after = ((outputs_of(each, data)["out"] - data.labels) ** 2 for each in (model, made.model))
+    assert after.mean() < before.mean()
+
+
 def test_layers_that_quantization_would_break_stay_in_float_and_say_why():
     """A layer whose outputs span a million to one is left in float; with it, decisions are the float model's."""
     keras.utils.set_random_seed(0)
