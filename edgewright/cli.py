@@ -362,7 +362,10 @@ def devices(context: typer.Context, json_: Json = False) -> None:
 
 @devices_app.command("show")
 def devices_show(
-    name: Annotated[str, typer.Argument(help="A shipped profile's name, or a .toml file.")], json_: Json = False
+    name: Annotated[
+        str, typer.Argument(help="A shipped profile's name, or a .toml file; either with @MODE, such as @7W.")
+    ],
+    json_: Json = False,
 ) -> None:
     """Show what a profile says of its device: each value with how it was obtained and its source."""
 

@@ -10,7 +10,9 @@ from .cli_options import Files, Json, end
 
 def predict(
     artifact: Files,
-    device: Annotated[str, typer.Option(help="A device profile's name, or a .toml file of one.")],
+    device: Annotated[
+        str, typer.Option(help="A device profile's name, or a .toml file of one; with @MODE in a power mode.")
+    ],
     runtime: Annotated[str | None, typer.Option(help="One of the device's, such as LiteRT.")] = None,
     threads: Annotated[int | None, typer.Option(help="Of the runtime; the profile's own by default.")] = None,
     operations: Annotated[int, typer.Option(help="How many of the costliest operations to list.")] = 10,
