@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,12 @@ from edgewright.errors import InputError
 from edgewright.export._work import COUNTS
 from edgewright.registering import add, registered
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from _measured_modes import in_modes
+
 JETSONS = tuple(name for name in devices.names() if name.startswith("jetson-"))
-_WORK = json.loads((Path(__file__).parent.parent / "benchmarks" / "measured" / "work.json").read_text("utf-8"))
+_WORK = json.loads((Path(__file__).parents[1] / "benchmarks" / "measured" / "work.json").read_text("utf-8"))
 # A network of many small operations, one of few large ones, one whose time is its weights', and detectors.
 NETWORKS = ("mobilenet-v2-1.0-224", "resnet50-v1.5", "vgg16", "yolo11n", "yolo11x")
 
@@ -96,6 +101,23 @@ def test_a_gpu_is_as_much_slower_as_its_clock_and_its_processors():
     assert after.effective_gmacs_per_s.value == pytest.approx(rate, rel=1e-3)
     assert after.per_operation_ms.value == pytest.approx(before.per_operation_ms.value * 0.625 / 0.408, rel=1e-2)
     assert after.effective_gmacs_per_s.how == "derived" and "the mode 7 W" in after.effective_gmacs_per_s.source
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_one_module_in_one_mode_predicts_alike_by_both_its_profiles(precision):
+    """The Orin Nano's own 15 W, whose launches follow the cores' clock, and the Super's 15 W are not far apart."""
+    plain, super_ = devices.get("jetson-orin-nano"), devices.get("jetson-orin-nano-super@15W")
+    both = [speeds_of(each, each.target("onnx", precision)).latency(_counts("yolo11n"))[0] for each in (plain, super_)]
+    assert both[0] < both[1] < 1.5 * both[0]
+
+
+@pytest.mark.parametrize("unit", ["gpu", "cpu"])
+def test_measured_lower_modes_are_nearer_scaled_than_taken_as_they_are(unit):
+    """Where networks were measured in two modes, scaling is off by less than half of what leaving it out is."""
+    rows = [row for row in in_modes() if row.unit == unit]
+    scaled, same = (np.mean(np.abs(each)) for each in zip(*((row.error, row.same_error) for row in rows), strict=True))
+    assert len(rows) >= 8 and scaled < 0.5 * same
+    assert np.mean([row.held for row in rows]) >= 0.9
 
 
 def test_what_was_fitted_in_one_mode_is_scaled_and_says_so():
