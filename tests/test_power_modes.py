@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import edgewright
 from edgewright import devices
 from edgewright.cli import app
 from edgewright.devices import speeds_of
@@ -208,6 +209,17 @@ def test_inspect_takes_a_mode(onnx_file):
     """``inspect --device`` tells what runs where in a mode by the device's name there."""
     result = CliRunner().invoke(app, ["inspect", str(onnx_file), "--device", "jetson-orin-nano@7w", "--json"])
     assert result.exit_code == 0 and "jetson-orin-nano@7W" in result.stdout
+
+
+def test_validate_judges_two_modes_of_a_board_side_by_side(small_bundle):
+    """Each mode is a device of its own in a report, and no file is quicker in the lower one."""
+    names = ("jetson-orin-nano", "jetson-orin-nano@7W")
+    report = edgewright.validate(small_bundle, devices=list(names), measure=False)
+    own, low = ([row for row in report.rows if row.device == name] for name in names)
+    assert [row.verdict.artifact for row in own] == [row.verdict.artifact for row in low]
+    figures = ((fast.verdict.latency, slow.verdict.latency) for fast, slow in zip(own, low, strict=True))
+    both = [pair for pair in figures if all(pair)]
+    assert both and all(slow.value > fast.value for fast, slow in both)
 
 
 def test_a_registered_device_may_be_in_a_mode(home):
