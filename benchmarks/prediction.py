@@ -2,6 +2,7 @@
 
     python benchmarks/prediction.py             # all of it, some minutes on one core
     python benchmarks/prediction.py --json prediction.json
+    python benchmarks/prediction.py --only gpu  # or "power modes": one section, seconds
 
 Four ways to split the rows, each model predicted by speeds that were fitted without it:
 
@@ -14,16 +15,23 @@ What is left out is left out everywhere: of every series, in which the same mode
 expected of devices in general. A row counts as within 10 % where predicted / measured is. The baseline is a MACs + b
 parameters + c, not negative, fitted to the same rows by relative errors. The noise floor is how far two published
 measurements of one model on one board, in one runtime version, precision and clock are apart.
+
+Two sections follow: "power modes", networks in a lower mode of a Jetson predicted from the highest, beside "the same
+latency"; and "gpu", the shipped rates of Jetsons' GPUs on TensorRT's rows, beside the same rates fitted without each
+model and the baseline.
 """
 
 import argparse
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from _fitted import Series, all_series, datasheet, family, fitted, on_processor, pooled, unlike
+from _gpu_rates import gpus
+from _measured_modes import in_modes
+from _measured_modes import lines as mode_lines
 from fit_speeds import general
 
 from edgewright.devices._fitting import Speeds, fit, prior
@@ -76,9 +84,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write every figure there")
     parser.add_argument("--runtime", action="append", choices=RUNTIMES)
+    parser.add_argument("--only", choices=("power modes", "gpu"), help="one of the last two sections alone")
     arguments = parser.parse_args()
     document: dict[str, object] = {}
-    for runtime in arguments.runtime or RUNTIMES:
+    for runtime in () if arguments.only else arguments.runtime or RUNTIMES:
         series = [each for each in all_series() if on_processor(each) and each.runtime == runtime]
         expected = general(all_series()) if runtime == "TFLite" else series
         print(f"\n{runtime}: {sum(len(each.models) for each in series)} rows, {len(series)} series")
@@ -95,6 +104,14 @@ def main() -> None:
             for line in _lines(found):
                 print(f"    {line}")
         document[runtime] = tables
+    if arguments.only != "gpu":
+        modes = in_modes()
+        print("\npower modes", *mode_lines(modes), sep="\n    ")
+        document["power modes"] = [asdict(each) for each in modes]
+    if arguments.only != "power modes":
+        found = list(gpus(_baseline))
+        print("\ngpu", *(each.line() for each in found), sep="\n    ")
+        document["gpu"] = {each.title: each.plain() for each in found}
     if arguments.json:
         write_json(arguments.json, document)
 

@@ -5,7 +5,7 @@ from ._latency import predict_deployable, predict_latency, vector
 from ._memory import Memory, predict_memory
 from ._placement import Placed, Placement
 from ._placing import place
-from ._profile import Budget, Profile, Target, Unsupported, get, load_profile, names, parse_profile
+from ._profile import Budget, PowerMode, Profile, Target, Unsupported, get, load_profile, names, parse_profile
 from ._speeds import speeds_of
 from ._verdict import Evidence, Status, Verdict, judge
 from ._versions import Needed, loads_on, may_be_too_old, needed_runtime
@@ -17,6 +17,7 @@ __all__ = [
     "Needed",
     "Placed",
     "Placement",
+    "PowerMode",
     "Profile",
     "Status",
     "Target",

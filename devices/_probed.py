@@ -1,10 +1,10 @@
 """A profile of a device that was probed: what was read there, over the profile of its board or of the nearest core."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
+from ._power_modes import find_mode, mode_key
 from ._probed_values import clock_ratio, core_name, instruction_set, runtime_version, scaled
 from ._profile import Profile, get
 from ._speeds import shipped_calibrations
@@ -58,19 +58,23 @@ def probed_profile(facts: Facts, name: str) -> Probed:
     if not facts.get("cpu"):
         raise InputError(f"Expected cores in the /proc/cpuinfo of {_title(facts)}. Got: none.")
     board, same_board = _start(facts)
-    base = get(board)
+    shipped = get(board)
+    base = _as_set(shipped, facts) if same_board else shipped
     document = base.model_dump()
     notes: list[str] = []
     _put_cores(document, facts, same_board, notes)
     _put_memory(document, facts, notes)
     _put_system(document, facts, notes)
-    _put_power(document, facts, base, same_board, notes)
+    _put_power(document, facts, shipped, same_board, notes)
     _put_runtimes(document, facts, notes)
     _put_accelerators(document, facts, notes)
     _put_rates(document, facts, base, same_board, notes)
     # Speeds were fitted at the shipped clock; at another one the scaled rates stand for them.
     if same_board and abs(clock_ratio(base.cpu, document["cpu"], cores=False) - 1) < 0.02:
-        document["calibrations"] = [each.model_dump() for each in shipped_calibrations(base.name)]
+        fitted = (*base.calibrations, *shipped_calibrations(base.name))
+        document["calibrations"] = [each.model_dump() for each in fitted]
+    else:
+        document["calibrations"] = []
     document |= {"name": name, "title": _title(facts), "sources": {}}
     if not same_board:
         notes.append(f"The budget and what is not supported are those of {base.title}.")
@@ -96,6 +100,13 @@ def _start(facts: Facts) -> tuple[str, bool]:
     core = core_name(facts["cpu"])
     same = [name for name in _CORES_ONLY if get(name).cpu.core.value == core]
     return (same or (_CORES_ONLY[:1] if facts["cpu"]["dotprod"]["value"] else _CORES_ONLY[1:2]))[0], False
+
+
+def _as_set(shipped: Profile, facts: Facts) -> Profile:
+    """Return the board's profile in the power mode that was read, where the profile knows it."""
+    read = (facts.get("power") or {}).get("mode")
+    mode = find_mode(shipped.power_modes, read["value"]) if read else None
+    return shipped.in_mode(mode.name) if mode else shipped
 
 
 def _is_super(facts: Facts, model: str) -> bool:
@@ -165,17 +176,19 @@ def _put_power(document: Facts, facts: Facts, base: Profile, same_board: bool, n
     power, watts = facts.get("power"), document.get("power") or {}
     if not power or power["mode"] is None:
         document["power"] = document.get("power") if same_board else None
+        document["power_modes"] = document["power_modes"] if same_board else []
         return
     was = base.power.mode.value if base.power and base.power.mode else "another mode"
-    same_mode = _letters(was) == _letters(power["mode"]["value"])
+    same_mode = mode_key(was) == mode_key(power["mode"]["value"])
     kept = {name: watts.get(name) for name in ("idle_w", "load_w")} if same_board and same_mode else {}
+    if same_board and not same_mode:
+        kept["scaled_from"] = _read(facts, power["mode"], "derived", was)
     document["power"] = {"mode": _read(facts, power["mode"]), "modes": _read(facts, power["modes"]), **kept}
+    names = {mode_key(name): name for name in power["modes"]["value"]} if same_board else {}
+    kept_modes = [mode for mode in document["power_modes"] if mode_key(mode["name"]) in names]
+    document["power_modes"] = [mode | {"name": names[mode_key(mode["name"])]} for mode in kept_modes]
     if not same_mode:
         notes.append(f"Rates were fitted in the mode {was} and are scaled by clocks to {power['mode']['value']}.")
-
-
-def _letters(mode: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", mode.lower())
 
 
 def _put_runtimes(document: Facts, facts: Facts, notes: list[str]) -> None:

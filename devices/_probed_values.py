@@ -79,13 +79,29 @@ def clock_ratio(base: Cpu, new: Facts, cores: bool) -> float:
     return float(clocks * (new["count"]["value"] / base.count.value if cores else 1.0))
 
 
-def scaled(roofline: Facts, ratio: float, wider: tuple[float, float], title: str) -> None:
-    """Scale a roofline's rates by ``ratio`` and widen its interval; what is the same within 2 % is left as it is."""
-    same = abs(ratio - 1) < 0.02
+def scaled(
+    roofline: Facts,
+    ratio: float,
+    wider: tuple[float, float],
+    title: str,
+    by_what: str = "the clocks and cores read",
+    share: float = 1.0,
+) -> None:
+    """Scale a roofline's rates by ``ratio`` and widen its interval; what is the same within 2 % is left as it is.
+
+    Args:
+        by_what: tells in the source where the ratio comes from.
+        share: of the unit's processors that are on: the rate alone is multiplied by it.
+    """
+    same = abs(ratio - 1) < 0.02 and share == 1.0
     if same and wider == (1.0, 1.0):
         return
-    how = f"{title}, x {ratio:.4g} by the clocks and cores read: "
-    for key, by in (("effective_gmacs_per_s", ratio), ("overhead_ms", 1 / ratio), ("per_operation_ms", 1 / ratio)):
+    how = f"{title}, x {ratio * share:.4g} by {by_what}: "
+    for key, by in (
+        ("effective_gmacs_per_s", ratio * share),
+        ("overhead_ms", 1 / ratio),
+        ("per_operation_ms", 1 / ratio),
+    ):
         value = roofline[key]
         roofline[key] = {
             "value": float(f"{value['value'] * by:.4g}"),
@@ -95,7 +111,7 @@ def scaled(roofline: Facts, ratio: float, wider: tuple[float, float], title: str
     interval = roofline["interval"]
     low, high = interval["value"]["low"] * wider[0], interval["value"]["high"] * wider[1]
     roofline["interval"] = {
-        "value": {"low": max(low, _LOWEST), "high": min(high, _HIGHEST)},
+        "value": {"low": float(f"{max(low, _LOWEST):.3g}"), "high": float(f"{min(high, _HIGHEST):.3g}")},
         "how": "derived",
         "source": how + interval["source"],
     }

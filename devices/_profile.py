@@ -96,14 +96,34 @@ class Power(_Table):
 
     Attributes:
         mode, modes: None where there is one.
+        scaled_from: the mode that the rates were scaled from, where they are not of ``mode``.
         idle_w, load_w: in W, without peripherals: with nothing to do, and with all cores (or the GPU) busy; None where
             no source was found.
     """
 
     mode: Sourced[_Text] | None = None
     modes: Sourced[tuple[_Text, ...]] | None = None
+    scaled_from: Sourced[_Text] | None = None
     idle_w: Sourced[_Watts] | None = None
     load_w: Sourced[_Watts] | None = None
+
+
+class PowerMode(_Table):
+    """A power mode that the device can be set to, and what it caps.
+
+    Attributes:
+        name: as ``power.modes`` has it.
+        cpu_count: cores that are on.
+        gpu_tpcs: of the GPU's processors (TPCs), those that are on; None where no source tells.
+        bandwidth_gbytes_per_s: of the memory at the mode's clock.
+    """
+
+    name: _Text
+    cpu_count: Sourced[_Count]
+    cpu_clock_ghz: Sourced[_GHz]
+    gpu_clock_ghz: Sourced[_GHz]
+    gpu_tpcs: Sourced[_Count] | None = None
+    bandwidth_gbytes_per_s: Sourced[_GBytesPerS]
 
 
 class Accelerator(_Table):
@@ -241,6 +261,7 @@ class Profile(_Table):
     memory: Memory
     system: System
     power: Power | None = None
+    power_modes: tuple[PowerMode, ...] = ()
     accelerators: tuple[Accelerator, ...] = ()
     runtimes: tuple[Runtime, ...]
     targets: tuple[Target, ...]
@@ -264,6 +285,23 @@ class Profile(_Table):
         """Return the accelerator that is ``unit``, or None."""
         return next((accelerator for accelerator in self.accelerators if accelerator.unit == unit), None)
 
+    def in_mode(self, name: str) -> "Profile":
+        """Return the profile of the device in one of its ``power_modes``; in its own mode that is the profile itself.
+
+        Cores, clocks and bandwidth are the mode's. Rates and what was fitted on the processor are scaled by them, no
+        runtime has more threads than cores are on, and intervals are wider. What the board draws in the mode is not
+        known.
+
+        Args:
+            name: of the mode; only its letters and digits count: "25w" is "25 W", and MODE_25W of nvpmodel too.
+
+        Raises:
+            InputError: the device has no such mode; those that it has, and the nearest, are named.
+        """
+        from ._power_modes import in_mode  # stands on this module
+
+        return in_mode(self, name)
+
 
 def names() -> tuple[str, ...]:
     """Return the names of the devices that come with edgewright."""
@@ -274,16 +312,22 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Profile:
     """Return the profile of a shipped device by its name, or of any device by the path of its ``.toml`` file.
 
+    Either with @ and the name of a power mode, such as jetson-orin-nano@7W: the profile in that mode.
+
     Raises:
-        InputError: no such device (the nearest is named), or a bad profile.
+        InputError: no such device or mode (the nearest is named), or a bad profile.
     """
     if name in names():
         text = (resources.files(_PROFILES) / f"{name}.toml").read_text(encoding="utf-8")
         return parse_profile(text, where=f"{name}.toml")
     if Path(name).suffix == ".toml":
         return load_profile(Path(name))
+    device, at, mode = name.rpartition("@")
+    if at and (device in names() or Path(device).suffix == ".toml"):
+        return get(device).in_mode(mode)
     raise InputError(
-        f"Expected a device: one of {', '.join(names())}, or a .toml file. Got: {name!r}.{nearest(name, names())}"
+        f"Expected a device: one of {', '.join(names())}, or a .toml file. "
+        f"Got: {name!r}.{nearest(device or name, names())}"
     )
 
 
@@ -356,8 +400,8 @@ def _first_error(error: pydantic.ValidationError, where: str) -> str:
 def _known_keys(root: type[_Table]) -> set[str]:
     """Return the keys of all tables of a profile."""
     keys = set(root.model_fields) | {"nearest", "precisions", "like"}
-    tables = (Cpu, Memory, System, Power, Accelerator, Runtime, Target, Interval, Refusal, Budget, Calibration, Sourced)
-    for table in tables:
+    tables = (Cpu, Memory, System, Power, PowerMode, Accelerator, Runtime, Target, Interval, Refusal, Budget)
+    for table in (*tables, Calibration, Sourced):
         keys |= set(table.model_fields)
     return keys
 
@@ -374,6 +418,14 @@ def _check_consistent(profile: Profile, where: str) -> None:
     power = profile.power
     if power and (power.mode is None) != (power.modes is None):
         raise InputError(f"{where}: expected power.mode and power.modes together. Got: one of them.")
+    stated = set(power.modes.value) if power and power.modes else set()
+    for mode in profile.power_modes:
+        if mode.name not in stated:
+            raise InputError(
+                f"{where}: expected each [[power_modes]] once, with a name of power.modes: "
+                f"{', '.join(power.modes.value) if power and power.modes else 'none'}. Got: {mode.name!r}."
+            )
+        stated.remove(mode.name)
     if power and power.idle_w and power.load_w and power.idle_w.value >= power.load_w.value:
         raise InputError(
             f"{where}: expected power.idle_w below power.load_w. "

@@ -24,7 +24,7 @@ class Registered:
     Attributes:
         name: small letters, digits, and . _ - within.
         url: how to get there, such as ``ssh://pi@10.0.0.7``.
-        profile: a shipped profile's name, or the path of a .toml file.
+        profile: a shipped profile's name, or the path of a .toml file; either with @ and a power mode.
         key: a private key's file, or None.
         host_keys: the pinned public key of each server on the way, in OpenSSH's text form.
         python: what starts the Python there.

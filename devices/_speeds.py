@@ -105,7 +105,7 @@ def _set_by_profile(profile: Profile, target: Target, threads: int) -> DeviceSpe
         prior(factor * level / float(shape @ reference) * shape, shared=0.0, own=OWN),
         math.hypot(math.log(1 / interval.low) / _NINETY, doubt),
         math.hypot(math.log(interval.high) / _NINETY, doubt),
-        f"per operation, {_where(target, threads)}, {_origin(target)}",
+        f"per operation, {_where(target, threads)}, {_origin(target)}{_scaled_from(profile)}",
         target.overhead_ms.value,
     )
 
@@ -135,6 +135,11 @@ def _origin(roofline: Roofline) -> str:
             f"its level from {roofline.fitted_rows} published measurements of the device, a relative or another runtime"
         )
     return "its level from the nearest runtime or the datasheet, not fitted"
+
+
+def _scaled_from(profile: Profile) -> str:
+    power = profile.power
+    return f", scaled from the mode {power.scaled_from.value}" if power and power.scaled_from else ""
 
 
 def kind_of(precision: str) -> str:

@@ -364,7 +364,10 @@ def devices(context: typer.Context, json_: Json = False) -> None:
 
 @devices_app.command("show")
 def devices_show(
-    name: Annotated[str, typer.Argument(help="A shipped profile's name, a .toml file, or a registered device.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="A profile's name or a .toml file, either with @MODE such as @7W; or a registered device."),
+    ],
     json_: Json = False,
 ) -> None:
     """Show what a profile says of its device: each value with how it was obtained and its source."""

@@ -30,8 +30,8 @@ Devices = Annotated[
     list[str] | None,
     typer.Option(
         "--device",
-        help="A device profile, a .toml file of one, or a registered device; repeat. By default coral-dev-board, "
-        "jetson-orin-nano and raspberry-pi-4b.",
+        help="A device profile or a .toml file of one, either with @MODE for a power mode; or a registered device; "
+        "repeat. By default coral-dev-board, jetson-orin-nano and raspberry-pi-4b.",
     ),
 ]
 Allow = Annotated[

@@ -11,7 +11,9 @@ from .errors import InputError
 
 def predict(
     artifact: Files,
-    device: Annotated[str, typer.Option(help="A device profile's name, a .toml file of one, or a registered device.")],
+    device: Annotated[
+        str, typer.Option(help="A device profile or a .toml file of one, either with @MODE; or a registered device.")
+    ],
     runtime: Annotated[str | None, typer.Option(help="One of the device's, such as LiteRT.")] = None,
     threads: Annotated[int | None, typer.Option(help="Of the runtime; the profile's own by default.")] = None,
     operations: Annotated[int, typer.Option(help="How many of the costliest operations to list.")] = 10,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .devices import Profile
+from .devices import PowerMode, Profile
 
 
 def profile_card(profile: Profile) -> str:
@@ -12,6 +12,8 @@ def profile_card(profile: Profile) -> str:
         lines += _section(name, getattr(profile, name).model_dump())
     if profile.power:
         lines += _section("power", profile.power.model_dump())
+    if profile.power_modes:
+        lines += ["power modes, asked for as DEVICE@MODE", *(_mode(profile, mode) for mode in profile.power_modes)]
     for accelerator in profile.accelerators:
         lines += _section(accelerator.unit, accelerator.model_dump(exclude={"unit"}))
     lines.append("runtimes")
@@ -36,6 +38,28 @@ def profile_card(profile: Profile) -> str:
         f"    {name:24} {value:,.12g}" for name, value in profile.budget.model_dump().items() if value is not None
     ]
     return "\n".join(lines)
+
+
+def _mode(profile: Profile, mode: PowerMode) -> str:
+    """Return what a power mode caps, and whether the rates below are of it or scaled to it."""
+    own = profile.power and profile.power.mode
+    tpcs = f"{mode.gpu_tpcs.value} TPC{'s' if mode.gpu_tpcs.value > 1 else ''} " if mode.gpu_tpcs else ""
+    rates = "rates are scaled"
+    if own and own.value == mode.name:
+        rates = f"the rates below, {_origin(profile)}"
+    return (
+        f"    {mode.name:24} {mode.cpu_count.value} cores at {mode.cpu_clock_ghz.value:g} GHz, "
+        f"GPU {tpcs}at {mode.gpu_clock_ghz.value:g} GHz, {mode.bandwidth_gbytes_per_s.value:g} GB/s "
+        f"({mode.cpu_clock_ghz.how}: {mode.cpu_clock_ghz.source}); {rates}"
+    )
+
+
+def _origin(profile: Profile) -> str:
+    """Return how the rates of a profile's own power mode came about."""
+    if profile.power and profile.power.scaled_from:
+        return f"scaled from {profile.power.scaled_from.value}"
+    fitted = any(target.effective_gmacs_per_s.how == "fitted" for target in profile.targets)
+    return "some fitted in it" if fitted else "derived, not fitted in it"
 
 
 def _section(title: str, values: dict[str, Any]) -> list[str]:

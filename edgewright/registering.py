@@ -38,7 +38,7 @@ def add(
     Args:
         name: what to call it: small letters, digits, and . _ - within.
         url: such as ``ssh://pi@10.0.0.7:22``; ``?via=user@host:port`` names one to jump over; ``here://`` is this host.
-        profile: what the device is: a shipped profile's name, or a .toml file.
+        profile: what the device is: a shipped profile's name, or a .toml file; either with @ and a power mode.
         key: a private key's file; your agent's keys and those in ~/.ssh by default.
         accept_key: pin host keys that do not stand in ~/.ssh/known_hosts.
         python: what starts the Python there, such as the path of a virtual environment's; by default python3,
@@ -54,7 +54,8 @@ def add(
         raise InputError(f"Expected a name that no device profile has. Got: {name!r}.")
     transport = _transports.get(url)
     devices.get(profile)  # raises where there is none
-    written = profile if profile in devices.names() else str(Path(profile).absolute())
+    shipped = profile.partition("@")[0] in devices.names()  # in a power mode, perhaps
+    written = profile if shipped else str(Path(profile).absolute())
     key = key.expanduser().absolute() if key else None
     pinned = transport.introduce(url, key, accept_key, name)
     device = Registered(name, url, written, str(key) if key else None, pinned, python or transport.python)

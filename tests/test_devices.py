@@ -60,6 +60,7 @@ MEASURED_ON_ORIN = [
     ("jetson-agx-orin", "SSD MobileNetV1", 60, 1.235e9, 6.91e6, 0.4695),
     ("jetson-agx-orin", "SSD ResNet-34", 60, 216.5e9, 36.3e6, 8.0052),
     ("jetson-orin-nano-super", "YOLOv8n", 230, 4.35e9, 3.2e6, 3.49),
+    ("jetson-orin-nano", "YOLOv8n", 230, 4.35e9, 3.2e6, 4.9),
 ]
 
 # Means of github:RCL-lab/QutibenchWeb@66c3aaa3ab85:_notebooks/data/cleaned_csv/experimental_data.csv, Coral USB at

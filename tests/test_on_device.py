@@ -126,8 +126,9 @@ def _runners(home):
     for process in psutil.process_iter():
         try:
             # Around each stand what ends it in time and the shell that waits for it.
-            command = process.cmdline()
-            if command[:1] not in (["timeout"], ["sh"]) and any("_runner.py" in each and str(home) in each for each in command):
+            program, *arguments = process.cmdline() or [""]
+            there = any("_runner.py" in each and str(home) in each for each in arguments)
+            if there and program not in ("timeout", "sh"):
                 found.append(process)
         except psutil.Error:
             continue
