@@ -4,6 +4,7 @@
     python benchmarks/compression.py --model sparse --model convolutional
     python benchmarks/compression.py --model lstm --section pruning --section qat --section cost
     python benchmarks/compression.py --model sparse --recipe int8 --recipe mine.toml
+    python benchmarks/compression.py --model mobilenet_v2 --recipe benchmarks/recipes/blocks-macs25-dynamic-int8.toml
     python benchmarks/compression.py --kept                              # computes nothing: prints what was computed
 
 Every peer starts from the same trained model, is calibrated on the same 256 samples, runs in a child process with

@@ -11,13 +11,19 @@ from .errors import InputError, nearest
 def profile_of(name: str) -> Profile:
     """Return the profile of a shipped device, of a .toml file, or of a registered device under the name given to it.
 
+    Any of them with @ and the name of a power mode: the profile in that mode.
+
     Raises:
-        InputError: there is none of that name (the nearest is told), or its profile is bad.
+        InputError: there is no such name or mode (the nearest is told), or the profile is bad.
     """
     mine = _registered.names()
     if name in mine:
         return named(devices.get(_registered.get(name).profile), name)
-    if name in devices.names() or Path(name).suffix == ".toml":
+    device, at, mode = name.rpartition("@")
+    if at and device in mine:
+        return profile_of(device).in_mode(mode)
+    base = device if at else name
+    if base in devices.names() or Path(base).suffix == ".toml":
         return devices.get(name)
     known = (*devices.names(), *mine)
     raise InputError(
