@@ -27,9 +27,9 @@ _MOST_BYTES = 512 << 20
 _CHECKS_AT_ONCE = 2
 CHECK_TIME_LIMIT_S = 600.0
 # Answers of timed runs are those of the accuracy run to this share of the largest value.
-_AT_SPEED = 1e-5
+AT_SPEED = 1e-5
 # Below this agreement with the reference an artifact is not inexact but wrong.
-_GARBAGE_PERCENT = 50.0
+GARBAGE_PERCENT = 50.0
 # What artifacts are compared with, unless it is the file that they were made of.
 KERAS = "the Keras model"
 
@@ -156,13 +156,13 @@ def check(
     value = _metric(reference.metric, run.outputs, data.labels, samples)
     before = reference.original_metric(samples)
     lost = _lost(reference.metric, before, value)
-    agreement = _agreement(compressed, run.outputs)
+    agrees = agreement(compressed, run.outputs)
     at_speed = run.measurement.difference_at_speed() if run.measurement else None
     reason = ""
-    if at_speed is not None and at_speed > _AT_SPEED:
+    if at_speed is not None and at_speed > AT_SPEED:
         reason = f"computes something else when it is timed: answers differ by {at_speed:.2g} of the largest value"
-    elif agreement < _GARBAGE_PERCENT:
-        reason = f"computes something else: it agrees with {reference.name} to {agreement:.4g} % only"
+    elif agrees < GARBAGE_PERCENT:
+        reason = f"computes something else: it agrees with {reference.name} to {agrees:.4g} % only"
     elif reference.metric and lost is not None and reference.max_drop is not None and lost > reference.max_drop:
         reason = f"loses {lost:.3g} of the {reference.metric.name}, where the recipe allows {reference.max_drop:.3g}"
     return replace(
@@ -172,8 +172,8 @@ def check(
         metric=value,
         metric_reference=before,
         metric_lost=lost,
-        agreement_original_percent=_agreement(original, run.outputs),
-        agreement_keras_percent=agreement,
+        agreement_original_percent=agreement(original, run.outputs),
+        agreement_keras_percent=agrees,
         max_difference=max(
             float(np.max(np.abs(run.outputs[name].astype(np.float64) - array))) for name, array in compressed.items()
         ),
@@ -208,8 +208,8 @@ def check_all(
     return tuple(run_together(jobs, 1 if measure else _CHECKS_AT_ONCE, tell))
 
 
-def _agreement(expected: Mapping[str, np.ndarray], received: Mapping[str, np.ndarray]) -> float:
-    """Several outputs agree as far as the worst of them does."""
+def agreement(expected: Mapping[str, np.ndarray], received: Mapping[str, np.ndarray]) -> float:
+    """Return in percent how far outputs agree: as far as the worst of them does (see ``agreement_percent``)."""
     return min(agreement_percent(array, received[name]) for name, array in expected.items())
 
 

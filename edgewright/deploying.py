@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import devices, serving
-from .checks import answers_fit
+from .checks import GARBAGE_PERCENT, agreement, answers_fit
 from .choosing import Choice, choose
 from .devices import _deployment as deployment
 from .devices import _registered
@@ -33,14 +33,11 @@ from .progress import Event, OnProgress, part
 from .registering import open_link
 from .runtimes import Run, run_artifact
 from .runtimes._client import RUNNER
-from .train._agreement import agreement_percent
 
 _SCHEMA = 1
 _TIME_LIMIT_S = 300.0
 # Beyond the files themselves: the archive's padding, the file system's blocks, what the golden run writes.
 _ROOM_BYTES = 2 << 20
-# Below this agreement with the golden outputs an artifact computes something else.
-_GARBAGE_PERCENT = 50.0
 # So many points less than this host's run of the same file may agree with them: one of 16 golden samples is 6.25.
 _POINTS = 10.0
 # Where a version's files are said to be on this host, where they are on a device alone.
@@ -373,22 +370,17 @@ def _judged(run: Run, here: Run | None, expected: Mapping[str, np.ndarray], what
     samples = len(next(iter(expected.values())))
     if wrong := answers_fit(run.outputs, expected, samples):
         raise GateFailed(f"Expected {what} to answer the golden inputs. Got: {wrong}; {stays}.")
-    agreement = _agreement(expected, run.outputs)
+    agrees = agreement(expected, run.outputs)
     compared = here if here is not None and here.ok else None
-    least = _GARBAGE_PERCENT
+    least = GARBAGE_PERCENT
     if compared:
-        least = max(least, _agreement(expected, compared.outputs) - _POINTS)
-    if agreement < least:
+        least = max(least, agreement(expected, compared.outputs) - _POINTS)
+    if agrees < least:
         raise GateFailed(
-            f"Expected {what} to agree with the golden outputs to {least:.4g} % or more. "
-            f"Got: {agreement:.4g} %; {stays}."
+            f"Expected {what} to agree with the golden outputs to {least:.4g} % or more. Got: {agrees:.4g} %; {stays}."
         )
     difference = largest_difference(compared.outputs, run.outputs) if compared else None
-    return Golden(samples, agreement, difference, compared.runtime_version if compared else None)
-
-
-def _agreement(expected: Mapping[str, np.ndarray], received: Mapping[str, np.ndarray]) -> float:
-    return min(agreement_percent(array, received[name]) for name, array in expected.items())
+    return Golden(samples, agrees, difference, compared.runtime_version if compared else None)
 
 
 def _model_there(found: Found, device: str, model: str | None) -> str:

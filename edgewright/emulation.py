@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import runtimes
+from .checks import agreement
 from .children import run_together
 from .errors import InputError, MissingRequirement
 from .export import Deployable, read_graph
@@ -24,7 +25,6 @@ from .runtimes._emulated_sshd import EmulatedServer, emulated_sshd
 from .runtimes._emulator import Emulator, OnStep, build_emulator, emulator_folder, find_emulator
 from .runtimes._instructions import Instructions
 from .subjects import bundle_at, random_inputs
-from .train._agreement import agreement_percent
 
 # Outputs may differ by this much of the largest value. One step of an int8 output is at least 1/255 of it and one of
 # an int16 output 1/65535, so those have to be the very same.
@@ -234,14 +234,9 @@ def _compared(name: str, core: str, here: Run, there: Run, samples: int) -> Emul
         ok=not reason,
         reason=reason,
         difference=difference,
-        agreement_percent=_agreement(here.outputs, there.outputs) if math.isfinite(difference) else 0.0,
+        agreement_percent=agreement(here.outputs, there.outputs) if math.isfinite(difference) else 0.0,
         instructions=there.instructions,
     )
-
-
-def _agreement(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:
-    """Several outputs agree as far as the worst of them does."""
-    return min(agreement_percent(array, found[name]) for name, array in expected.items())
 
 
 def largest_difference(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:

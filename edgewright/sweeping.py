@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import answers_fit
+from .checks import AT_SPEED, GARBAGE_PERCENT, agreement, answers_fit
 from .choosing import candidates, check_machine
 from .deploying import opened
 from .device_names import profile_of
@@ -26,16 +26,11 @@ from .recalibrating import Recalibrated, no_latency, recalibrate
 from .runtimes import Measured, Run, Runtime, Settings, measure_in_turn
 from .runtimes._measuring import PROCESSES
 from .subjects import file_of, identity
-from .train._agreement import agreement_percent
 from .ways_to_run import not_on_edgetpu, threads_of, ways
 
 # Rows that are measured in turn: a sweep that is killed has them to take again.
 _TOGETHER = 4
 _TIME_LIMIT_S = 120.0
-# Below this agreement with the golden outputs an artifact computes something else.
-_GARBAGE_PERCENT = 50.0
-# Answers of timed runs are those of the accuracy run to this share of the largest value.
-_AT_SPEED = 1e-5
 
 
 @dataclass(frozen=True)
@@ -274,13 +269,13 @@ def _judged(run: Run, expected: Mapping[str, np.ndarray]) -> tuple[float | None,
     wrong = answers_fit(run.outputs, expected, len(next(iter(expected.values()))))
     if wrong:
         return None, wrong
-    agreement = min(agreement_percent(array, run.outputs[name]) for name, array in expected.items())
+    agrees = agreement(expected, run.outputs)
     at_speed = run.measurement.difference_at_speed() if run.measurement else None
-    if agreement < _GARBAGE_PERCENT:
-        wrong = f"computes something else: it agrees with the golden outputs to {agreement:.4g} % only"
-    elif at_speed is not None and at_speed > _AT_SPEED:
+    if agrees < GARBAGE_PERCENT:
+        wrong = f"computes something else: it agrees with the golden outputs to {agrees:.4g} % only"
+    elif at_speed is not None and at_speed > AT_SPEED:
         wrong = f"computes something else when it is timed: answers differ by {at_speed:.2g} of the largest value"
-    return agreement, wrong
+    return agrees, wrong
 
 
 def _median(row: Recorded) -> float:
