@@ -13,6 +13,8 @@ from edgewright.runtimes._emulated_sshd import PROFILES, EmulatedServer, emulate
 from ._ssh_servers import make_key
 
 IN_CI = bool(os.environ.get("CI"))
+# In CI tools have to be there; a kernel that allows nobody such namespaces has its say.
+TOOLS_LACK = "on the PATH"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def _running(tmp_path_factory, bare):
     try:
         server = running.__enter__()
     except (MissingRequirement, DeviceError) as error:
-        if IN_CI:
+        if IN_CI and (not isinstance(error, MissingRequirement) or TOOLS_LACK in str(error)):
             raise
         pytest.skip(f"no emulated device can be logged in to here: {error}")
     try:
