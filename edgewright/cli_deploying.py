@@ -58,8 +58,8 @@ def rollback(
     """Make the previous version of a model on a device current again, once it answered its golden inputs there."""
 
     def work() -> tuple[dict[str, Any], int, Any]:
-        from .deploying import roll_back
         from .deploying_text import deployed_text
+        from .rolling_back import roll_back
 
         with shown(quiet) as on_progress:
             made = roll_back(name, model, wait_s=wait, on_progress=on_progress)

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .deploying import Deployed, Golden
+from .deploying import Deployed
 from .device_status import DeviceStatus
 from .devices._lease import Holder
 from .fleet import Fleet
+from .golden_there import Golden
 
 _MIB = 2**20
 

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edgewright.cli import app
-from edgewright.deploying import deploy, roll_back
+from edgewright.deploying import deploy
 from edgewright.device_status import device_status
 from edgewright.devices import _deployment, _registered
 from edgewright.devices._lease import DeviceBusy, lease, release
@@ -23,6 +23,7 @@ from edgewright.errors import DeviceError, GateFailed, InputError, MissingRequir
 from edgewright.files import MANIFEST, sha256
 from edgewright.fleet import deploy_fleet
 from edgewright.registering import add, open_link
+from edgewright.rolling_back import roll_back
 
 from ._ssh_servers import CUT, Line, needs_ssh
 

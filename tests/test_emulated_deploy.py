@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgewright import serving
-from edgewright.deploying import deploy, roll_back
+from edgewright.deploying import deploy
 from edgewright.deploying_text import deployed_text
 from edgewright.device_status import device_status
 from edgewright.devices._found import look
@@ -12,6 +12,7 @@ from edgewright.errors import MissingRequirement
 from edgewright.figures import How
 from edgewright.measured_latency import kept_for
 from edgewright.registering import open_link
+from edgewright.rolling_back import roll_back
 from edgewright.sweeping import sweep
 
 from ._emulated_pi import bare_pi, emulated_pi  # noqa: F401

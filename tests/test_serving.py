@@ -6,11 +6,12 @@ from typer.testing import CliRunner
 
 from edgewright import serving
 from edgewright.cli import app
-from edgewright.deploying import deploy, roll_back
+from edgewright.deploying import deploy
 from edgewright.devices._lease import lease
 from edgewright.devices._service import ask
 from edgewright.errors import DeviceError, GateFailed, InputError
 from edgewright.registering import open_link
+from edgewright.rolling_back import roll_back
 from edgewright.runtimes import run_artifact
 
 from ._ssh_servers import needs_ssh
