@@ -140,62 +140,72 @@ def profile(
 ) -> None:
     """Tell where an inference's time goes here, by operation; or measure all of BUNDLE on a DEVICE, in all ways."""
 
-    def swept() -> tuple[dict[str, Any], int, Any]:
-        from .files import check_parent, write_json
-        from .sweep_text import sweep_text
-        from .sweeping import PROCESSES, sweep
-
-        assert device is not None
-        _refuse({"--data": data, "--picture": picture, "--runs": runs}, "where a device is profiled")
-        if out is not None:
-            check_parent(out)
-        with shown(quiet) as on_progress:
-            made = sweep(
-                source,
-                device,
-                artifact=artifact,
-                runtime=runtime,
-                threads=_counts(threads),
-                processes=PROCESSES if processes is None else processes,
-                again=again,
-                calibrate=calibrate,
-                wait_s=wait,
-                on_progress=on_progress,
-            )
-        if out is not None:
-            write_json(out, made.plain())
-            print(f"wrote {out}", file=sys.stderr)
-        return made.plain(), made.exit_code, sweep_text(made)
-
     def work() -> tuple[dict[str, Any], int, Any]:
-        if device is not None:
-            return swept()
-        _refuse(
-            {
-                **{"--processes": processes, "--again": again or None, "--calibrate": calibrate or None},
-                **{"--out": out, "--wait": wait or None},
-            },
-            "without a device",
-        )
-        from .files import check_parent, write_text
-        from .flame import flame_svg
-        from .profile_text import profile_text
-        from .profiling import profile_operations
-
-        if picture is not None:
-            check_parent(picture)
-        counts = _counts(threads) or (1,)
-        if len(counts) > 1:
-            raise InputError(f"Expected one number of threads without a device. Got: {threads}.")
-        found = profile_operations(
-            source, runtime, data, name=artifact, threads=counts[0], runs=200 if runs is None else runs
-        )
-        if picture is not None:
-            write_text(picture, flame_svg(found))
-            print(f"wrote {picture}", file=sys.stderr)
-        return found.plain(), 0, profile_text(found)
+        if device is None:
+            there = {"--processes": processes, "--again": again or None, "--calibrate": calibrate or None}
+            _refuse({**there, "--out": out, "--wait": wait or None}, "without a device")
+            return _profiled_here(source, artifact, runtime, threads, data, picture, runs)
+        _refuse({"--data": data, "--picture": picture, "--runs": runs}, "where a device is profiled")
+        options = {"again": again, "calibrate": calibrate, "wait_s": wait}
+        options |= {} if processes is None else {"processes": processes}
+        return _profiled_there(source, device, artifact, runtime, threads, out, quiet, options)
 
     end("profile", json_, work)
+
+
+def _profiled_here(
+    source: Path,
+    artifact: str | None,
+    runtime: str | None,
+    threads: str | None,
+    data: Path | None,
+    picture: Path | None,
+    runs: int | None,
+) -> tuple[dict[str, Any], int, Any]:
+    """Return where an inference's time goes on this host, after writing the picture of it."""
+    from .files import check_parent, write_text
+    from .flame import flame_svg
+    from .profile_text import profile_text
+    from .profiling import profile_operations
+
+    if picture is not None:
+        check_parent(picture)
+    counts = _counts(threads) or (1,)
+    if len(counts) > 1:
+        raise InputError(f"Expected one number of threads without a device. Got: {threads}.")
+    found = profile_operations(
+        source, runtime, data, name=artifact, threads=counts[0], runs=200 if runs is None else runs
+    )
+    if picture is not None:
+        write_text(picture, flame_svg(found))
+        print(f"wrote {picture}", file=sys.stderr)
+    return found.plain(), 0, profile_text(found)
+
+
+def _profiled_there(
+    source: Path,
+    device: str,
+    artifact: str | None,
+    runtime: str | None,
+    threads: str | None,
+    out: Path | None,
+    quiet: bool,
+    options: dict[str, Any],
+) -> tuple[dict[str, Any], int, Any]:
+    """Return what a sweep on a device measured, after writing it."""
+    from .files import check_parent, write_json
+    from .sweep_text import sweep_text
+    from .sweeping import sweep
+
+    if out is not None:
+        check_parent(out)
+    counts = _counts(threads)
+    with shown(quiet) as report:
+        made = sweep(source, device, artifact=artifact, runtime=runtime, threads=counts, on_progress=report, **options)
+    if out is not None:
+        write_json(out, made.plain())
+        print(f"wrote {out}", file=sys.stderr)
+    return made.plain(), made.exit_code, sweep_text(made)
 
 
 def _settings(

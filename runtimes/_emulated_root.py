@@ -2,15 +2,14 @@
 
 import hashlib
 import json
-import shutil
 import time
 from pathlib import Path
 
 from ..children import run_child
 from ..errors import MissingRequirement
-from ..files import MANIFEST, is_ours, new_folder, new_manifest, write_json
+from ..files import MANIFEST, is_ours, new_manifest, write_json
 from ._emulated import PYTHON, QEMU, ROOT
-from ._emulator import OnStep, alone, emulator_folder
+from ._emulator import OnStep, build_once, emulator_folder
 from ._emulator_parts import SUITE, TIME_LIMIT_S, TRIAL_LIMIT_S, missing_tools, unpack_debian
 from ._wheels import readable
 
@@ -57,12 +56,7 @@ def device_root(folder: Path | None = None, *, mirror: str | None = None, on_ste
         return final
     if missing := missing_tools(_TOOLS, pip=False):
         raise MissingRequirement(missing)
-    with alone(folder, report):
-        if not is_ours(final):
-            for left in folder.glob(".device-*"):
-                shutil.rmtree(left, ignore_errors=True)
-            with new_folder(final) as made:
-                _fill(made, mirror, report)
+    build_once(final, report, lambda made: _fill(made, mirror, report))
     return final
 
 

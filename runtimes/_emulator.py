@@ -104,15 +104,25 @@ def build_emulator(folder: Path | None = None, *, mirror: str | None = None, on_
     report = on_step or (lambda step, share: None)
     if missing := missing_tools():
         raise MissingRequirement(missing)
-    folder = emulator_folder(folder)
-    final = folder / _key()
-    with alone(folder, report):
+    final = emulator_folder(folder) / _key()
+    build_once(final, report, lambda made: _fill(made, mirror, report))
+    return _emulator(final)
+
+
+def build_once(final: Path, report: OnStep, fill: Callable[[Path], None]) -> None:
+    """Build a folder unless it is there, one at a time; what killed builds of its kind left is removed first.
+
+    Args:
+        final: the folder, whose name begins with its kind and a dash.
+        report: told of the wait for another build.
+        fill: puts what belongs into a folder that then becomes the final one.
+    """
+    with _alone(final.parent, report):
         if not is_ours(final):
-            for left in folder.glob(".pi-*"):
+            for left in final.parent.glob(f".{final.name.partition('-')[0]}-*"):
                 shutil.rmtree(left, ignore_errors=True)
             with new_folder(final) as made:
-                _fill(made, mirror, report)
-    return _emulator(final)
+                fill(made)
 
 
 def _fill(folder: Path, mirror: str | None, report: OnStep) -> None:
@@ -174,7 +184,7 @@ def _key() -> str:
 
 
 @contextmanager
-def alone(folder: Path, report: OnStep) -> Iterator[None]:
+def _alone(folder: Path, report: OnStep) -> Iterator[None]:
     """Hold the folder's lock, which the system takes back from a process that is killed.
 
     Raises:

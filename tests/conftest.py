@@ -147,6 +147,15 @@ def server(tmp_path, user_key):
         each.stop()
 
 
+@pytest.fixture(scope="module")
+def small(artifacts, tmp_path_factory):
+    """The small float model, served."""
+    options = ["--runtime", "litert", "--artifact", artifacts["tflite", "float32"], "--name", "small", "--version", "7"]
+    running = Running(tmp_path_factory.mktemp("small"), *options)
+    yield running
+    assert running.end() == 0
+
+
 @pytest.fixture
 def serving(tmp_path):
     """Return a function that serves in the test's folder, once or again."""

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from edgewright.compress import load_recipe
 from edgewright.train import ACCURACY, Dataset, Experiment, Schedule, Task
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -214,3 +215,12 @@ def test_large_digits_are_the_digits_enlarged(modules):
     assert (images[..., 0] == images[..., 2]).all() and images.min() >= -1 and images.max() <= 1
     means = (images[..., 0].mean(axis=(1, 2)) + 1) / 2
     assert np.allclose(means, small.test.inputs["image"][:50].mean(axis=(1, 2, 3)), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "benchmarks" / "recipes").glob("*.toml")), ids=lambda path: path.stem
+)
+def test_the_recipes_beside_the_benchmark_load(path):
+    """Each is a recipe of its file's name, with a description and steps."""
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem and recipe.steps

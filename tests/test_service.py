@@ -17,7 +17,7 @@ from edgewright.export import Deployable, HostCode
 from edgewright.export._artifact import Artifact
 from edgewright.runtimes import run_artifact
 
-from ._services import FIRST, SECOND, SERVICE, Running, request
+from ._services import FIRST, SECOND, SERVICE, request
 
 # Two graphs that are one file: the second is called with what the first said.
 HOST = """
@@ -37,15 +37,6 @@ class Host(object):
             state = np.tanh(self.graphs["b"]({"first": wide[:, :4], "second": state})["wide"][:, :3])
         return {"state": state[0]}
 """
-
-
-@pytest.fixture(scope="module")
-def small(artifacts, tmp_path_factory):
-    """The small float model, served."""
-    options = ["--runtime", "litert", "--artifact", artifacts["tflite", "float32"], "--name", "small", "--version", "7"]
-    running = Running(tmp_path_factory.mktemp("small"), *options)
-    yield running
-    assert running.end() == 0
 
 
 def arrays_of(answer):

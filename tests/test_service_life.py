@@ -19,7 +19,7 @@ from edgewright.devices._links import Here
 from edgewright.devices._service_scripts import LOG, RECORD, SOCKET, start_script, status_script, stop_script
 from edgewright.runtimes._client import RUNNER
 
-from ._services import FIRST, SERVICE, Running, command, place, request
+from ._services import FIRST, SERVICE, command, place, request
 
 # A host that takes its time, and says when it begins.
 SLOW = """
@@ -36,15 +36,6 @@ class Host(object):
         time.sleep(float(sample["wait_s"]))
         return {"waited_s": sample["wait_s"]}
 """
-
-
-@pytest.fixture(scope="module")
-def small(artifacts, tmp_path_factory):
-    """The small float model, served."""
-    options = ["--runtime", "litert", "--artifact", artifacts["tflite", "float32"], "--name", "small", "--version", "7"]
-    running = Running(tmp_path_factory.mktemp("small"), *options)
-    yield running
-    assert running.end() == 0
 
 
 @pytest.fixture
