@@ -20,8 +20,9 @@ SUMS = "SHA256SUMS"
 ABOUT = "deployed.json"
 # Arguments: the folder of the versions; the part's name. The device itself compares what it wrote with the digests.
 _UNPACK = f"""
-mkdir -p -- "$1" && cd "$1" || exit 1
-rm -rf -- .part-*
+[ -d "$1" ] || mkdir -p -- "$1" || exit 1
+cd "$1" || exit 1
+for left in .part-*; do [ -e "$left" ] && rm -rf -- "$left"; done
 trap 'rm -rf -- "$2"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 mkdir -- "$2" || exit 1
@@ -30,8 +31,9 @@ said=$(tar -xof - -C "$2" 2>&1) || {{
   exit 1
 }}
 (cd "$2" && sha256sum -c {SUMS} > /dev/null) || exit 1
-find "$2" -type f -exec sync {{}} + 2>/dev/null || sync
 trap - EXIT
+# Begun here, while the golden inputs run; the switch waits for it.
+{{ find "$2" -type f -exec sync {{}} + || sync; }} < /dev/null > /dev/null 2>&1 &
 """
 _VERIFY = f'cd "$1" && sha256sum -c {SUMS} > /dev/null'
 # "previous" is set first: between the two it names what is still current, which harms nobody.
@@ -47,6 +49,7 @@ cd "$1" || exit 1
 name=$3
 place=1
 while [ -e "versions/$name" ]; do place=$((place + 1)); name="$3-$place"; done
+find "versions/$2" -type f -exec sync {{}} + 2>/dev/null || sync
 mv -T "versions/$2" "versions/$name" || exit 1
 before=$(readlink current)
 if [ -n "$before" ]; then link "$before" previous || exit 1; fi
@@ -79,7 +82,7 @@ def version_of(files: Mapping[str, Path]) -> tuple[str, str]:
 
 
 def send_version(
-    link: Link, folder: str, part: str, files: Mapping[str, Path], texts: Mapping[str, str], packed: Path
+    link: Link, folder: str, part: str, files: Mapping[str, Path], sums: str, texts: Mapping[str, str], packed: Path
 ) -> None:
     """Copy a version's files beside the others on a device, which compares their SHA-256.
 
@@ -87,7 +90,7 @@ def send_version(
         link: an open link; the lease is held.
         folder: the model's there.
         part: what the version is called until it is made current; begins with ".part-".
-        files: see ``version_of``.
+        files, sums: see ``version_of``.
         texts: by path in the version's folder the text of further files, such as deployed.json.
         packed: a file of this host to write the archive to.
 
@@ -95,7 +98,6 @@ def send_version(
         DeviceError: the device has no room or received something else; the link broke. Nothing is left there, and what
             is current stays.
     """
-    _, sums = version_of(files)
     sums += "".join(f"{hashlib.sha256(text.encode()).hexdigest()}  {name}\n" for name, text in sorted(texts.items()))
     with tarfile.open(packed, "w") as archive:
         for name, path in sorted(files.items()):

@@ -1,14 +1,9 @@
 """How long each kind of work is expected to take on a processor: from its datasheet, and from what others take."""
 
-import json
-from collections.abc import Mapping
-from functools import cache
-from importlib import resources
-from typing import Any
-
 import numpy as np
 
 from ..export._work import COUNTS
+from ._fitted import document
 from ._fitting import Speeds, prior
 from ._profile import Cpu, Memory
 
@@ -21,13 +16,6 @@ _DOT_PRODUCT, _NO_DOT_PRODUCT = 4.0, 2.5
 # to four threads: 1.9 times as fast on four at float32, 3.1 times at int8 (github:NobuoTsukamoto/benchmarks).
 _SERIAL = {"float32": 0.38, "int8": 0.09}
 _CACHED = ("inputs", "outputs", "patches", "moved")
-
-
-@cache
-def document() -> Mapping[str, Any]:
-    """Return what was fitted: what is expected of any processor, and the speeds of devices; see ``speeds.json``."""
-    text = (resources.files(f"{__package__}.profiles") / "speeds.json").read_text(encoding="utf-8")
-    return dict(json.loads(text))
 
 
 def expected_speeds(cpu: Cpu, memory: Memory, precision: str, threads: int) -> Speeds:

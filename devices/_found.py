@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,12 @@ def ask(link: Link, command: str) -> Found | None:
         raise DeviceError(f"Expected {command} on {link.title} to say what it is. Got: {got!r}.") from error
 
 
-def asked() -> list[str]:
+@cache
+def asked() -> tuple[str, ...]:
     """Return the distributions that a device is asked for: NumPy and the runtimes'."""
     adapters = [runtimes.get(name) for name in runtimes.names()]
     names = sorted({plain_name(adapter.distribution) for adapter in adapters if not adapter.referee})
-    return ["numpy", *names, *(build for name in names for build in BUILDS.get(name, ()))]
+    return ("numpy", *names, *(build for name in names for build in BUILDS.get(name, ())))
 
 
 def with_runtime(pythons: Sequence[Python], runtime: Runtime) -> Python | None:

@@ -42,8 +42,6 @@ FACTORS: dict[str, Sequence[str]] = {
     "onnxruntime": ("runtime", "operations", "packed_float", "packed_integer", "indirection"),
     "openvino": ("runtime", "operations", "kernels", "packed_float", "packed_integer"),
 }
-# What a profile calls a runtime, and the runtime here whose memory was fitted.
-MEASURED = {"LiteRT": "litert", "TFLite": "tflite_runtime", "ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}
 _FORMATS = {"litert": "tflite", "tflite_runtime": "tflite", "onnxruntime": "onnx", "openvino": "openvino"}
 
 

@@ -27,7 +27,7 @@ model=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
 printf '%s\\n' "$model"; nproc --all; nproc
 cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null
 """
-_MAKE = 'rm -rf -- "$1"/*; mkdir -p -- "$1/$2" && cd "$1/$2" && pwd'
+_MAKE = 'for left in "$1"/*; do [ -e "$left" ] && rm -rf -- "$left"; done; mkdir -p -- "$1/$2" && cd "$1/$2" && pwd'
 
 
 @dataclass

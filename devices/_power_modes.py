@@ -9,10 +9,11 @@ import numpy as np
 
 from ..errors import InputError, nearest
 from ..export._work import COUNTS
-from ._expected import document, expected_speeds
+from ._expected import expected_speeds
+from ._fitted import document, shipped_calibrations
 from ._probed_values import scaled
 from ._profile import Calibration, Cpu, Memory, PowerMode, Profile, Unsupported
-from ._speeds import kind_of, shipped_calibrations
+from ._speeds import kind_of
 
 # How much wider a scaled interval is, by unit. Of networks in lower modes (benchmarks/prediction.py, "power modes"),
 # ResNet-50 on an AGX Xavier's cores took 1.05 to 1.54 times as long as scaled; on GPUs, two networks on a TX2 took 0.96

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
+from ._fitted import shipped_calibrations
 from ._power_modes import find_mode, mode_key
 from ._probed_values import clock_ratio, core_name, instruction_set, runtime_version, scaled
 from ._profile import Profile, get
-from ._speeds import shipped_calibrations
 
 Facts = dict[str, Any]
 

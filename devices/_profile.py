@@ -15,6 +15,8 @@ from ._nearest import resolve_nearest
 
 T = TypeVar("T")
 _PROFILES = f"{__package__}.profiles"
+# What a profile calls a runtime, and the runtime's name in runtimes/.
+ADAPTERS = {"LiteRT": "litert", "TFLite": "tflite_runtime", "ONNX Runtime": "onnxruntime", "OpenVINO": "openvino"}
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
 from ..export._work import COUNTS, MULTIPLYING
-from ._expected import document, expected_speeds, thread_factor
+from ._expected import expected_speeds, thread_factor
+from ._fitted import document, shipped_calibrations
 from ._fitting import OWN, Speeds, prior
 from ._profile import Calibration, Profile, Roofline, Target
 
@@ -65,12 +65,6 @@ def speeds_of(profile: Profile, target: Target, threads: int | None = None) -> D
         own = [each for each in known if each.whose == "own" and each.threads == asked]
         return _calibrated((own or known)[0], target, asked)
     return _set_by_profile(profile, target, asked)
-
-
-@cache
-def shipped_calibrations(device: str) -> tuple[Calibration, ...]:
-    """Return what was fitted to published measurements of a shipped device; nothing for any other."""
-    return tuple(Calibration(**entry["calibration"]) for entry in document()["speeds"] if entry["device"] == device)
 
 
 def _calibrated(calibration: Calibration, target: Target, threads: int) -> DeviceSpeeds:

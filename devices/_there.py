@@ -15,11 +15,9 @@ import glob
 import io
 import json
 import os
-import platform
 import re
 import struct
 import sys
-import sysconfig
 
 SCHEMA = 1
 ABOUT = "edgewright-runtime.json"
@@ -30,7 +28,7 @@ SMALLER = {"aarch64": "armv7l", "x86_64": "i686"}
 
 
 def machine():
-    found = platform.machine()
+    found = os.uname()[4]
     return SMALLER.get(found, found) if struct.calcsize("P") == 4 else found
 
 
@@ -43,9 +41,9 @@ def libc():
 
 def implementation():
     name = getattr(sys, "implementation", None)
-    found = name.name if name else platform.python_implementation().lower()
+    found = name.name if name else sys.subversion[0].lower()
     # Its extensions are of another kind.
-    return found + " without the global lock" if sysconfig.get_config_var("Py_GIL_DISABLED") else found
+    return found + " without the global lock" if "t" in getattr(sys, "abiflags", "") else found
 
 
 def text(path):
@@ -62,13 +60,20 @@ def distributions(folders, names):
     for folder in folders:
         for pattern in ("*.dist-info/METADATA", "*.egg-info/PKG-INFO", "*.egg-info"):
             for path in sorted(glob.glob(os.path.join(glob_escape(folder), pattern))):
+                # The folder says the name before the first hyphen: others are not opened, of which there may be many.
+                if plain(os.path.relpath(path, folder).split("-")[0].split(".egg-info")[0]) not in names:
+                    continue
                 head = text(path).split("\n\n", 1)[0]
                 name, version = (re.search("^%s: *(.+)$" % field, head, re.M) for field in ("Name", "Version"))
                 if name and version:
-                    plain = re.sub("[-_.]+", "-", name.group(1).strip()).lower()
-                    if plain in names:
-                        found.setdefault(plain, version.group(1).strip())
+                    called = plain(name.group(1).strip())
+                    if called in names:
+                        found.setdefault(called, version.group(1).strip())
     return found
+
+
+def plain(name):
+    return re.sub("[-_.]+", "-", name).lower()
 
 
 def glob_escape(folder):
@@ -117,7 +122,7 @@ def main(names):
         "schema": SCHEMA,
         "home": home,
         "executable": sys.executable or "",
-        "version": platform.python_version(),
+        "version": sys.version.split()[0].rstrip("+"),
         "implementation": implementation(),
         "machine": machine(),
         "libc": libc(),

@@ -27,6 +27,14 @@ class Transport(ABC):
     title: str
     python: str = "python3"
 
+    def prepare(self) -> None:
+        """Import what a link needs, where that is much.
+
+        Raises:
+            MissingRequirement: it is not installed.
+        """
+        return
+
     @abstractmethod
     def introduce(self, url: str, key: Path | None, accept: bool, name: str) -> dict[str, str]:
         """Reach the device for the first time and return the keys to pin, by server; {} where there are none.
@@ -53,6 +61,11 @@ class Transport(ABC):
 
 class _OverSsh(Transport):
     name, title = "ssh", "SSH, with keys or an agent, and pinned host keys"
+
+    def prepare(self) -> None:
+        from ._ssh import import_asyncssh
+
+        import_asyncssh()
 
     def introduce(self, url: str, key: Path | None, accept: bool, name: str) -> dict[str, str]:
         from ._host_keys import introduce
@@ -93,10 +106,10 @@ def get(url: str) -> Transport:
         InputError: it has no scheme, or there is none of that name.
     """
     scheme, mark, _ = url.partition("://")
+    if mark and scheme in _OWN:
+        return _OWN[scheme]()
     if not mark or scheme not in names():
         known = ", ".join(f"{name}://" for name in names())
         raise InputError(f"Expected a URL that begins with {known}. Got: {url!r}.{nearest(scheme, names())}")
-    if scheme in _OWN:
-        return _OWN[scheme]()
     found: Transport = entry_points(group=GROUP)[scheme].load().TRANSPORT
     return found

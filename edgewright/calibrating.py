@@ -14,9 +14,9 @@ import numpy as np
 from . import runtimes
 from .device_names import profile_of
 from .devices import Profile, Target, Unsupported, speeds_of, vector
+from .devices._fitted import shipped_calibrations
 from .devices._fitting import Speeds, fit
 from .devices._profile import Calibration
-from .devices._speeds import shipped_calibrations
 from .devices._toml import profile_toml
 from .errors import InputError
 from .export import read_graph

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from . import runtimes
+from .agreement import GARBAGE_PERCENT, agreement, answers_fit
 from .children import run_together
 from .export import Deployable
 from .progress import Event, OnProgress
 from .runtimes import Measurement, measure_artifact, read_measurement, run_artifact
 from .runtimes._place import HERE, Place
 from .train import Dataset, Metric
-from .train._agreement import agreement_percent
 
 # Referees are reference implementations, exact and slow: of a large model, and of one whose host calls its graphs in a
 # loop for each sample, they run the first samples only.
@@ -28,8 +28,6 @@ _CHECKS_AT_ONCE = 2
 CHECK_TIME_LIMIT_S = 600.0
 # Answers of timed runs are those of the accuracy run to this share of the largest value.
 AT_SPEED = 1e-5
-# Below this agreement with the reference an artifact is not inexact but wrong.
-GARBAGE_PERCENT = 50.0
 # What artifacts are compared with, unless it is the file that they were made of.
 KERAS = "the Keras model"
 
@@ -206,23 +204,6 @@ def check_all(
 
     jobs = [partial(check, artifact, name, reference, measure) for artifact, name in pairs]
     return tuple(run_together(jobs, 1 if measure else _CHECKS_AT_ONCE, tell))
-
-
-def agreement(expected: Mapping[str, np.ndarray], received: Mapping[str, np.ndarray]) -> float:
-    """Return in percent how far outputs agree: as far as the worst of them does (see ``agreement_percent``)."""
-    return min(agreement_percent(array, received[name]) for name, array in expected.items())
-
-
-def answers_fit(outputs: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], samples: int) -> str:
-    """Return why these are no answers to so many samples: other names or shapes, not finite; empty where they are."""
-    shapes = {name: array[:samples].shape for name, array in expected.items()}
-    received = {name: array.shape for name, array in outputs.items()}
-    if shapes != received:
-        return f"expected outputs {shapes}, got {received}"
-    for name, array in outputs.items():
-        if not np.isfinite(array).all():
-            return f"output {name} holds {np.count_nonzero(~np.isfinite(array))} values that are NaN or infinite"
-    return ""
 
 
 def _metric(

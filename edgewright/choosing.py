@@ -1,21 +1,16 @@
 """Which artifact of a bundle goes to a device, and in which of the runtimes that it has; or why none does."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from . import runtimes
 from .devices import Profile, Unsupported
 from .devices._found import Found, with_runtime
-from .devices._latency import predict_deployable
-from .devices._memory import MEASURED
+from .devices._profile import ADAPTERS
 from .devices._python import Python
 from .errors import GateFailed, InputError, MissingRequirement, nearest
 from .export import Bundle, Deployable
-from .figures import Figure, How
-from .inspecting import counted, graphs_of, placements_of, too_new_of
-from .kept import Recorded
-from .measured_latency import kept_for
-from .runtimes import Runtime, Settings
+from .figures import Figure
+from .runtimes import Runtime
 
 _ARM = ("aarch64", "arm64", "armv7l", "armv8l", "armv6l")
 
@@ -93,7 +88,7 @@ def candidates(
         taking = [runtimes.get(name) for name in runtimes.for_format(each.format)]
         fitting = [one for one in taking if not one.referee and runtime in (None, one.name)]
         # The one that the profile names is tried first.
-        fitting.sort(key=lambda one: one.name != MEASURED.get(target.runtime))
+        fitting.sort(key=lambda one: one.name != ADAPTERS.get(target.runtime))
         pairs += [(each, one) for one in fitting]
         if not fitting:
             reasons.append(f"{each.name}: {runtime} takes no {each.format}")
@@ -143,59 +138,16 @@ def choose(
         by_artifact.setdefault(offer[0].name, offer)
     if artifact is not None:
         offer = by_artifact[artifact]
-        return Choice(*offer, None, _threads(profile, offer[0]), "as asked")
-    return _fastest(list(by_artifact.values()), profile, bundle, device)
+        return Choice(*offer, None, threads_of(profile, offer[0]), "as asked")
+    if len(by_artifact) == 1:
+        (only,) = by_artifact.values()
+        return Choice(*only, None, threads_of(profile, only[0]), "the only artifact that it has a runtime for")
+    from .fastest import fastest  # all that predicts: a single one needs none of it
+
+    return fastest(list(by_artifact.values()), profile, bundle, device)
 
 
-def _threads(profile: Profile, deployable: Deployable) -> int:
+def threads_of(profile: Profile, deployable: Deployable) -> int:
+    """Return the threads that a profile runs an artifact on."""
     target = profile.target(deployable.format, deployable.precision)
     return 1 if isinstance(target, Unsupported) or target.unit != "cpu" else target.threads
-
-
-def _fastest(
-    offers: Sequence[tuple[Deployable, Runtime, Python | None]], profile: Profile, bundle: Bundle, device: str
-) -> Choice:
-    """Return the offer with the lowest latency: as it was measured there, where it was, else as it is predicted."""
-    if len(offers) == 1:
-        (only,) = offers
-        return Choice(*only, None, _threads(profile, only[0]), "the only artifact that it has a runtime for")
-    deployables = [each for each, _, _ in offers]
-    graphs = graphs_of(deployables)
-    asked = (counted(deployables, graphs), [profile], graphs)
-    too_new, placements = too_new_of(*asked), placements_of(*asked)
-    latencies: dict[str, Figure] = {}
-    for each in asked[0]:
-        predicted = predict_deployable(profile, each, placements.get((profile.name, each.name), {}))
-        if isinstance(predicted, Figure):
-            latencies[each.name] = predicted
-    loadable = [offer for offer in offers if (profile.name, offer[0].name) not in too_new]
-    if not loadable:
-        reasons = "; ".join(f"{each}: {why}" for (_, each), why in too_new.items())
-        raise GateFailed(f"Expected an artifact of {bundle.path} that {profile.title} loads. Got: none. {reasons}")
-
-    kept = kept_for(deployables, [device])
-    threads = {each.name: _threads(profile, each) for each in deployables}
-    for each, runtime, _ in loadable:
-        if measured := _measured(kept.get((device, each.name), ()), runtime):
-            latencies[each.name], threads[each.name] = measured
-
-    def key(offer: tuple[Deployable, Runtime, Python | None]) -> tuple[float, int]:
-        latency = latencies.get(offer[0].name)
-        return (latency.value if latency else float("inf"), offer[0].size_bytes)
-
-    best = min(loadable, key=key)
-    latency = latencies.get(best[0].name)
-    how = "predicted" if latency and latency.how is How.PREDICTED else "measured"
-    why = f"{how} to be the fastest of {len(loadable)}" if latency else "the smallest of those that it runs"
-    return Choice(*best, latency, threads[best[0].name], why)
-
-
-def _measured(rows: Sequence[Recorded], runtime: Runtime) -> tuple[Figure, int] | None:
-    """Return the lowest latency that was measured in a runtime as a deployed artifact runs, and the threads."""
-    plain = [row for row in rows if row.runtime == runtime.name and replace(row.settings, threads=1) == Settings()]
-    known = [
-        (figure, row.settings.threads)
-        for row in plain
-        if not row.wrong and row.measurement and (figure := row.measurement.latency())
-    ]
-    return min(known, key=lambda each: each[0].value, default=None)

@@ -1,5 +1,6 @@
 """The commands that deploy to registered devices, go back, tell what is there, and end a lease."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,16 +33,26 @@ def deploy(
     """Put a bundle's artifact onto devices: checked there on the golden inputs before it becomes current."""
 
     def work() -> tuple[dict[str, Any], int, Any]:
-        from . import deploying
-        from .deploying_text import deployed_text, fleet_text
-        from .fleet import deploy_fleet
-
         options: dict[str, Any] = {"model": model, "artifact": artifact, "runtime": runtime, "wait_s": wait}
         options["install_runtime"] = install_runtime
+        # NumPy compares a few answers here: threads of its own would only wait for work, and actively.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        if len(names) == 1:
+            from .reaching import reaching
+
+            why = f"deploy {model or bundle.name}"
+            with reaching(names[0], why, wait) as there, shown(quiet) as on_progress:
+                # Imported while the device answers.
+                from .deploying import deploy as deploy_there
+
+                made = deploy_there(bundle, names[0], there=there, on_progress=on_progress, **options)
+            from .deploying_text import deployed_text
+
+            return made.plain(), 0, deployed_text(made)
+        from .deploying_text import fleet_text
+        from .fleet import deploy_fleet
+
         with shown(quiet) as on_progress:
-            if len(names) == 1:
-                made = deploying.deploy(bundle, names[0], on_progress=on_progress, **options)
-                return made.plain(), 0, deployed_text(made)
             fleet = deploy_fleet(bundle, names, canaries=canaries, at_once=at_once, on_progress=on_progress, **options)
         return fleet.plain(), fleet.exit_code, fleet_text(fleet)
 

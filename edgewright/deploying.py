@@ -4,9 +4,9 @@ import json
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,22 +15,16 @@ from . import serving
 from .choosing import Choice, choose
 from .device_names import profile_of
 from .devices import _deployment as deployment
-from .devices import _registered
-from .devices._found import Found, look
-from .devices._lease import Lease, lease
-from .devices._links import Link
 from .devices._on_device import OnDevice
 from .devices._python import Python
 from .devices._registered import Registered
-from .devices._runtime_there import provide
 from .errors import DeviceError, GateFailed, InputError
 from .export import Bundle, Deployable, load_bundle
 from .export._bundle import GOLDEN, HOST, SETTINGS, plain_artifact
-from .golden_there import GOLDEN_LIMIT_S, Golden, judged
+from .golden_there import Golden, judged, run_golden
 from .progress import Event, OnProgress, part
-from .registering import open_link
-from .runtimes import run_artifact
-from .runtimes._client import RUNNER
+from .reaching import Reached, reached
+from .runtimes._place import RUNNER
 
 _SCHEMA = 1
 # Beyond the files themselves: the archive's padding, the file system's blocks, what the golden run writes.
@@ -85,6 +79,7 @@ def deploy(
     runtime: str | None = None,
     install_runtime: bool = False,
     wait_s: float = 0,
+    there: Future[Reached] | None = None,
     on_progress: OnProgress | None = None,
 ) -> Deployed:
     """Put a bundle's artifact onto a registered device and make it current, once it answered the golden inputs there.
@@ -97,6 +92,7 @@ def deploy(
         runtime: that runs it there; by default the one that the profile names, else another that is there.
         install_runtime: where the device has no runtime for it, fetch its wheels here and carry them there.
         wait_s: how long to wait where somebody else uses the device, in seconds.
+        there: the device, where it is being reached already (see ``reaching``).
         on_progress: told what is being done.
 
     Raises:
@@ -108,28 +104,23 @@ def deploy(
     """
     report = part(on_progress, 0, 1)
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
-    registered = _registered.get(device)
     profile = profile_of(device)
     name = model_name(model or str(bundle.manifest["model"]))
     clock = Clock()
     report(Event("connect", (device,)))
-    with opened(registered, f"deploy {name}", wait_s) as (link, held, found):
+    with ExitStack() as stack:
+        on = there.result() if there else stack.enter_context(reached(device, f"deploy {name}", wait_s))
         clock.tell("connect")
         report(Event("choose", (device,), 0.2))
-        choice = choose(bundle, profile, found, device, artifact=artifact, runtime=runtime, install=install_runtime)
+        choice = choose(bundle, profile, on.found, device, artifact=artifact, runtime=runtime, install=install_runtime)
         if choice.python is None:
+            from .devices._runtime_there import provide
+
             report(Event("install", (choice.runtime.title, "on", device), 0.25))
-            choice = replace(choice, python=provide(link, found.pythons[0], choice.runtime))
+            choice = replace(choice, python=provide(on.link, on.found.pythons[0], choice.runtime))
         clock.tell("choose")
         report(Event("copy", (choice.deployable.name, "to", device), 0.4))
-        return _put(link, held, found, registered, bundle, name, choice, clock, report)
-
-
-@contextmanager
-def opened(registered: Registered, why: str, wait_s: float = 0) -> Iterator[tuple[Link, Lease, Found]]:
-    """Reach a registered device, hold its lease while the block runs, and look what it has."""
-    with open_link(registered.name) as link, lease(link, why, wait_s=wait_s) as held:
-        yield link, held, look(link, registered.python)
+        return _put(on, bundle, name, choice, clock, report)
 
 
 def model_name(name: str) -> str:
@@ -140,20 +131,11 @@ def model_name(name: str) -> str:
     return made
 
 
-def _put(
-    link: Link,
-    held: Lease,
-    found: Found,
-    registered: Registered,
-    bundle: Bundle,
-    name: str,
-    choice: Choice,
-    clock: "Clock",
-    report: OnProgress,
-) -> Deployed:
+def _put(on: Reached, bundle: Bundle, name: str, choice: Choice, clock: "Clock", report: OnProgress) -> Deployed:
     assert choice.python is not None
+    registered, link, held, found = on.registered, on.link, on.held, on.found
     files = _files(bundle, choice.deployable)
-    version, _ = deployment.version_of(files)
+    version, sums = deployment.version_of(files)
     folder = f"{held.folder}/models/{name}"
     links = found.models.get(name, {})
     before = links.get("current", {}).get("version")
@@ -165,8 +147,7 @@ def _put(
     )
     place_there = f"{folder}/current" if same else f"{folder}/versions/{part_name}"
     with tempfile.TemporaryDirectory(prefix="edgewright-deploy-") as temporary, ThreadPoolExecutor(1) as pool:
-        inputs, expected = bundle.golden()
-        here = pool.submit(run_artifact, choice.deployable, choice.runtime.name, inputs, time_limit_s=GOLDEN_LIMIT_S)
+        here = pool.submit(run_golden, choice.deployable, choice.runtime.name, files[GOLDEN])
         if not same:
             # The archive, and beside it what is unpacked.
             if found.free_bytes < size + _ROOM_BYTES:
@@ -176,16 +157,17 @@ def _put(
                 )
             packed = Path(temporary) / "version.tar"
             texts = {deployment.ABOUT: json.dumps(about, indent=1), serving.SCRIPT: serving.script(name, about)}
-            deployment.send_version(link, folder, part_name, files, texts, packed)
+            deployment.send_version(link, folder, part_name, files, sums, texts, packed)
         clock.tell("copy")
         report(Event("run", (choice.deployable.name, "on", registered.name), 0.7))
         served = False
         try:
             there = {path: f"{place_there}/{name_there}" for name_there, path in files.items()}
             place = OnDevice(link, held, choice.python, registered.name, found.emulated, there)
-            run = run_artifact(choice.deployable, choice.runtime.name, inputs, place=place, time_limit_s=GOLDEN_LIMIT_S)
+            run = run_golden(choice.deployable, choice.runtime.name, files[GOLDEN], place)
             place.remove()
-            golden = judged(run, here.result(), expected, f"{choice.deployable.name} on {registered.name}", before)
+            what, (_, expected) = f"{choice.deployable.name} on {registered.name}", bundle.golden()
+            golden = judged(run, here.result(), expected, what, before)
             clock.tell("golden inputs")
             if not same:
                 deployment.switch(link, folder, part_name, version, held)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from . import devices
 from .devices import Profile, _registered
-from .devices._speeds import shipped_calibrations
+from .devices._fitted import shipped_calibrations
 from .errors import InputError, nearest
 
 

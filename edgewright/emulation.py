@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import runtimes
-from .checks import agreement
+from .agreement import agreement, largest_difference
 from .children import run_together
 from .errors import InputError, MissingRequirement
 from .export import Deployable, read_graph
@@ -237,27 +237,6 @@ def _compared(name: str, core: str, here: Run, there: Run, samples: int) -> Emul
         agreement_percent=agreement(here.outputs, there.outputs) if math.isfinite(difference) else 0.0,
         instructions=there.instructions,
     )
-
-
-def largest_difference(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> float:
-    """Return the largest difference of an output as a share of its largest value, and 0 for the same bits.
-
-    Infinity where the outputs have other names or shapes, or where one is finite and the other is not.
-
-    >>> largest_difference({"y": np.array([2.0, -4.0])}, {"y": np.array([2.0, -3.0])})
-    0.25
-    """
-    if {name: array.shape for name, array in expected.items()} != {name: array.shape for name, array in found.items()}:
-        return math.inf
-    shares = [0.0]
-    for name, array in expected.items():
-        one, other = array.astype(np.float64), found[name].astype(np.float64)
-        if array.dtype == found[name].dtype and array.tobytes() == found[name].tobytes():
-            continue
-        if not np.isfinite(one).all() or not np.isfinite(other).all():
-            return 0.0 if np.array_equal(one, other, equal_nan=True) else math.inf
-        shares.append(float(np.abs(one - other).max() / max(np.abs(one).max(), np.finfo("f4").tiny)))
-    return max(shares)
 
 
 def _held_to(row: Emulation, before: Mapping[tuple[str, str, str], int], max_growth: float) -> Emulation:

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from .checks import GARBAGE_PERCENT, agreement, answers_fit
-from .emulation import largest_difference
+from .agreement import GARBAGE_PERCENT, agreement, answers_fit, largest_difference
 from .errors import GateFailed
-from .runtimes import Run
+from .export import Deployable
+from .runtimes import Run, run_artifact
+from .runtimes._place import HERE, Place
 
 # Of the run, in seconds.
-GOLDEN_LIMIT_S = 300.0
+_LIMIT_S = 300.0
 # So many points less than this host's run of the same file may agree with them: one of 16 golden samples is 6.25.
 _POINTS = 10.0
 
@@ -37,6 +39,13 @@ class Golden:
     def bit_exact(self) -> bool | None:
         """Whether the device's answers are this host's to the bit; None where this host did not run it."""
         return None if self.difference is None else self.difference == 0
+
+
+def run_golden(
+    deployable: Deployable, runtime: str, inputs: Path | Mapping[str, np.ndarray], place: Place = HERE
+) -> Run:
+    """Return what a deployable answers to golden inputs, or to those of a bundle's golden.npz, in a place."""
+    return run_artifact(deployable, runtime, inputs, place=place, time_limit_s=_LIMIT_S)
 
 
 def judged(run: Run, here: Run | None, expected: Mapping[str, np.ndarray], what: str, before: str | None) -> Golden:

@@ -18,8 +18,9 @@ from .devices import (
     needed_runtime,
     predict_memory,
 )
-from .devices._memory import MEASURED, together
+from .devices._memory import together
 from .devices._placing import TENSORRT
+from .devices._profile import ADAPTERS
 from .devices._versions import Loads
 from .export import Deployable, Graph, read_graph, read_graphs
 from .export._work import total, work_of
@@ -126,7 +127,7 @@ def memories_of(
         if isinstance(target, Unsupported) or target.unit != "cpu":
             continue
         each = [
-            predict_memory(graphs[artifact.path], MEASURED.get(target.runtime, target.runtime))
+            predict_memory(graphs[artifact.path], ADAPTERS.get(target.runtime, target.runtime))
             for artifact in deployable.artifacts
             if artifact.path in graphs
         ]

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 from . import runtimes
 from .choosing import check_machine
-from .deploying import opened
 from .device_names import profile_of
-from .devices import _registered
 from .devices._found import Found, with_runtime
 from .devices._lease import Lease
 from .devices._links import Link
 from .devices._on_device import OnDevice
 from .measuring import Measurements, Row
 from .progress import Event, OnProgress, part
+from .reaching import reached
 from .runtimes import Measured, Run, Settings, measure_in_turn
 from .runtimes._measuring import PROCESSES
 from .subjects import subjects_of
@@ -58,9 +57,10 @@ def measure_there(
         DeviceError: it cannot be reached, or the line was cut.
     """
     report = part(on_progress, 0, 1)
-    registered, profile = _registered.get(device), profile_of(device)
+    profile = profile_of(device)
     report(Event("connect", (device,)))
-    with opened(registered, f"measure {Path(path).name}", wait_s) as (link, held, found):
+    with reached(device, f"measure {Path(path).name}", wait_s) as on:
+        link, held, found = on.link, on.held, on.found
         check_machine(profile, found, device)
         subjects = subjects_of(
             path,

@@ -9,7 +9,7 @@ from typing import Any
 from . import devices
 from .device_names import profile_of
 from .devices import Memory, Placement, Profile, Target, Unsupported, loads_on, predict_energy, predict_memory
-from .devices._memory import MEASURED
+from .devices._profile import ADAPTERS
 from .errors import InputError, nearest
 from .export import Artifact, Graph, read_graph
 from .export._artifact import Operation
@@ -131,7 +131,7 @@ def _predicted(
         described = _as_artifact(path, graph, precision, works)
         latency, operations, more = _latency(profile, target, described, works, placement, threads, costliest)
         notes += more
-    memory = predict_memory(graph, MEASURED.get(target.runtime, target.runtime)) if target else None
+    memory = predict_memory(graph, ADAPTERS.get(target.runtime, target.runtime)) if target else None
     energy = predict_energy(profile, latency) if latency else None
     notes += [each.reason for each in (memory, energy) if isinstance(each, Unsupported)]
     return Prediction(

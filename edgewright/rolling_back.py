@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from . import serving
-from .deploying import Clock, Deployed, opened
+from .deploying import Clock, Deployed
 from .devices import _deployment as deployment
-from .devices import _registered
 from .devices._found import Found
 from .devices._lease import Lease
 from .devices._links import Link
@@ -17,10 +16,10 @@ from .devices._registered import Registered
 from .errors import GateFailed, InputError
 from .export import Bundle
 from .export._bundle import GOLDEN, HOST, SETTINGS, artifact_at
-from .golden_there import GOLDEN_LIMIT_S, Golden, judged
+from .golden_there import Golden, judged, run_golden
 from .progress import Event, OnProgress, part
-from .runtimes import run_artifact
-from .runtimes._client import RUNNER
+from .reaching import reached
+from .runtimes._place import RUNNER
 
 # Where a version's files are said to be on this host, where they are on a device alone.
 _ELSEWHERE = Path("/deployed")
@@ -43,9 +42,9 @@ def roll_back(
         DeviceBusy, DeviceError: see ``deploy``.
     """
     report = part(on_progress, 0, 1)
-    registered = _registered.get(device)
     clock = Clock()
-    with opened(registered, f"roll {model or 'a model'} back", wait_s) as (link, held, found):
+    with reached(device, f"roll {model or 'a model'} back", wait_s) as on:
+        registered, link, held, found = on.registered, on.link, on.held, on.found
         clock.tell("connect")
         name = _model_there(found, device, model)
         links = found.models[name]
@@ -104,7 +103,7 @@ def _golden_there(
         copy.write_bytes(link.read(f"{folder}/{GOLDEN}"))
         inputs, expected = Bundle(Path(temporary), (), {}).golden()
     place = OnDevice(link, held, python, registered.name, found.emulated, there)
-    run = run_artifact(deployable, about["runtime"], inputs, place=place, time_limit_s=GOLDEN_LIMIT_S)
+    run = run_golden(deployable, about["runtime"], inputs, place)
     place.remove()
     return judged(run, None, expected, f"{about['artifact']} on {registered.name}", None)
 

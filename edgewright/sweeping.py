@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .checks import AT_SPEED, GARBAGE_PERCENT, agreement, answers_fit
+from .agreement import GARBAGE_PERCENT, agreement, answers_fit
+from .checks import AT_SPEED
 from .choosing import candidates, check_machine
-from .deploying import opened
 from .device_names import profile_of
-from .devices import _registered
 from .devices._found import with_runtime
 from .errors import GateFailed, InputError, MissingRequirement
 from .export import Bundle, Deployable, load_bundle
@@ -22,6 +21,7 @@ from .kept import Recorded, keep, kept_before
 from .measuring_there import Places
 from .predicted_there import OffBy, off_by
 from .progress import Event, OnProgress, part
+from .reaching import reached
 from .recalibrating import Recalibrated, no_latency, recalibrate
 from .runtimes import Measured, Run, Runtime, Settings, measure_in_turn
 from .runtimes._measuring import PROCESSES
@@ -139,9 +139,10 @@ def sweep(
     """
     report = part(on_progress, 0, 1)
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
-    registered, profile = _registered.get(device), profile_of(device)
+    profile = profile_of(device)
     report(Event("connect", (device,)))
-    with opened(registered, f"profile {bundle.manifest['model']}", wait_s) as (link, held, found):
+    with reached(device, f"profile {bundle.manifest['model']}", wait_s) as on:
+        link, held, found = on.link, on.held, on.found
         check_machine(profile, found, device)
         if calibrate and found.emulated:
             raise no_latency(device)

@@ -1,12 +1,17 @@
 """Runtimes: the runner, one file that runs anywhere, its client on this host, and an adapter for each runtime."""
 
+from typing import TYPE_CHECKING
+
+from ..lazy import lazily
 from ..plugins import Plugins
-from ._client import Run, run_artifact
-from ._comparison import FEWEST_PAIRS, MOST_PAIRS, Comparison, Guard, compare
-from ._measurement import Measurement, Process, read_measurement
-from ._measuring import Measured, measure_artifact, measure_in_turn
 from ._runtime import Runtime
-from ._settings import Settings, Timing
+
+if TYPE_CHECKING:
+    from ._client import Run, run_artifact
+    from ._comparison import FEWEST_PAIRS, MOST_PAIRS, Comparison, Guard, compare
+    from ._measurement import Measurement, Process, read_measurement
+    from ._measuring import Measured, measure_artifact, measure_in_turn
+    from ._settings import Settings, Timing
 
 _PLUGINS: Plugins[Runtime] = Plugins(__name__, __path__, "RUNTIME", "runtime")
 names = _PLUGINS.names
@@ -40,3 +45,14 @@ __all__ = [
     "read_measurement",
     "run_artifact",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "_client": ("Run", "run_artifact"),
+        "_comparison": ("FEWEST_PAIRS", "MOST_PAIRS", "Comparison", "Guard", "compare"),
+        "_measurement": ("Measurement", "Process", "read_measurement"),
+        "_measuring": ("Measured", "measure_artifact", "measure_in_turn"),
+        "_settings": ("Settings", "Timing"),
+    },
+)

@@ -17,12 +17,11 @@ from ..export import get as get_exporter
 from ..export import names as format_names
 from ._instructions import Instructions, read_instructions
 from ._measurement import Measurement, Process
-from ._place import HERE, Named, Place
+from ._place import HERE, RUNNER, Named, Place
 from ._runner import save
 from ._runtime import Runtime
 from ._settings import Settings, Timing
 
-RUNNER = Path(__file__).absolute().with_name("_runner.py")
 # Of a run's time limit, this much may go to timing, and never more than this many seconds: a slow model then has few
 # samples, with the percentiles that they allow, rather than none.
 _MEASURING_SHARE, _MEASURING_S = 0.25, 30.0
@@ -56,7 +55,7 @@ class Run:
 def run_artifact(
     artifact: Path | Deployable,
     runtime: str,
-    inputs: Mapping[str, np.ndarray],
+    inputs: Mapping[str, np.ndarray] | Path,
     *,
     settings: Settings | None = None,
     measure: bool | Timing = False,
@@ -70,7 +69,7 @@ def run_artifact(
     Args:
         artifact: the file, or all that is deployed together, with the host code around it.
         runtime: a runtime's name.
-        inputs: ``[samples, ...]`` by the name of the model's, or the host code's, input.
+        inputs: ``[samples, ...]`` by the name of the model's, or the host code's, input; or a bundle's golden.npz.
         settings: how the runtime runs it; one thread when None.
         measure: also take latencies, in this one process; how long, where it is a Timing.
         place: where it runs.
@@ -98,13 +97,16 @@ def run_artifact(
     conditions = place.conditions() if measure else {}
     with tempfile.TemporaryDirectory(prefix="edgewright-run-") as temporary:
         folder = Path(temporary)
-        given, made, counts = folder / "inputs.npz", folder / "outputs.npz", folder / "counts.json"
+        golden = isinstance(inputs, Path)
+        given = inputs if isinstance(inputs, Path) else folder / "inputs.npz"
+        made, counts = folder / "outputs.npz", folder / "counts.json"
         try:
-            save(str(given), inputs)
+            if not isinstance(inputs, Path):
+                save(str(given), inputs)
         except (OSError, ValueError) as error:  # a full disk, an array of objects
             return Run(file, runtime, version, ok=False, reason=f"the inputs could not be written: {error}")
         arguments: list[str | Path | Named] = [RUNNER, "--runtime", runtime, *_program(artifact)]
-        arguments += ["--inputs", given, "--outputs", made, *settings.arguments()]
+        arguments += ["--inputs", given, *(["--golden"] if golden else []), "--outputs", made, *settings.arguments()]
         if measure:
             timing = measure if isinstance(measure, Timing) else Timing()
             arguments += timing.arguments(min(_MEASURING_S, _MEASURING_SHARE * time_limit_s))

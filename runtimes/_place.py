@@ -12,6 +12,8 @@ from ..children import Child, python, run_child
 from ..figures import How
 from ._runtime import Runtime
 
+RUNNER = Path(__file__).absolute().with_name("_runner.py")
+
 
 @dataclass(frozen=True)
 class Named:

@@ -13,8 +13,8 @@ from ..children import GIB, python, run_child
 from ..errors import InputError
 from ..export import Deployable, read_graph
 from ..export._tflite_parts import write_parts
-from ._client import RUNNER, _answer, _program, _refusal
-from ._place import HERE, QUIET
+from ._client import _answer, _program, _refusal
+from ._place import HERE, QUIET, RUNNER
 from ._runner import PROFILED, save
 
 # Runtimes of TFLite files: where their profiler cannot be reached, each operation is cut out and run alone.

@@ -34,6 +34,9 @@ import zipfile
 _HERE = os.path.dirname(os.path.realpath(__file__))
 if __name__ == "__main__":
     sys.path[:] = [path for path in sys.path if os.path.realpath(path or os.curdir) != _HERE]
+    if "--measure" not in sys.argv:
+        # OpenBLAS begins a thread for each core, and each waits actively: as much work again as importing NumPy is.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np  # noqa: E402
 
@@ -1228,10 +1231,16 @@ def save(path, arrays):
     os.replace(temporary, path)
 
 
+def inputs_of(path, golden):
+    """Return the inputs that a file holds by name; of a bundle's golden.npz those alone, without the outputs."""
+    start = "input/" if golden else ""
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name[len(start) :]: arrays[name] for name in arrays.files if name.startswith(start)}
+
+
 def run(options, answer):
     """Load, run and measure; put what is found into ``answer``, step by step."""
-    with np.load(options.inputs, allow_pickle=False) as arrays:
-        inputs = {name: arrays[name] for name in arrays.files}
+    inputs = inputs_of(options.inputs, options.golden)
     if options.measure:
         answer["telemetry"] = {"before": telemetry()}
     if options.cold:
@@ -1471,6 +1480,7 @@ def parse(arguments):
     parser.add_argument("--settings", help="a JSON file of settings for Host")
     parser.add_argument("--per", default="", help="the graph whose calls latency is counted by; the answer by default")
     parser.add_argument("--inputs", required=True, help=".npz with an array [samples, ...] for each input")
+    parser.add_argument("--golden", action="store_true", help="the inputs are a bundle's golden.npz")
     parser.add_argument("--outputs", required=True, help=".npz to write")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cores", type=cores_of, help="run on these cores alone, such as 0,2-3")

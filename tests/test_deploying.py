@@ -204,7 +204,8 @@ def test_a_full_disk_there_leaves_the_old_version(board, small_bundle, tmp_path)
         files["large"].write_bytes(os.urandom(1 << 20))
         with open_link("board") as link, lease(link, "deploy") as held, pytest.raises(DeviceError, match="; 0 kB free"):
             folder = f"{held.folder}/models/kinds"
-            _deployment.send_version(link, folder, ".part-1", files, {}, tmp_path / "packed")
+            _, sums = _deployment.version_of(files)
+            _deployment.send_version(link, folder, ".part-1", files, sums, {}, tmp_path / "packed")
         assert _current(there).name == old and not _parts(there)
         subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=_current(there), check=True)
 

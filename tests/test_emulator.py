@@ -16,9 +16,10 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
+from edgewright.agreement import largest_difference
 from edgewright.children import python, run_child
 from edgewright.cli import app
-from edgewright.emulation import Emulation, Emulations, emulate, largest_difference
+from edgewright.emulation import Emulation, Emulations, emulate
 from edgewright.emulation_text import emulations_text
 from edgewright.errors import DeviceError, InputError, MissingRequirement
 from edgewright.runtimes import Settings, run_artifact

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import edgewright
 from edgewright import devices, runtimes
 from edgewright.cli import app
-from edgewright.deploying import deploy, opened
+from edgewright.deploying import deploy
 from edgewright.device_names import profile_of
 from edgewright.devices import _registered
 from edgewright.devices._lease import DeviceBusy
@@ -32,6 +32,7 @@ from edgewright.measured_latency import deciding
 from edgewright.measuring import Measurements, Row
 from edgewright.measuring_there import measure_there
 from edgewright.predicting import predict
+from edgewright.reaching import reached
 from edgewright.recalibrating import recalibrate
 from edgewright.registering import add, open_link, registered_text, remove
 from edgewright.runtimes import Settings
@@ -197,8 +198,8 @@ def test_a_line_that_is_cut_leaves_no_runner_and_no_lease(device, bundle, server
     cut.join(30)
     assert isinstance(cut.error, DeviceError), cut.error
     _until(lambda: not _runners(one.folder.parent), 10)
-    with opened(_registered.get(device), "look", 10) as (_, _, found):
-        assert found.pythons
+    with reached(device, "look", 10) as on:
+        assert on.found.pythons
 
 
 def test_a_sweep_measures_all_ways_to_run(device, bundle, rows):

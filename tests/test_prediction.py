@@ -249,7 +249,7 @@ def test_the_shipped_speeds_are_those_that_the_script_fits():
     """speeds.json holds what benchmarks/fit_speeds.py finds in the rows that are kept beside it."""
     script = (
         "import json, sys; sys.path.insert(0, sys.argv[1]); import fit_speeds as f;"
-        "from edgewright.devices._expected import document;"
+        "from edgewright.devices._fitted import document;"
         "s = [e for e in f.all_series() if f.on_processor(e)]; factors = f.pooled(f.general(s));"
         "w = f.WANTED[1]; (c,) = [e for e in s if w.takes(e)];"
         "made = f._named(f.fitted(c, factors).ms); kept = document()['speeds'][1]['calibration']['ms'];"
