@@ -45,7 +45,7 @@ __all__ = [
     "vector",
 ]
 
-__getattr__ = lazily(
+__getattr__, __dir__ = lazily(
     __name__,
     {
         "_energy": ("predict_energy",),

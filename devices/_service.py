@@ -738,6 +738,16 @@ def _example(path):
         return {name[len(prefix) :]: arrays[name][:1] for name in arrays.files if name.startswith(prefix)}
 
 
+def tell_systemd(state):
+    """Tell systemd a state of the unit that this is, where it is one (sd_notify(3))."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return
+    # An abstract socket's name begins with a zero byte, written as @.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line, contextlib.suppress(OSError):
+        line.sendto(state.encode(), "\0" + path[1:] if path.startswith("@") else path)
+
+
 def serve(runner, options, own):
     """Serve until SIGTERM; return the exit status."""
     reader, writer = os.pipe()
@@ -756,6 +766,7 @@ def serve(runner, options, own):
         if not select.select([reader], [], [], 0)[0]:
             record.write(True)
             server.log("{} {} is ready".format(name, version))
+            tell_systemd("READY=1")
         os.read(reader, 1)
     finally:
         server.stop()

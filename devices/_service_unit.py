@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from ..errors import InputError
 
-# After a failed start it is tried again, ten times within five minutes; where the runtime is not there, or the command
-# is wrong, it is not.
+# It says itself when it is ready (sd_notify(3)), for which whoever starts it waits. After a failed start it is tried
+# again, ten times within five minutes; where the runtime is not there, or the command is wrong, it is not.
 _UNIT = """\
 [Unit]
 Description={description}
@@ -13,12 +13,13 @@ StartLimitIntervalSec=300
 StartLimitBurst=10
 
 [Service]
-Type=simple
+Type=notify
 WorkingDirectory={folder}
 ExecStart={command}
 Restart=on-failure
 RestartSec=5
 RestartPreventExitStatus=2 3
+TimeoutStartSec={start_s}
 TimeoutStopSec=30
 NoNewPrivileges=true
 UMask=0077
@@ -28,7 +29,7 @@ WantedBy=default.target
 """
 
 
-def unit_text(command: Sequence[str], folder: str, description: str) -> str:
+def unit_text(command: Sequence[str], folder: str, description: str, start_s: int = 120) -> str:
     """Return a unit that runs a command in a folder, and again when it fails.
 
     The rules are those of systemd.syntax(7), systemd.service(5) "Command lines" and systemd.unit(5) "Specifiers":
@@ -39,6 +40,7 @@ def unit_text(command: Sequence[str], folder: str, description: str) -> str:
         command: the program's absolute path, then its arguments.
         folder: the absolute path of the folder that it runs in.
         description: one line.
+        start_s: how long it may take until it is ready, in seconds.
 
     Raises:
         InputError: a path is not absolute, or a text cannot stand in a unit.
@@ -57,7 +59,9 @@ def unit_text(command: Sequence[str], folder: str, description: str) -> str:
     words = [_quoted(program), *(_quoted(argument.replace("$", "$$")) for argument in arguments)]
     # The slash at the end keeps a space that the path ends with, and a backslash from joining the next line.
     place = folder.replace("%", "%%").rstrip("/") + "/"
-    return _UNIT.format(description=description.replace("%", "%%"), folder=place, command=" ".join(words))
+    return _UNIT.format(
+        description=description.replace("%", "%%"), folder=place, command=" ".join(words), start_s=start_s
+    )
 
 
 def _check(text: str) -> None:

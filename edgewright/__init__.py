@@ -7,9 +7,10 @@ load_recipe``.
 """
 
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from .lazy import lazily
 
 if TYPE_CHECKING:
     from .api import compress, export, quantize, validate
@@ -50,45 +51,31 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Dataset": "train",
-    "Figure": "figures",
-    "How": "figures",
-    "Report": "report",
-    "Task": "train",
-    "calibrate": "calibrating",
-    "compare": "measuring",
-    "compress": "api",
-    "export": "api",
-    "inspect": "inspecting",
-    "measure": "measuring",
-    "measure_there": "measuring_there",
-    "predict": "predicting",
-    "profile_operations": "profiling",
-    "quantize": "api",
-    "recalibrate": "recalibrating",
-    "split": "splitting",
-    "sweep": "sweeping",
-    "validate": "api",
+    "api": ("compress", "export", "quantize", "validate"),
+    "calibrating": ("calibrate",),
+    "figures": ("Figure", "How"),
+    "inspecting": ("inspect",),
+    "measuring": ("compare", "measure"),
+    "measuring_there": ("measure_there",),
+    "predicting": ("predict",),
+    "profiling": ("profile_operations",),
+    "recalibrating": ("recalibrate",),
+    "report": ("Report",),
+    "splitting": ("split",),
+    "sweeping": ("sweep",),
+    "train": ("Dataset", "Task"),
 }
+# ``edgewright --help`` then needs neither NumPy nor pydantic.
+__getattr__, __dir__ = lazily(__name__, _HOMES)
 
 
 class _FrontDoor(ModuleType):
-    """Imports a public name when it is asked for: ``edgewright --help`` then needs neither NumPy nor pydantic."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in _HOMES:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{self.__name__}.{_HOMES[name]}"), name)
-        super().__setattr__(name, value)
-        return value
+    """Keeps the public names where importing a folder of the same name would replace them."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Importing a folder sets its name here: compress and export stay the functions.
-        if not (name in _HOMES and isinstance(value, ModuleType)):
+        if not (isinstance(value, ModuleType) and name in __all__):
             super().__setattr__(name, value)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *__all__})
 
 
 sys.modules[__name__].__class__ = _FrontDoor

@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import Any
 
 
-def lazily(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """Return a package's ``__getattr__`` (PEP 562).
+def lazily(package: str, homes: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return a package's ``__getattr__`` and ``__dir__`` (PEP 562).
 
     Args:
         package: its import name.
@@ -22,4 +22,7 @@ def lazily(package: str, homes: Mapping[str, Sequence[str]]) -> Callable[[str], 
         setattr(sys.modules[package], name, value)
         return value
 
-    return find
+    def known() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *home_of})
+
+    return find, known

@@ -13,7 +13,7 @@ from .devices._deployment import link_back
 from .devices._lease import lease
 from .devices._links import Link
 from .devices._python import Python
-from .devices._service_scripts import SOCKET, start_script, status_script, stop_script
+from .devices._service_scripts import LOG, SOCKET, start_script, status_script, stop_script
 from .devices._service_unit import unit_text
 from .errors import DeviceError, GateFailed, InputError
 from .export._bundle import HOST, SETTINGS
@@ -25,6 +25,10 @@ SCRIPT = "serve.sh"
 # How long a service may take to load, and to finish what it is at, in seconds.
 START_S, STOP_S = 120, 20
 _SLACK_S = 30.0
+# What the unit runs, in the model's folder: its log is that of the plain process.
+_UNIT_COMMAND = ["/bin/sh", "-c", f"exec /bin/sh current/{SCRIPT} >> {LOG} 2>&1"]
+# Where lingering is on, the user's systemd begins at boot, and goes on after the last login's end.
+_LINGERS = 'loginctl show-user "$(id -un)" --property=Linger --value 2>/dev/null; true'
 # Arguments: the unit's name. Prints "systemd" where the user's systemd runs one of that name.
 _UNIT_RUNS = 'systemctl --user is-active --quiet "$1" 2>/dev/null && echo systemd; true'
 
@@ -40,6 +44,8 @@ class Service:
         by: "systemd" or "process"; empty where it does not run.
         version: of the model that it answers with; None where it does not run.
         died: whether it ended without having been stopped.
+        lingers: whether systemd keeps it after the user's last login there, and starts it at boot; None where systemd
+            does not run it, or does not tell.
         facts: what it says of itself: pid, since.
     """
 
@@ -50,6 +56,7 @@ class Service:
     by: str
     version: str | None
     died: bool
+    lingers: bool | None
     facts: Mapping[str, Any]
 
     def plain(self) -> dict[str, Any]:
@@ -149,19 +156,19 @@ def follow(link: Link, folder: str, version: str) -> bool:
     if not facts["running"]:
         return False
     model = folder.rsplit("/", 1)[-1]
+    by_systemd = _unit_runs(link, model)  # asked now: where a start fails, no unit is active
     try:
-        _again(link, folder, model)
+        _again(link, folder, model, by_systemd)
     except GateFailed as error:
         link_back(link, folder)
-        _again(link, folder, model)
+        _again(link, folder, model, by_systemd)
         raise GateFailed(f"{error} The version before {version} is current and served again.") from error
     return True
 
 
-def _again(link: Link, folder: str, model: str) -> None:
-    if _unit_runs(link, model):
-        _systemctl(link, "restart", _unit(model))
-        _start(link, folder)  # waits until it is ready, and starts none beside it
+def _again(link: Link, folder: str, model: str, by_systemd: bool) -> None:
+    if by_systemd:
+        _begin_unit(link, folder, model, "restart")
         return
     _run(link, stop_script(), folder, str(STOP_S), time_limit_s=STOP_S + _SLACK_S)
     _start(link, folder)
@@ -182,7 +189,7 @@ def _run(link: Link, script_text: str, *arguments: str, time_limit_s: float = 60
 
 def _start_unit(link: Link, folder: str, model: str) -> None:
     home = link.run(["sh", "-c", 'printf %s "$HOME"']).stdout.decode("utf-8", "replace")
-    unit = unit_text(["/bin/sh", f"current/{SCRIPT}"], folder, f"edgewright serves {model}")
+    unit = unit_text(_UNIT_COMMAND, folder, f"edgewright serves {model}", START_S)
     path = f"{home}/.config/systemd/user/{_unit(model)}"
     placed = link.run(["sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1"', "sh", path], stdin=unit.encode())
     if not placed.ok:
@@ -190,11 +197,27 @@ def _start_unit(link: Link, folder: str, model: str) -> None:
     try:
         _systemctl(link, "daemon-reload")
         _run(link, stop_script(), folder, str(STOP_S), time_limit_s=STOP_S + _SLACK_S)
-        _systemctl(link, "enable", "--now", _unit(model))
-    except DeviceError:
+        _systemctl(link, "enable", _unit(model))
+        _begin_unit(link, folder, model, "start")
+    except (DeviceError, GateFailed):
+        link.run(["systemctl", "--user", "disable", "--now", _unit(model)])
         link.run(["rm", "-f", "--", path])
         raise
-    _start(link, folder)  # waits until it is ready
+
+
+def _begin_unit(link: Link, folder: str, model: str, verb: str) -> None:
+    """Start or restart a unit, and wait until it says that it is ready, or was not in time."""
+    log = f"{folder}/{LOG}"
+    before = link.run(["sh", "-c", 'wc -c < "$1" 2>/dev/null || echo 0', "sh", log]).stdout.decode().strip()
+    limit_s = START_S + STOP_S + _SLACK_S
+    answer = link.run(["systemctl", "--user", verb, _unit(model)], time_limit_s=limit_s)
+    if answer.ok:
+        return
+    said = link.run(["sh", "-c", 'tail -c "+$(($2 + 1))" "$1" | tail -n 15', "sh", log, before]).stdout
+    told = " ".join(said.decode("utf-8", "replace").split())[-700:]
+    raise GateFailed(
+        f"Expected a service that is ready within {START_S} s. Got: {answer.reason()}; its log's last lines: {told}"
+    )
 
 
 def _systemctl(link: Link, *arguments: str) -> None:
@@ -229,7 +252,10 @@ def _service(link: Link, device: str, folder: str, model: str) -> Service:
     running = bool(facts["running"])
     by = "" if not running else "systemd" if _unit_runs(link, model) else "process"
     version = str(facts.get("version")) if running else None
-    return Service(device, model, running, f"{folder}/{SOCKET}", by, version, bool(facts.get("died")), facts)
+    lingering = link.run(["sh", "-c", _LINGERS]).stdout.decode("utf-8", "replace").strip() if by == "systemd" else ""
+    lingers = {"yes": True, "no": False}.get(lingering)
+    died = bool(facts.get("died"))
+    return Service(device, model, running, f"{folder}/{SOCKET}", by, version, died, lingers, facts)
 
 
 def service_text(service: Service) -> str:
@@ -237,8 +263,10 @@ def service_text(service: Service) -> str:
     if not service.running:
         return f"{service.model} on {service.device}: no service{', it died' if service.died else ''}"
     since = service.facts.get("since", "")
+    ends = "\n  it ends with your last login there, and does not start at boot: loginctl enable-linger, on the device"
     return (
         f"{service.model} on {service.device}: answers with version {service.version}, by "
         f"{'systemd' if service.by == 'systemd' else 'a plain process'} {service.facts.get('pid', '')} since {since}\n"
         f"  on the device: curl --unix-socket {service.socket} http://localhost/v2/models/{service.model}"
+        f"{ends if service.lingers is False else ''}"
     )

@@ -46,7 +46,7 @@ __all__ = [
     "read_graphs",
 ]
 
-__getattr__ = lazily(
+__getattr__, __dir__ = lazily(
     __name__,
     {
         "_about": ("About", "load_about"),

@@ -46,7 +46,7 @@ __all__ = [
     "run_artifact",
 ]
 
-__getattr__ = lazily(
+__getattr__, __dir__ = lazily(
     __name__,
     {
         "_client": ("Run", "run_artifact"),

@@ -213,10 +213,10 @@ def board(server, host_profile, tmp_path):
     """Return a function that registers one more device, whose home is a folder of its own, and returns that folder."""
     from edgewright.registering import add
 
-    def start(name="board", there=None, python=sys.executable, settings=""):
+    def start(name="board", there=None, python=sys.executable, settings="", variables=""):
         there = there or tmp_path / f"home-of-{name}"
         there.mkdir(exist_ok=True)
-        one, _ = server(f"SetEnv HOME={there}\n{settings}")
+        one, _ = server(f"SetEnv HOME={there} {variables}\n{settings}")
         add(name, one.url, host_profile, accept_key=True, python=str(python))
         return there
 

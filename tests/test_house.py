@@ -63,6 +63,26 @@ def test_the_ground_imports_nothing_but_ground():
             assert module.split(".")[0] in GROUND, f"{name} imports {module}"
 
 
+@pytest.mark.parametrize("folder", ["edgewright", "edgewright.devices", "edgewright.export", "edgewright.runtimes"])
+def test_a_name_that_is_imported_when_it_is_asked_for_is_there(folder):
+    """Each public name of a folder that imports lazily can be had and is listed; another is no attribute."""
+    package = importlib.import_module(folder)
+    assert set(package.__all__) <= set(dir(package))
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match="'nothing'"):
+        _ = package.nothing
+
+
+def test_deploying_needs_no_predictor_before_there_is_a_choice():
+    """What a deploy of one artifact imports is neither the predictor nor TensorFlow: each takes longer than it does."""
+    script = "import sys, edgewright.deploying; print(*(each for each in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert "edgewright.deploying" in imported
+    assert not imported & {"edgewright.inspecting", "edgewright.devices._speeds", "tensorflow", "keras"}
+
+
 @pytest.mark.parametrize("folder", PLUGIN_FOLDERS)
 def test_each_public_module_is_one_plugin(folder):
     """A public module of a plug-in folder exports the folder's conventional name, and its name is the module's."""
