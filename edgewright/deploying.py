@@ -119,7 +119,14 @@ def deploy(
         choice = choose(bundle, profile, found, device, artifact=artifact, runtime=runtime, install=install_runtime)
         if choice.python is None:
             report(Event("install", (choice.runtime.title, "on", device), 0.25))
-            choice = replace(choice, python=provide(link, found.pythons[0], choice.runtime))
+            to_it = part(report, 0.25, 0.4)
+            python = provide(
+                link,
+                found.pythons[0],
+                choice.runtime,
+                on_step=lambda text, share: to_it(Event("install", ("on", f"{device}:", text), share)),
+            )
+            choice = replace(choice, python=python)
         clock.tell("choose")
         report(Event("copy", (choice.deployable.name, "to", device), 0.4))
         return _put(link, held, found, registered, bundle, name, choice, clock, report)
