@@ -20,11 +20,11 @@ from edgewright.devices import _deployment, _registered
 from edgewright.devices._lease import DeviceBusy, lease, release
 from edgewright.devices._registered import Registered
 from edgewright.errors import DeviceError, GateFailed, InputError, MissingRequirement
-from edgewright.files import MANIFEST, sha256
 from edgewright.fleet import deploy_fleet
 from edgewright.registering import add, open_link
 from edgewright.rolling_back import roll_back
 
+from ._bundles import with_golden
 from ._ssh_servers import CUT, Line, needs_ssh
 
 needs_ssh()
@@ -38,17 +38,6 @@ def _current(there):
 
 def _parts(there):
     return [path for path in (there / "edgewright").rglob("*") if path.name.startswith(".part-")]
-
-
-def _changed(small_bundle, folder, **arrays):
-    """Return a copy of a bundle with other golden outputs, and the digest that belongs to them."""
-    shutil.copytree(small_bundle.path, folder)
-    golden = dict(np.load(folder / "golden.npz"))
-    np.savez(folder / "golden.npz", **{**golden, **arrays})
-    manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["files"]["golden.npz"] = sha256(folder / "golden.npz")
-    (folder / MANIFEST).write_text(json.dumps(manifest))
-    return folder
 
 
 def test_what_is_deployed_answers_there_as_here_and_goes_back(board, small_bundle):
@@ -183,7 +172,7 @@ def test_what_computes_something_else_there_never_becomes_current(board, small_b
     there = board()
     old = deploy(small_bundle, "board", artifact="tflite float32").version
     _, outputs = small_bundle.golden()
-    other = _changed(small_bundle, tmp_path / "other", **{"output/kinds": np.roll(outputs["kinds"], 3, axis=1)})
+    other = with_golden(small_bundle, tmp_path / "other", **{"output/kinds": np.roll(outputs["kinds"], 3, axis=1)})
     with pytest.raises(GateFailed, match=f"agree with the golden outputs.*version {old} is current still"):
         deploy(other, "board", artifact="tflite int8")
     assert _current(there).name == old and not _parts(there)
