@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from . import runtimes
 from .devices import Profile, Unsupported
+from .devices._edgetpu_compiler import PROGRAM
 from .devices._found import Found, with_runtime
 from .devices._latency import predict_deployable
 from .devices._memory import MEASURED
@@ -16,6 +17,7 @@ from .inspecting import counted, graphs_of, placements_of, too_new_of
 from .kept import Recorded
 from .measured_latency import kept_for
 from .runtimes import Runtime, Settings
+from .ways_to_run import LIBEDGETPU, not_on_edgetpu, on_cores
 
 _ARM = ("aarch64", "arm64", "armv7l", "armv8l", "armv6l")
 
@@ -31,6 +33,7 @@ class Choice:
         latency_ms: measured on the device, else predicted, where several were compared; None where nothing was.
         threads: of the runtime there: those that it was measured fastest on, else the profile's.
         why: why this one, as a sentence.
+        note: what it does not use there and what to do for that, as a sentence; empty where there is nothing to say.
     """
 
     deployable: Deployable
@@ -39,6 +42,7 @@ class Choice:
     latency_ms: Figure | None
     threads: int
     why: str
+    note: str = ""
 
     @property
     def version(self) -> str | None:
@@ -141,10 +145,26 @@ def choose(
     by_artifact: dict[str, tuple[Deployable, Runtime, Python | None]] = {}
     for offer in usable:
         by_artifact.setdefault(offer[0].name, offer)
+    as_run = on_cores(profile)
     if artifact is not None:
         offer = by_artifact[artifact]
-        return Choice(*offer, None, _threads(profile, offer[0]), "as asked")
-    return _fastest(list(by_artifact.values()), profile, bundle, device)
+        made = Choice(*offer, None, _threads(as_run, offer[0]), "as asked")
+    else:
+        made = _fastest(list(by_artifact.values()), as_run, bundle, device)
+    return replace(made, note=_note(made, profile, device))
+
+
+def _note(choice: Choice, profile: Profile, device: str) -> str:
+    """Return what to do for the Edge TPU, where that would run the artifact and does not."""
+    if not not_on_edgetpu(choice.deployable, profile):
+        return ""
+    paths = [each.path for each in choice.deployable.artifacts]
+    file = f"{paths[0].stem}_edgetpu.tflite" if len(paths) == 1 else "EACH_edgetpu.tflite"
+    return (
+        f"it runs on the cores, not on the Edge TPU, which takes compiled files alone. Compile it on x86-64 Linux, "
+        f"{PROGRAM} {' '.join(map(str, paths))}, and measure that there: edgewright measure {file} --on {device} "
+        f"--runtime {choice.runtime.name} --delegate {LIBEDGETPU}"
+    )
 
 
 def _threads(profile: Profile, deployable: Deployable) -> int:

@@ -54,6 +54,7 @@ class Deployed:
         emulated: whether the device is emulated.
         served: whether its service runs this version now.
         seconds: what it took by step.
+        note: what it does not use there and what to do for that, as a sentence; empty where there is nothing to say.
     """
 
     device: str
@@ -70,6 +71,7 @@ class Deployed:
     emulated: bool
     served: bool
     seconds: Mapping[str, float]
+    note: str = ""
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -217,6 +219,7 @@ def _put(
         emulated=found.emulated,
         served=served,
         seconds=clock.seconds,
+        note=choice.note,
     )
 
 
