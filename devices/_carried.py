@@ -9,7 +9,7 @@ import re
 import shutil
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,7 @@ def wheels_for(
     python: str,
     implementation: str = "cpython",
     cache: Path | None = None,
+    on_wheel: Callable[[str], None] | None = None,
 ) -> Carried:
     """Return a runtime for a Python elsewhere, fetched unless the cache has it; it appears whole or not at all.
 
@@ -96,6 +97,7 @@ def wheels_for(
         python: the version there, such as "3.11.2".
         implementation: what ``sys.implementation.name`` is there.
         cache: where runtimes to carry are kept; see ``carried_folder``.
+        on_wheel: told which wheel is being fetched; see ``install_wheels``.
 
     Raises:
         MissingRequirement: there is no such wheel; no room here, or no right to write.
@@ -112,7 +114,7 @@ def wheels_for(
             if time.time() - left.stat().st_mtime > _LEFT_S:
                 shutil.rmtree(left, ignore_errors=True)
         with new_folder(final) as made:
-            _fill(made, runtime, requirements, target)
+            _fill(made, runtime, requirements, target, on_wheel)
     return _read(final)
 
 
@@ -138,9 +140,15 @@ def _requirements(runtime: Runtime, version: str | None) -> list[str]:
     return [f"{runtime.distribution}{bound}", *(runtime.needs or ("numpy",))]
 
 
-def _fill(folder: Path, runtime: Runtime, requirements: list[str], target: WheelTarget) -> None:
+def _fill(
+    folder: Path,
+    runtime: Runtime,
+    requirements: list[str],
+    target: WheelTarget,
+    on_wheel: Callable[[str], None] | None,
+) -> None:
     packages = folder / _PACKAGES
-    install_wheels(packages, requirements, target)
+    install_wheels(packages, requirements, target, on_wheel=on_wheel)
     _drop_programs(packages)
     distributions = versions_in(packages)
     about = {"runtime": runtime.name, "python": "{}.{}".format(*target.python), "machine": target.machine}

@@ -7,7 +7,7 @@ import select
 import signal
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -96,9 +96,12 @@ class Link(ABC):
 
     Attributes:
         title: the device, for messages.
+        on_sent: set for the time of one ``run`` that sends a file: a link that can tell calls it with how many bytes of
+            that file it has taken so far.
     """
 
     title: str
+    on_sent: Callable[[int], None] | None = None
 
     @abstractmethod
     def run(self, command: Sequence[str], *, stdin: bytes | Path = b"", time_limit_s: float = 60) -> Answer:

@@ -1,6 +1,6 @@
 """Putting a runtime onto a device that lacks it, and removing those that nothing uses."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -11,10 +11,15 @@ from ._found import asked
 from ._links import Link
 from ._python import Python, plain_name
 
+# Told what begins, in words, and how much of the whole is done, 0 to 1.
+OnStep = Callable[[str, float], None]
 UNPACKING = Path(__file__).with_name("_unpacking.py")
 # A small board unpacks from a slow card, and compiles at the first import.
 _INSTALL_S = 3600.0
 _REFUSED = 1
+# Of the whole, what is done when all is fetched, and when all has arrived there; and how often the sending is told of.
+_FETCHED, _ARRIVED, _TIMES = 0.5, 0.9, 10
+_MB = 1_000_000
 # Renamed first: what is removed halfway is no runtime.
 _REMOVE = """
 folder="$1"; shift
@@ -32,7 +37,7 @@ def runtimes_folder(home: str) -> str:
     return str(PurePosixPath(home) / "edgewright" / "runtimes")
 
 
-def install(link: Link, carried: Carried, home: str, *, python: str = "python3") -> str:
+def install(link: Link, carried: Carried, home: str, *, python: str = "python3", on_step: OnStep | None = None) -> str:
     """Put a runtime onto a device, whole or not at all, and see that it imports there; return its folder.
 
     The device needs that Python alone: no pip, no internet, and room for the packages but not for the archive, which is
@@ -43,6 +48,7 @@ def install(link: Link, carried: Carried, home: str, *, python: str = "python3")
         carried: the runtime, for that Python.
         home: the user's home folder there.
         python: the command of its Python.
+        on_step: told how much of it has been sent, as far as the link can tell, and when the device unpacks the rest.
 
     Returns:
         The folder, as PYTHONPATH takes it.
@@ -57,7 +63,13 @@ def install(link: Link, carried: Carried, home: str, *, python: str = "python3")
     # Neither the folder that one logs in to nor the user's settings change what it imports.
     command = [python, "-I", "-c", UNPACKING.read_text(encoding="utf-8"), folder]
     command += [carried.key, carried.digest, str(carried.room_bytes), carried.module]
-    answer = link.run(command, stdin=carried.archive, time_limit_s=_INSTALL_S)
+    if on_step:
+        link.on_sent = _sending(carried, on_step)
+        link.on_sent(0)
+    try:
+        answer = link.run(command, stdin=carried.archive, time_limit_s=_INSTALL_S)
+    finally:
+        link.on_sent = None
     if not answer.ok:
         left = "; nothing of it was left there" if answer.status == _REFUSED else ""
         got = answer.reason().removeprefix(f"exit {_REFUSED}: ").rstrip(".")
@@ -65,7 +77,31 @@ def install(link: Link, carried: Carried, home: str, *, python: str = "python3")
     return final
 
 
-def provide(link: Link, own: Python, runtime: Runtime, version: str | None = None, cache: Path | None = None) -> Python:
+def _sending(carried: Carried, on_step: OnStep) -> Callable[[int], None]:
+    """Return what tells of so many bytes sent, at each tenth of the archive."""
+    whole = carried.archive_bytes
+    last = -1
+
+    def told(sent: int) -> None:
+        nonlocal last
+        tenth = _TIMES if sent >= whole else sent * _TIMES // whole
+        if tenth > last:
+            last = tenth
+            text = f"carry {carried.runtime}, {sent / _MB:.1f} of {whole / _MB:.1f} MB"
+            share = tenth / _TIMES
+            on_step("unpack and import it there" if tenth == _TIMES else text, _FETCHED + (_ARRIVED - _FETCHED) * share)
+
+    return told
+
+
+def provide(
+    link: Link,
+    own: Python,
+    runtime: Runtime,
+    version: str | None = None,
+    cache: Path | None = None,
+    on_step: OnStep | None = None,
+) -> Python:
     """Fetch a runtime and its NumPy here for a device's Python, put them there, and return the Python that has them.
 
     Args:
@@ -74,13 +110,15 @@ def provide(link: Link, own: Python, runtime: Runtime, version: str | None = Non
         runtime: which.
         version: of its distribution; by default what ``wheels_for`` takes.
         cache: where runtimes to carry are kept; see ``carried_folder``.
+        on_step: told which wheel is being fetched, and what ``install`` tells.
 
     Raises:
         DeviceError: see ``install``; the package index cannot be reached.
         MissingRequirement: there is no such wheel for it; no room here.
     """
-    carried = wheels_for(runtime, version, own.machine, own.libc, own.version, own.implementation, cache)
-    folder = install(link, carried, own.home, python=own.command)
+    asked_for = (runtime, version, own.machine, own.libc, own.version, own.implementation, cache)
+    carried = wheels_for(*asked_for, on_wheel=on_step and (lambda wheel: on_step(f"fetch {wheel}", 0.0)))
+    folder = install(link, carried, own.home, python=own.command, on_step=on_step)
     versions = {plain_name(name): version for name, version in carried.distributions.items()}
     return replace(own, path=folder, distributions={name: versions[name] for name in asked() if name in versions})
 

@@ -4,9 +4,10 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import io
 import shlex
 import socket
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -200,7 +201,7 @@ class Ssh(Link):
         ssh = self._asyncssh
         given: dict[str, Any] = {"stdin": ssh.DEVNULL}
         if stdin:
-            given = {"stdin": str(stdin)} if isinstance(stdin, Path) else {"input": stdin}
+            given = {"stdin": _Counted(stdin, self.on_sent)} if isinstance(stdin, Path) else {"input": stdin}
         process = None
         try:
             process = await self._process(command, **given)
@@ -245,6 +246,20 @@ class Ssh(Link):
                 await asyncio.wait_for(connection.wait_closed(), 2)
             except TimeoutError:
                 connection.abort()
+
+
+class _Counted(io.FileIO):
+    """A file that tells how much of it was read."""
+
+    def __init__(self, path: Path, told: Callable[[int], None] | None) -> None:
+        super().__init__(path)
+        self._told = told
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        made = super().read(size)
+        if self._told:
+            self._told(self.tell())
+        return made or b""
 
 
 class _HeldThere(Held):

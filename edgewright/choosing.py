@@ -1,6 +1,6 @@
 """Which artifact of a bundle goes to a device, and in which of the runtimes that it has; or why none does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from . import runtimes
 from .devices import Profile, Unsupported
@@ -26,6 +26,7 @@ class Choice:
         latency_ms: measured on the device, else predicted, where several were compared; None where nothing was.
         threads: of the runtime there: those that it was measured fastest on, else the profile's.
         why: why this one, as a sentence.
+        note: what it does not use there and what to do for that, as a sentence; empty where there is nothing to say.
     """
 
     deployable: Deployable
@@ -34,6 +35,7 @@ class Choice:
     latency_ms: Figure | None
     threads: int
     why: str
+    note: str = ""
 
     @property
     def version(self) -> str | None:
@@ -136,15 +138,43 @@ def choose(
     by_artifact: dict[str, tuple[Deployable, Runtime, Python | None]] = {}
     for offer in usable:
         by_artifact.setdefault(offer[0].name, offer)
+    as_run = _as_run(profile)
     if artifact is not None:
         offer = by_artifact[artifact]
-        return Choice(*offer, None, threads_of(profile, offer[0]), "as asked")
-    if len(by_artifact) == 1:
+        made = Choice(*offer, None, threads_of(as_run, offer[0]), "as asked")
+    elif len(by_artifact) == 1:
         (only,) = by_artifact.values()
-        return Choice(*only, None, threads_of(profile, only[0]), "the only artifact that it has a runtime for")
-    from .fastest import fastest  # all that predicts: a single one needs none of it
+        made = Choice(*only, None, threads_of(as_run, only[0]), "the only artifact that it has a runtime for")
+    else:
+        from .fastest import fastest  # all that predicts: a single one needs none of it
 
-    return fastest(list(by_artifact.values()), profile, bundle, device)
+        made = fastest(list(by_artifact.values()), as_run, bundle, device)
+    return replace(made, note=_note(made, profile, device)) if as_run is not profile else made
+
+
+def _as_run(profile: Profile) -> Profile:
+    """Return a profile as a bundle's files run on its device: none of them is compiled for an Edge TPU."""
+    if profile.accelerator("edgetpu") is None:
+        return profile
+    from .ways_to_run import on_cores
+
+    return on_cores(profile)
+
+
+def _note(choice: Choice, profile: Profile, device: str) -> str:
+    """Return what to do for the Edge TPU, where that would run the artifact and does not."""
+    from .devices._edgetpu_compiler import PROGRAM
+    from .ways_to_run import LIBEDGETPU, not_on_edgetpu
+
+    if not not_on_edgetpu(choice.deployable, profile):
+        return ""
+    paths = [each.path for each in choice.deployable.artifacts]
+    file = f"{paths[0].stem}_edgetpu.tflite" if len(paths) == 1 else "EACH_edgetpu.tflite"
+    return (
+        f"it runs on the cores, not on the Edge TPU, which takes compiled files alone. Compile it on x86-64 Linux, "
+        f"{PROGRAM} {' '.join(map(str, paths))}, and measure that there: edgewright measure {file} --on {device} "
+        f"--runtime {choice.runtime.name} --delegate {LIBEDGETPU}"
+    )
 
 
 def threads_of(profile: Profile, deployable: Deployable) -> int:

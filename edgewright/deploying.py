@@ -48,6 +48,7 @@ class Deployed:
         emulated: whether the device is emulated.
         served: whether its service runs this version now.
         seconds: what it took by step.
+        note: what it does not use there and what to do for that, as a sentence; empty where there is nothing to say.
     """
 
     device: str
@@ -64,6 +65,7 @@ class Deployed:
     emulated: bool
     served: bool
     seconds: Mapping[str, float]
+    note: str = ""
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -117,7 +119,14 @@ def deploy(
             from .devices._runtime_there import provide
 
             report(Event("install", (choice.runtime.title, "on", device), 0.25))
-            choice = replace(choice, python=provide(on.link, on.found.pythons[0], choice.runtime))
+            to_it = part(report, 0.25, 0.4)
+            python = provide(
+                on.link,
+                on.found.pythons[0],
+                choice.runtime,
+                on_step=lambda text, share: to_it(Event("install", ("on", f"{device}:", text), share)),
+            )
+            choice = replace(choice, python=python)
         clock.tell("choose")
         report(Event("copy", (choice.deployable.name, "to", device), 0.4))
         return _put(on, bundle, name, choice, clock, report)
@@ -192,6 +201,7 @@ def _put(on: Reached, bundle: Bundle, name: str, choice: Choice, clock: "Clock",
         emulated=found.emulated,
         served=served,
         seconds=clock.seconds,
+        note=choice.note,
     )
 
 

@@ -20,6 +20,8 @@ def deployed_text(made: Deployed) -> str:
         f"  {made.why}; {copied}every file's SHA-256 compared there",
         f"  golden inputs there: {golden_text(made.golden)}",
     ]
+    if made.note:
+        lines.append(f"  {made.note}")
     if made.emulated:
         lines.append("  the device is emulated: what it computes counts, its times say nothing")
     lines.append(f"  current: {made.folder}; before: {made.before or 'none'}")
@@ -45,6 +47,7 @@ def fleet_text(fleet: Fleet) -> str:
         f"{row.device:24} {row.state}" + (f", {row.deployed.artifact} {row.deployed.version}" if row.deployed else "")
         for row in fleet.rows
     ]
+    lines += [f"{row.device}: {row.deployed.note}" for row in fleet.rows if row.deployed and row.deployed.note]
     count = sum(row.deployed is not None for row in fleet.rows)
     return "\n".join([*lines, f"{count} of {len(fleet.rows)} devices have it"])
 

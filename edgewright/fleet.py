@@ -99,9 +99,12 @@ def deploy_fleet(
         rows[row.device] = row
         report(Event("deployed" if row.deployed else "failed", (row.device,), len(rows) / len(names)))
 
+    def step(event: Event) -> None:
+        report(Event(event.stage, event.subject, len(rows) / len(names)))
+
     def one(name: str) -> Row:
         try:
-            return Row(name, deploy(loaded, name, **options))
+            return Row(name, deploy(loaded, name, on_progress=step, **options))
         except EdgewrightError as error:
             return Row(name, error=error)
 

@@ -46,6 +46,18 @@ def not_on_edgetpu(deployable: Deployable, profile: Profile) -> str:
     return f"{deployable.name} on the Edge TPU: the file is not compiled for it; edgetpu_compiler does that"
 
 
+def on_cores(profile: Profile) -> Profile:
+    """Return a device's profile as a bundle's own files run there: what its Edge TPU would take runs on the cores."""
+    targets = [
+        each.model_copy(update={**dict(each.fallback), "fallback": None})
+        if each.unit == _EDGETPU and each.fallback
+        else each
+        for each in profile.targets
+    ]
+    others = tuple(each for each in profile.accelerators if each.unit != _EDGETPU)
+    return profile.model_copy(update={"targets": tuple(targets), "accelerators": others})
+
+
 def threads_of(asked: Sequence[int], cores: int, device: str) -> tuple[int, ...]:
     """Return how many threads are tried: those asked for, else one, half and all of the cores.
 

@@ -3,7 +3,7 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
@@ -19,6 +19,10 @@ _MOST_ROUNDS = 4
 _OLD_TAGS = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}
 # The Pythons whose wheels are looked for, to say which there are.
 _MINORS, _AT_ONCE = range(7, 15), 4
+# What pip says when it begins with a distribution, with what it needs before it fetches it, and with its wheel.
+_COLLECTING = re.compile(r"^\s*Collecting ([\w.-]+)")
+_METADATA = re.compile(r"\.whl\.metadata\b")
+_WHEEL = re.compile(r"^\s*(?:Downloading|Using cached) (?:\S*/)?([^-/\s]+)-([^-\s]+)-\S+\.whl(?: (\([^)]*\)))?\s*$")
 # What pip, and apt, say where the network is the trouble.
 _NETWORK = re.compile(
     r"could not resolve|temporary failure|name or service not known|failed to fetch|unable to connect|"
@@ -86,7 +90,38 @@ class WheelTarget:
         }
 
 
-def install_wheels(folder: Path, requirements: Sequence[str], target: WheelTarget, *, compile: bool = False) -> None:
+class _Wheels:
+    """Which wheel pip is at, by what it prints.
+
+    How many there are it knows before the first one where the index tells what each needs without it (PEP 658).
+    """
+
+    def __init__(self, on_wheel: Callable[[str], None]) -> None:
+        self._on_wheel = on_wheel
+        self._collected: set[str] = set()
+        self._known, self._count = False, 0
+
+    def line(self, text: str) -> None:
+        """Take a line of pip's."""
+        if found := _COLLECTING.match(text):
+            self._collected.add(found[1])
+        elif _METADATA.search(text):
+            self._known = True
+        elif found := _WHEEL.match(text):
+            self._count += 1
+            total = f" of {max(self._count, len(self._collected))}" if self._known else ""
+            size = f" {found[3]}" if found[3] else ""
+            self._on_wheel(f"wheel {self._count}{total}: {found[1]} {found[2]}{size}")
+
+
+def install_wheels(
+    folder: Path,
+    requirements: Sequence[str],
+    target: WheelTarget,
+    *,
+    compile: bool = False,
+    on_wheel: Callable[[str], None] | None = None,
+) -> None:
     """Put the wheels of distributions, and of what they need, into ``folder``.
 
     pip judges the conditions in requirements by the Python that it runs in (pip's issue 11664). So what is there is
@@ -97,6 +132,7 @@ def install_wheels(folder: Path, requirements: Sequence[str], target: WheelTarge
         requirements: as pip takes them, such as ``numpy<2``.
         target: which Python they are for.
         compile: whether pip compiles them, for the Python that runs here.
+        on_wheel: told which wheel is being fetched, such as "wheel 2 of 7: numpy 2.4.6 (16.0 MB)", from another thread.
 
     Raises:
         MissingRequirement: there is no such wheel, or no room.
@@ -105,9 +141,13 @@ def install_wheels(folder: Path, requirements: Sequence[str], target: WheelTarge
     asked = list(requirements)
     for _ in range(_MOST_ROUNDS):
         shutil.rmtree(folder, ignore_errors=True)
-        command = python("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", folder)
+        command = python("-m", "pip", "install", "--disable-pip-version-check", "--target", folder)
+        command += ["--progress-bar", "off"] if on_wheel else ["--quiet"]
         command += [*target.options(), *([] if compile else ["--no-compile"]), *asked]
-        child = run_child(readable(command), time_limit_s=_TIME_LIMIT_S)
+        on_line = _Wheels(on_wheel).line if on_wheel else None
+        # What it prints of its steps comes with its errors, which are read while it runs.
+        command = ["sh", "-c", 'exec "$@" >&2', "sh", *readable(command)]
+        child = run_child(command, time_limit_s=_TIME_LIMIT_S, on_line=on_line)
         if not child.ok:
             raise _refusal(child, requirements, target)
         lacking = [text for text in unmet(folder, target) if text not in asked]

@@ -7,24 +7,28 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from edgewright import devices
 from edgewright.cli import app
 from edgewright.deploying import deploy
+from edgewright.deploying_text import deployed_text, fleet_text
 from edgewright.device_status import device_status
 from edgewright.devices import _deployment, _registered
 from edgewright.devices._lease import DeviceBusy, lease, release
 from edgewright.devices._registered import Registered
 from edgewright.errors import DeviceError, GateFailed, InputError, MissingRequirement
-from edgewright.files import MANIFEST, sha256
-from edgewright.fleet import deploy_fleet
+from edgewright.fleet import Fleet, Row, deploy_fleet
 from edgewright.registering import add, open_link
 from edgewright.rolling_back import roll_back
+from edgewright.ways_to_run import on_cores
 
+from ._bundles import with_golden
 from ._ssh_servers import CUT, Line, needs_ssh
 
 needs_ssh()
@@ -38,17 +42,6 @@ def _current(there):
 
 def _parts(there):
     return [path for path in (there / "edgewright").rglob("*") if path.name.startswith(".part-")]
-
-
-def _changed(small_bundle, folder, **arrays):
-    """Return a copy of a bundle with other golden outputs, and the digest that belongs to them."""
-    shutil.copytree(small_bundle.path, folder)
-    golden = dict(np.load(folder / "golden.npz"))
-    np.savez(folder / "golden.npz", **{**golden, **arrays})
-    manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["files"]["golden.npz"] = sha256(folder / "golden.npz")
-    (folder / MANIFEST).write_text(json.dumps(manifest))
-    return folder
 
 
 def test_what_is_deployed_answers_there_as_here_and_goes_back(board, small_bundle):
@@ -183,7 +176,7 @@ def test_what_computes_something_else_there_never_becomes_current(board, small_b
     there = board()
     old = deploy(small_bundle, "board", artifact="tflite float32").version
     _, outputs = small_bundle.golden()
-    other = _changed(small_bundle, tmp_path / "other", **{"output/kinds": np.roll(outputs["kinds"], 3, axis=1)})
+    other = with_golden(small_bundle, tmp_path / "other", **{"output/kinds": np.roll(outputs["kinds"], 3, axis=1)})
     with pytest.raises(GateFailed, match=f"agree with the golden outputs.*version {old} is current still"):
         deploy(other, "board", artifact="tflite int8")
     assert _current(there).name == old and not _parts(there)
@@ -293,3 +286,32 @@ def test_a_fleet_begins_with_its_canary_and_stops_at_a_failure(board, small_bund
     assert {name: _current(there).name for name, there in homes.items()} == old
     with pytest.raises(InputError, match="once"):
         deploy_fleet(small_bundle.path, ["one", "one"])
+
+
+def test_on_a_board_with_an_edge_tpu_it_is_told_that_the_cores_run_it(board, small_bundle, tmp_path):
+    """A bundle's file is not compiled: it runs on all cores, and the commands that compile and measure it are told."""
+    there = board("coral")
+    text = (Path(devices.__file__).parent / "profiles/coral-dev-board.toml").read_text()
+    known = _registered.get("coral")
+    isa = devices.load_profile(Path(known.profile)).cpu.isa.value
+    (tmp_path / "coral.toml").write_text(text.replace('"ARMv8.0-A"', f'"{isa}"'))
+    _registered.save(replace(known, profile=str(tmp_path / "coral.toml")))
+    made = deploy(small_bundle, "coral", artifact="tflite int8", runtime="litert")
+    (file,) = (each.path for each in small_bundle.artifacts if each.precision == "int8")
+    assert f"edgetpu_compiler {file}, and" in made.note
+    assert f"measure {file.stem}_edgetpu.tflite --on coral --runtime litert --delegate libedgetpu.so.1" in made.note
+    assert made.note in deployed_text(made) and f"coral: {made.note}" in fleet_text(Fleet((Row("coral", made),)))
+    assert json.loads((_current(there) / "deployed.json").read_text())["threads"] == 4
+    # In float32 it would run on the cores in any case, and there is nothing to be told.
+    assert not deploy(small_bundle, "coral", artifact="tflite float32", runtime="litert").note
+
+
+def test_as_a_bundle_runs_on_it_a_board_has_no_edge_tpu():
+    """Its targets on the Edge TPU become the cores', by which an artifact is chosen; other boards are the same."""
+    coral = devices.get("coral-dev-board")
+    before, after = (each.target("tflite", "int8") for each in (coral, on_cores(coral)))
+    assert (before.unit, after.unit, after.threads, after.runtime) == ("edgetpu", "cpu", 4, before.runtime)
+    assert after.effective_gmacs_per_s == before.fallback.effective_gmacs_per_s and not on_cores(coral).accelerators
+    assert on_cores(coral).target("tflite", "float32") == coral.target("tflite", "float32")
+    for name in ("raspberry-pi-4b", "jetson-orin-nano"):
+        assert on_cores(devices.get(name)) == devices.get(name)
