@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-_ALIGNED = 16  # bytes: what runtimes expect of weights, and TFLite's schema asks for
+METADATA = "TFLITE_METADATA"
 _IDENTIFIER = b"TFL3"
 
 
@@ -16,17 +16,21 @@ def unpacked(content: bytes) -> Any:
 
 def packed(model: Any) -> bytes:
     """Return the file of a ``ModelT``."""
-    import flatbuffers
+    from ._flatbuffer_builder import SharingBuilder
 
-    class Aligned(flatbuffers.Builder):
-        """Begins each vector of bytes at a multiple of 16, which the schema asks for and generated code forgets."""
-
-        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
-            return super().StartVector(elemSize, numElems, _ALIGNED if elemSize == 1 else alignment)
-
-    builder = Aligned(1024)
+    builder = SharingBuilder()
     builder.Finish(model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
+
+
+def self_contained(model: Any) -> bool:
+    """Tell whether all of a file stands in its flatbuffer, which may then be written anew.
+
+    A file of more than 2 GB has its weights behind it, and one with metadata may have a zip of labels there.
+    """
+    outside = any(buffer.offset > 1 for buffer in items(model.buffers)) or items(model.externalBuffers)
+    custom = any(each.largeCustomOptionsOffset for graph in items(model.subgraphs) for each in items(graph.operators))
+    return not (outside or custom or any(text(entry.name) == METADATA for entry in items(model.metadata)))
 
 
 def signature(key: str, inputs: Iterable[tuple[str, int]], outputs: Iterable[tuple[str, int]]) -> Any:
