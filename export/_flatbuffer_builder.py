@@ -18,6 +18,8 @@ class SharingBuilder(flatbuffers.Builder):
     Tables with structs, which TFLite's schemas have none of, are not written.
     """
 
+    head: int
+
     def __init__(self, initialSize: int = 1024) -> None:
         super().__init__(initialSize)
         self._places: dict[Any, int] = {}

@@ -3,8 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 METADATA = "TFLITE_METADATA"
 _IDENTIFIER = b"TFL3"
+_MOST_BYTES = 1 << 30  # of a file that is written anew: a flatbuffer ends at 2 GB
 
 
 def unpacked(content: bytes) -> Any:
@@ -12,6 +15,19 @@ def unpacked(content: bytes) -> Any:
     from ai_edge_litert import schema_py_generated as schema
 
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+
+
+def gathered(content: bytes) -> Any:
+    """Return a file's ``ModelT`` with the weights in it that stand behind the flatbuffer, where all of it has room.
+
+    AI Edge Quantizer puts them there in small files too.
+    """
+    model = unpacked(content)
+    for buffer in items(model.buffers) if len(content) <= _MOST_BYTES else ():
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
 
 
 def packed(model: Any) -> bytes:

@@ -1,9 +1,12 @@
 """Takes out of a TFLite file what nothing reads, and what stands in it more than once; it computes the same bytes."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
-from ._tflite_flatbuffer import items, packed, self_contained, text, unpacked
+import numpy as np
+
+from ._tflite_flatbuffer import gathered, items, packed, self_contained, text
 
 # The converter's own record of its versions and options, which it alone reads.
 _OF_THE_CONVERTER = "CONVERSION_METADATA"
@@ -14,7 +17,7 @@ _WITHIN = {*_PRODUCTS, "batchnorm", "biasadd", "moments", "readvariableop"}
 
 def write(path: Path) -> None:
     """Make a .tflite file smaller; one that is not all in its flatbuffer stays as it is."""
-    model = unpacked(path.read_bytes())
+    model = gathered(path.read_bytes())
     if self_contained(model):
         make_lean(model)
         path.write_bytes(packed(model))
@@ -35,15 +38,18 @@ def _keep_used_buffers(model: Any) -> None:
     """Keep one buffer of each content; the first, empty, stands for all that hold nothing, as the schema has it."""
     from ai_edge_litert import schema_py_generated as schema
 
-    kept, places = [schema.BufferT()], {b"": 0}
+    kept = [schema.BufferT()]
+    places: dict[bytes, int] = {}
 
     def place(index: int) -> int:
-        data = model.buffers[index].data
-        content = b"" if data is None else bytes(data)
-        if content not in places:
-            places[content] = len(kept)
+        data = np.asarray(items(model.buffers[index].data), np.uint8)
+        if not data.size:
+            return 0
+        digest = hashlib.sha256(data).digest()
+        if digest not in places:
+            places[digest] = len(kept)
             kept.append(model.buffers[index])
-        return places[content]
+        return places[digest]
 
     for graph in items(model.subgraphs):
         for tensor in items(graph.tensors):

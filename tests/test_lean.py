@@ -9,7 +9,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from edgewright.children import python, run_child
-from edgewright.export import About, Frozen, Tensor, convert, freeze, get, read_graphs
+from edgewright.export import About, Frozen, Tensor, _tflite_flatbuffer, convert, freeze, get, read_graphs
 from edgewright.export._tflite_flatbuffer import METADATA, items, packed, text, unpacked
 from edgewright.export._tflite_lean import make_lean
 from edgewright.layer_names import origins
@@ -220,20 +220,42 @@ def test_joined_names_that_would_become_one_stay_two(folder):
     ]
 
 
-def test_what_stands_behind_a_flatbuffer_stays_there(folder, tmp_path):
-    """A file with metadata may have a zip of labels behind it, and one of more than 2 GB its weights."""
-    write, content = get("tflite").lean, (folder / "plain.int8.tflite").read_bytes()
-    described, large = unpacked(content), unpacked(content)
+def _with_weights_behind(content):
+    """Return a file as AI Edge Quantizer writes some: the largest buffer stands behind the flatbuffer."""
+    model = unpacked(content)
+    largest = max(model.buffers, key=lambda buffer: len(items(buffer.data)))
+    data, largest.data = bytes(largest.data), None
+    largest.size, largest.offset = len(data), len(content)  # a place of as many digits as the one to come
+    room = len(packed(model)) + 16
+    largest.offset = room
+    return packed(model).ljust(room, b"\0") + data
+
+
+def test_weights_behind_a_small_flatbuffer_come_into_it(folder, tmp_path):
+    """Where all of a file has room in one flatbuffer it is one, which computes the same bytes."""
+    raw, path = folder / "plain.float32.tflite", tmp_path / "behind.tflite"
+    path.write_bytes(_with_weights_behind(raw.read_bytes()))
+    expected = _answers(path, "litert", "plain")
+    get("tflite").lean(path)
+    assert all(buffer.offset == buffer.size == 0 for buffer in unpacked(path.read_bytes()).buffers)
+    for name, array in _answers(path, "litert", "plain").items():
+        np.testing.assert_array_equal(expected[name], array)
+
+
+def test_what_stands_behind_a_flatbuffer_stays_there(folder, tmp_path, monkeypatch):
+    """A file with metadata may have a zip of labels behind it, and one that is too large has its weights there."""
+    monkeypatch.setattr(_tflite_flatbuffer, "_MOST_BYTES", 100)
+    content = (folder / "plain.int8.tflite").read_bytes()
+    described = unpacked(content)
     entry = schema.MetadataT()
     entry.name, entry.buffer = METADATA, 0
     described.metadata.append(entry)
-    large.buffers[-1].offset, large.buffers[-1].size = 1 << 20, 16
-    for name, model in (("described", described), ("large", large)):
-        path = tmp_path / f"{name}.tflite"
-        path.write_bytes(packed(model) + b"PK")
-        write(path)
+    for place, whole in enumerate((packed(described) + b"PK", _with_weights_behind(content))):
+        path = tmp_path / f"{place}.tflite"
+        path.write_bytes(whole)
+        get("tflite").lean(path)
         get("tflite").describe(path, About("plain"))
-        assert path.read_bytes() == packed(model) + b"PK"
+        assert path.read_bytes() == whole
 
 
 def test_what_is_converted_is_lean(folder, tmp_path):
