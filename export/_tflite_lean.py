@@ -45,7 +45,7 @@ def _keep_used_buffers(model: Any) -> None:
         data = np.asarray(items(model.buffers[index].data), np.uint8)
         if not data.size:
             return 0
-        digest = hashlib.sha256(data).digest()
+        digest = hashlib.sha256(data.tobytes()).digest()
         if digest not in places:
             places[digest] = len(kept)
             kept.append(model.buffers[index])
