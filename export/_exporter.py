@@ -90,6 +90,8 @@ class Exporter:
         unsupported: by precision that it cannot write, why not, as a sentence.
         read: returns what a file of the format is made of, edgewright's own or not; called in a child process too. None
             where its files cannot be inspected.
+        lean: takes out of a file what nothing reads and what stands in it twice, so that it computes the same bytes;
+            called in a child process too. None where files stay as their converter writes them.
         describe: writes into a file what its model is, in the format's own fields; called in a child process too. None
             where the format has none.
         imports: the formats whose float files it converts, besides the frozen graphs of Keras models.
@@ -103,6 +105,7 @@ class Exporter:
     export: Callable[[Job], Exported]
     unsupported: Mapping[str, str] = field(default_factory=dict)
     read: Callable[[Path], Graph] | None = None
+    lean: Callable[[Path], None] | None = None
     describe: Callable[[Path, About], None] | None = None
     imports: tuple[str, ...] = ()
     loads: tuple[str, ...] = ()

@@ -1,4 +1,8 @@
-"""Names of inputs and outputs without what converters put around them."""
+"""Names of inputs and outputs without what converters put around them, and names for what needs no telling one."""
+
+import itertools
+import string
+from collections.abc import Collection, Iterator
 
 _PREFIX = "serving_default_"
 
@@ -10,3 +14,16 @@ def plain_name(name: str) -> str:
     ('image', 'image')
     """
     return name.removeprefix(_PREFIX).split(":")[0]
+
+
+def letters(taken: Collection[str | None]) -> Iterator[str]:
+    """Yield a, b, ..., Z, aa, ab, ..., a9, ... without what is taken: names for what needs one that says nothing.
+
+    >>> from itertools import islice
+    >>> list(islice(letters({"b"}), 2))
+    ['a', 'c']
+    """
+    for length in itertools.count():
+        for parts in itertools.product(string.ascii_letters, *[string.ascii_letters + string.digits] * length):
+            if (name := "".join(parts)) not in taken:
+                yield name

@@ -3,8 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
-_ALIGNED = 16  # bytes: what runtimes expect of weights, and TFLite's schema asks for
+import numpy as np
+
+METADATA = "TFLITE_METADATA"
 _IDENTIFIER = b"TFL3"
+_MOST_BYTES = 1 << 30  # of a file that is written anew: a flatbuffer ends at 2 GB
 
 
 def unpacked(content: bytes) -> Any:
@@ -14,19 +17,36 @@ def unpacked(content: bytes) -> Any:
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
 
 
+def gathered(content: bytes) -> Any:
+    """Return a file's ``ModelT`` with the weights in it that stand behind the flatbuffer, where all of it has room.
+
+    AI Edge Quantizer puts them there in small files too.
+    """
+    model = unpacked(content)
+    for buffer in items(model.buffers) if len(content) <= _MOST_BYTES else ():
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
+
+
 def packed(model: Any) -> bytes:
     """Return the file of a ``ModelT``."""
-    import flatbuffers
+    from ._flatbuffer_builder import SharingBuilder
 
-    class Aligned(flatbuffers.Builder):
-        """Begins each vector of bytes at a multiple of 16, which the schema asks for and generated code forgets."""
-
-        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> Any:
-            return super().StartVector(elemSize, numElems, _ALIGNED if elemSize == 1 else alignment)
-
-    builder = Aligned(1024)
+    builder = SharingBuilder()
     builder.Finish(model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
+
+
+def self_contained(model: Any) -> bool:
+    """Tell whether all of a file stands in its flatbuffer, which may then be written anew.
+
+    A file of more than 2 GB has its weights behind it, and one with metadata may have a zip of labels there.
+    """
+    outside = any(buffer.offset > 1 for buffer in items(model.buffers)) or items(model.externalBuffers)
+    custom = any(each.largeCustomOptionsOffset for graph in items(model.subgraphs) for each in items(graph.operators))
+    return not (outside or custom or any(text(entry.name) == METADATA for entry in items(model.metadata)))
 
 
 def signature(key: str, inputs: Iterable[tuple[str, int]], outputs: Iterable[tuple[str, int]]) -> Any:

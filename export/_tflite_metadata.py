@@ -12,9 +12,9 @@ import flatbuffers
 import numpy as np
 
 from ._about import About
-from ._tflite_flatbuffer import items, names_of, packed, text, unpacked
+from ._tflite_flatbuffer import METADATA, items, names_of, packed, self_contained, text, unpacked
 
-ENTRY = "TFLITE_METADATA"
+ENTRY = METADATA
 RECIPE_ENTRY = "edgewright_recipe"
 _IDENTIFIER = b"M001"
 # Fields by their place: of a model, of its first subgraph, of a tensor, of a tensor's statistics.
@@ -28,9 +28,7 @@ _MAX, _MIN = 0, 1
 def write(path: Path, about: About) -> None:
     """Add to a .tflite file what its model is; a file that has metadata keeps it."""
     model = unpacked(path.read_bytes())
-    entries = {text(entry.name) for entry in items(model.metadata)}
-    # A file of more than 2 GB has its weights behind the flatbuffer, which would move them.
-    if ENTRY in entries or any(buffer.offset > 1 for buffer in model.buffers):
+    if not self_contained(model):
         return
     names, first = names_of(model), model.subgraphs[0]
     inputs, outputs = (

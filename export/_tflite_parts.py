@@ -19,6 +19,7 @@ from ..children import GIB, python, run_child
 from ..errors import InputError
 from ._freeze import SIGNATURE
 from ._tflite_flatbuffer import items, names_of, packed, signature, text, unpacked
+from ._tflite_lean import make_lean
 
 TIME_LIMIT_S = 120.0
 MEMORY_LIMIT_BYTES = 6 * GIB
@@ -106,6 +107,7 @@ def _part(schema: Any, model: Any, content: bytes, group: Sequence[int], names: 
     part.operatorCodes = [model.operatorCodes[code] for code in codes]
     sides = ([(names[place], new[place]) for place in each] for each in (inputs, outputs))
     part.signatureDefs = [signature(SIGNATURE, *sides)]
+    make_lean(part)
     return packed(part)
 
 

@@ -39,6 +39,9 @@ def main(job_file: str) -> None:
     target = Target(document["format"], job.precision, job.unit)
     exporter = get(document["format"])
     exported = exporter.export(_legalised(job, target, frozenset(document["types"])))
+    given = job.imported == exporter.name and job.precision == "float32"  # the user's own file, handed on
+    if exporter.lean and not given:
+        exporter.lean(exported.path)
     if document["about"] and exporter.describe:
         exporter.describe(exported.path, About(**document["about"]))
     (job.folder / "exported.json").write_text(json.dumps(asdict(exported), default=str), encoding="utf-8")

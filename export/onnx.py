@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..compress._recipe import TENSORRT
-from . import _onnx_metadata, _onnx_weights
+from . import _onnx_lean, _onnx_metadata, _onnx_weights
 from ._artifact import Operation
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._freeze import SIGNATURE
@@ -198,6 +198,7 @@ EXPORTER = Exporter(
     precisions=("float32", "float16", "dynamic_int8", "int8", "int16x8", "int8_weights", "int4_weights"),
     export=export,
     read=read,
+    lean=_onnx_lean.write,
     describe=_onnx_metadata.write,
     imports=("onnx", "tflite"),
     loads=("tensorflow",),

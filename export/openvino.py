@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from . import _openvino_metadata
+from . import _openvino_lean, _openvino_metadata
 from ._artifact import Operation
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._openvino_int8 import quantize_weights
@@ -125,6 +125,7 @@ EXPORTER = Exporter(
         "in float, as it does for int8_weights."
     },
     read=read,
+    lean=_openvino_lean.write,
     describe=_openvino_metadata.write,
     imports=("onnx", "tflite"),
 )

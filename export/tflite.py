@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from . import _tflite_metadata
+from . import _tflite_lean, _tflite_metadata
 from ._artifact import Operation, Tensor
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._freeze import SIGNATURE
@@ -119,6 +119,7 @@ EXPORTER = Exporter(
     precisions=("float32", "float16", "dynamic_int8", "int8", "int16x8", "int8_weights", "int4_weights"),
     export=export,
     read=read,
+    lean=_tflite_lean.write,
     describe=_tflite_metadata.write,
     imports=("tflite",),
     loads=("tensorflow",),

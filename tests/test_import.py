@@ -147,6 +147,12 @@ def imported(folder, tmp_path_factory):
     return import_file(folder / "mine.tflite", tmp_path_factory.mktemp("imported"))
 
 
+def test_a_float_file_is_handed_on_as_it_is(imported, tmp_path):
+    """What a user's own file is made of is the user's: as float32 of its format it is that file."""
+    made = convert(imported.frozen, "tflite", "float32", tmp_path / "made")
+    assert made.artifact.path.read_bytes() == imported.frozen.folder.read_bytes()
+
+
 @pytest.mark.parametrize("precision", ["float16", "dynamic_int8", "int16x8", "int8_weights", "int4_weights"])
 def test_a_tflite_file_is_stored_in_each_precision(folder, imported, tmp_path, precision):
     """AI Edge Quantizer makes a smaller file of each other precision, which computes nearly the same."""
