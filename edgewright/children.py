@@ -23,6 +23,8 @@ GIB = 1024**3
 # What a child may not inherit: importing TF-MOT sets it, and it would turn a child's Keras 3 into Keras 2.
 _NOT_INHERITED = ("TF_USE_LEGACY_KERAS",)
 _POLL_S = 0.05
+# After a process has closed its stderr, as each does that ends; few go on after that.
+_ENDING_S = 0.005
 # Finding a child's own children reads all of /proc: done at every so many polls.
 _FAMILY_POLLS = 5
 # Of a thread of ``run_together``: the event that ends its child.
@@ -145,7 +147,7 @@ def watched(
                     stopped = "called off"
                 if stopped:
                     break
-                time.sleep(_POLL_S)
+                _pause(reader)
         finally:
             _kill_group(process)
         wall_s = time.monotonic() - started
@@ -208,6 +210,14 @@ def _ending(returncode: int) -> str:
         number = -returncode
         return f"killed by {signal.Signals(number).name if number in set(signal.Signals) else f'signal {number}'}"
     return f"exit {returncode}"
+
+
+def _pause(reader: threading.Thread) -> None:
+    """Wait until it is time to look at a process again: at once when it ends, which closes what ``reader`` reads."""
+    if reader.is_alive():
+        reader.join(_POLL_S)
+    else:
+        time.sleep(_ENDING_S)
 
 
 def _kill_group(process: Begun) -> None:

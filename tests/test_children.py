@@ -39,6 +39,14 @@ def test_an_exit_status_is_told():
     assert _python("import sys; print('why', file=sys.stderr); sys.exit(7)").reason() == "exit 7: why"
 
 
+def test_the_end_of_a_child_is_seen_at_once(monkeypatch):
+    """However seldom it is looked at, its end is noticed; one that closes its stderr and goes on is waited for."""
+    monkeypatch.setattr("edgewright.children._POLL_S", 30.0)
+    assert _python("pass", time_limit_s=60).wall_s < 15
+    goes_on = "import os, time; os.close(2); time.sleep(0.3); print('on')"
+    assert _python(goes_on, time_limit_s=60).stdout == "on\n"
+
+
 def test_a_child_that_hangs_is_stopped():
     """At its time limit a child is killed."""
     started = time.monotonic()
