@@ -199,16 +199,14 @@ def check_all(
         for name in runtimes.for_format(artifact.format)
         if not (measure and runtimes.get(name).referee)
     ]
-    # Referees are slow: begun last, one of them would run alone at the end.
-    turns = sorted(range(len(pairs)), key=lambda place: not runtimes.get(pairs[place][1]).referee)
 
     def tell(place: int, made: Check, done: int) -> None:
         what = "measured" if measure else "ran"
         on_progress(Event(what, (made.artifact, f"in {made.runtime}"), done / len(pairs)))
 
-    jobs = [partial(check, *pairs[place], reference, measure) for place in turns]
-    made = dict(zip(turns, run_together(jobs, 1 if measure else _CHECKS_AT_ONCE, tell), strict=True))
-    return tuple(made[place] for place in range(len(pairs)))
+    jobs = [partial(check, artifact, name, reference, measure) for artifact, name in pairs]
+    referees = [runtimes.get(name).referee for _, name in pairs]
+    return tuple(run_together(jobs, 1 if measure else _CHECKS_AT_ONCE, tell, long=referees))
 
 
 def agreement(expected: Mapping[str, np.ndarray], received: Mapping[str, np.ndarray]) -> float:

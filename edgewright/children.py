@@ -163,7 +163,10 @@ def watched(
 
 
 def run_together(
-    jobs: Sequence[Callable[[], T]], at_once: int, on_done: Callable[[int, T, int], None] | None = None
+    jobs: Sequence[Callable[[], T]],
+    at_once: int,
+    on_done: Callable[[int, T, int], None] | None = None,
+    long: Sequence[bool] = (),
 ) -> list[T]:
     """Run jobs, each of which waits for children of its own, some at a time; return what they return, in their order.
 
@@ -173,14 +176,16 @@ def run_together(
         jobs: what to run.
         at_once: how many at a time.
         on_done: called in this thread with (a finished job's place, what it returned, how many are done).
+        long: of each job, whether it takes long: these begin first, for one begun last would run alone at the end.
     """
+    turns = sorted(range(len(jobs)), key=lambda place: not long[place]) if long else range(len(jobs))
     called_off = threading.Event()
 
     def begin() -> None:
         _THREAD.called_off = called_off
 
     with ThreadPoolExecutor(at_once, initializer=begin) as pool:
-        running = {pool.submit(job): place for place, job in enumerate(jobs)}
+        running = {pool.submit(jobs[place]): place for place in turns}
         try:
             for count, future in enumerate(as_completed(running), 1):
                 made = future.result()
@@ -190,7 +195,7 @@ def run_together(
             called_off.set()
             pool.shutdown(cancel_futures=True)
             raise
-    return [future.result() for future in running]
+    return [future.result() for future in sorted(running, key=lambda future: running[future])]
 
 
 def python(*arguments: str | Path) -> list[str | Path]:

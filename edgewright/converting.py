@@ -167,7 +167,8 @@ def _convert_all(
         report(Event("converted", (plan.about.name, "" if graph == "model" else graph, *rest), done / len(jobs)))
 
     report(Event("convert", (plan.about.name, f"{len(jobs)} artifacts")))
-    return (*run_together([partial(one, *job) for job in jobs], _CONVERTERS_AT_ONCE, tell), *refused)
+    long = [precision in CALIBRATED for *_, precision in jobs]
+    return (*run_together([partial(one, *job) for job in jobs], _CONVERTERS_AT_ONCE, tell, long=long), *refused)
 
 
 def _gather(conversions: tuple[Conversion, ...], folder: Path) -> tuple[Artifact, ...]:

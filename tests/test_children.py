@@ -117,6 +117,14 @@ def test_jobs_together_return_in_their_order():
     assert [done for _, done in told] == [1, 2, 3] and told[-1][0] == "1"
 
 
+def test_long_jobs_begin_first():
+    """What takes long begins before the rest, in its own order; results come in the order of the jobs all the same."""
+    begun = []
+    jobs = [lambda place=place: begun.append(place) or place for place in range(5)]
+    assert run_together(jobs, 1, long=[False, True, False, False, True]) == [0, 1, 2, 3, 4]
+    assert begun == [1, 4, 0, 2, 3]
+
+
 def test_an_interrupt_kills_the_children_of_other_jobs():
     """When the listener is interrupted, a job's child that would run for a minute is killed, and no job follows it."""
     endings = []
