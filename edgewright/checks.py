@@ -203,7 +203,8 @@ def check_all(
         on_progress(Event(what, (made.artifact, f"in {made.runtime}"), done / len(pairs)))
 
     jobs = [partial(check, artifact, name, reference, measure) for artifact, name in pairs]
-    return tuple(run_together(jobs, 1 if measure else _CHECKS_AT_ONCE, tell))
+    referees = [runtimes.get(name).referee for _, name in pairs]
+    return tuple(run_together(jobs, 1 if measure else _CHECKS_AT_ONCE, tell, long=referees))
 
 
 def _metric(

@@ -23,6 +23,8 @@ GIB = 1024**3
 # What a child may not inherit: importing TF-MOT sets it, and it would turn a child's Keras 3 into Keras 2.
 _NOT_INHERITED = ("TF_USE_LEGACY_KERAS",)
 _POLL_S = 0.05
+# After a process has closed its stderr, as each does that ends; few go on after that.
+_ENDING_S = 0.005
 # Finding a child's own children reads all of /proc: done at every so many polls.
 _FAMILY_POLLS = 5
 # Of a thread of ``run_together``: the event that ends its child.
@@ -145,7 +147,7 @@ def watched(
                     stopped = "called off"
                 if stopped:
                     break
-                time.sleep(_POLL_S)
+                _pause(reader)
         finally:
             _kill_group(process)
         wall_s = time.monotonic() - started
@@ -161,7 +163,10 @@ def watched(
 
 
 def run_together(
-    jobs: Sequence[Callable[[], T]], at_once: int, on_done: Callable[[int, T, int], None] | None = None
+    jobs: Sequence[Callable[[], T]],
+    at_once: int,
+    on_done: Callable[[int, T, int], None] | None = None,
+    long: Sequence[bool] = (),
 ) -> list[T]:
     """Run jobs, each of which waits for children of its own, some at a time; return what they return, in their order.
 
@@ -171,14 +176,16 @@ def run_together(
         jobs: what to run.
         at_once: how many at a time.
         on_done: called in this thread with (a finished job's place, what it returned, how many are done).
+        long: of each job, whether it takes long: these begin first, for one begun last would run alone at the end.
     """
+    turns = sorted(range(len(jobs)), key=lambda place: not long[place]) if long else range(len(jobs))
     called_off = threading.Event()
 
     def begin() -> None:
         _THREAD.called_off = called_off
 
     with ThreadPoolExecutor(at_once, initializer=begin) as pool:
-        running = {pool.submit(job): place for place, job in enumerate(jobs)}
+        running = {pool.submit(jobs[place]): place for place in turns}
         try:
             for count, future in enumerate(as_completed(running), 1):
                 made = future.result()
@@ -188,7 +195,7 @@ def run_together(
             called_off.set()
             pool.shutdown(cancel_futures=True)
             raise
-    return [future.result() for future in running]
+    return [future.result() for future in sorted(running, key=lambda future: running[future])]
 
 
 def python(*arguments: str | Path) -> list[str | Path]:
@@ -208,6 +215,14 @@ def _ending(returncode: int) -> str:
         number = -returncode
         return f"killed by {signal.Signals(number).name if number in set(signal.Signals) else f'signal {number}'}"
     return f"exit {returncode}"
+
+
+def _pause(reader: threading.Thread) -> None:
+    """Wait until it is time to look at a process again: at once when it ends, which closes what ``reader`` reads."""
+    if reader.is_alive():
+        reader.join(_POLL_S)
+    else:
+        time.sleep(_ENDING_S)
 
 
 def _kill_group(process: Begun) -> None:

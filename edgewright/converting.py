@@ -8,6 +8,7 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+from . import warm
 from .attempts import Attempt
 from .checks import Reference, check_all
 from .children import run_together
@@ -16,6 +17,7 @@ from .compress._recipe import EDGE_TPU
 from .export import About, Artifact, Conversion, Deployable, Frozen, HostCode, convert, deployables
 from .export import get as exporter
 from .export._bundle import artifact_at, plain_artifact
+from .export._convert import ENVIRONMENT
 from .export._exporter import CALIBRATED, GROUP_SIZE
 from .export._legalise import Legalised
 from .export._legalise import version as passes_version
@@ -83,6 +85,12 @@ class Plan:
         """How many 4-bit weights share a scale: what the recipe's step says, if one does."""
         asked = [getattr(step.parameters, "group_size", None) for step in self.recipe.steps]
         return next((size for size in asked if size), GROUP_SIZE)
+
+
+def make_ready(formats: Sequence[str]) -> None:
+    """Begin what conversions are forked from: it takes seconds, and keeps busy what something else leaves idle."""
+    loads = {name for format in formats for name in exporter(format).loads}
+    warm.make_ready(sorted(loads), _CONVERTERS_AT_ONCE, ENVIRONMENT)
 
 
 def attempt(
@@ -159,7 +167,8 @@ def _convert_all(
         report(Event("converted", (plan.about.name, "" if graph == "model" else graph, *rest), done / len(jobs)))
 
     report(Event("convert", (plan.about.name, f"{len(jobs)} artifacts")))
-    return (*run_together([partial(one, *job) for job in jobs], _CONVERTERS_AT_ONCE, tell), *refused)
+    long = [precision in CALIBRATED for *_, precision in jobs]
+    return (*run_together([partial(one, *job) for job in jobs], _CONVERTERS_AT_ONCE, tell, long=long), *refused)
 
 
 def _gather(conversions: tuple[Conversion, ...], folder: Path) -> tuple[Artifact, ...]:

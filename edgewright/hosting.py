@@ -1,7 +1,10 @@
 """Host code around Keras graphs: what artifacts are compared with, and the samples that they are calibrated on."""
 
+import copy
 import json
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     import keras
 
 Calls = Mapping[str, float]
+_AT_ONCE = 2
 
 
 class KerasGraph:
@@ -28,15 +32,35 @@ class KerasGraph:
     """
 
     def __init__(self, name: str, model: "keras.Model", record: bool = False) -> None:
-        import tensorflow as tf
-
         self.name, self.model = name, model
         self.calls = 0
         self.recorded: list[dict[str, np.ndarray]] = []
         self._record = record
         self._shapes = {tensor.name: (1, *tensor.shape[1:]) for tensor in model.inputs}
         self._dtypes = {tensor.name: str(tensor.dtype) for tensor in model.inputs}
-        self._run = tf.function(lambda inputs: model(inputs, training=False), autograph=False)
+        self._outputs = output_names(model)
+        self._run = self._traced()
+
+    def again(self) -> "KerasGraph":
+        """Return the graph, traced already, with calls of its own: for another thread."""
+        other = copy.copy(self)
+        other.calls, other.recorded = 0, []
+        return other
+
+    def _traced(self) -> Any:
+        """Return what computes the outputs of the inputs, tensors in their order.
+
+        A ``tf.function`` that takes arrays by name looks in each call whether it has to trace anew.
+        """
+        import keras
+        import tensorflow as tf
+
+        def run(*arrays: Any) -> Any:
+            inputs = as_inputs(self.model, dict(zip(self._shapes, arrays, strict=True)))
+            return keras.tree.flatten(self.model(inputs, training=False))
+
+        specs = [tf.TensorSpec(shape, self._dtypes[name], name=name) for name, shape in self._shapes.items()]
+        return tf.function(run, input_signature=specs, autograph=False).get_concrete_function()
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Run one sample.
@@ -44,7 +68,7 @@ class KerasGraph:
         Raises:
             InputError: the inputs are not the graph's.
         """
-        import keras
+        import tensorflow as tf
 
         received = {name: np.shape(array) for name, array in inputs.items()}
         if received != self._shapes:
@@ -56,8 +80,8 @@ class KerasGraph:
         self.calls += 1
         if self._record:
             self.recorded.append(arrays)
-        outputs = keras.tree.flatten(self._run(as_inputs(self.model, arrays)))
-        return {name: np.asarray(array) for name, array in zip(output_names(self.model), outputs, strict=True)}
+        outputs = self._run(*(tf.constant(arrays[name]) for name in self._shapes))
+        return {name: np.asarray(array) for name, array in zip(self._outputs, outputs, strict=True)}
 
 
 def answers_of(deployment: Deployment, data: Dataset) -> tuple[dict[str, np.ndarray], Calls]:
@@ -77,12 +101,11 @@ def answers_of(deployment: Deployment, data: Dataset) -> tuple[dict[str, np.ndar
     if deployment.host is None:
         (model,) = deployment.graphs.values()
         return outputs_of(model, data), {name: 1.0 for name in deployment.graphs}
-    graphs = _graphs(deployment)
-    host = _host(deployment.host, graphs, deployment.settings)
-    answers = [host.run(sample) for sample in _samples(data)]
-    units = graphs[deployment.per].calls if deployment.per else len(data)
+    answers, parts = _run(deployment, data)
+    calls = {name: sum(graphs[name].calls for graphs in parts) for name in deployment.graphs}
+    units = calls[deployment.per] if deployment.per else len(data)
     outputs = {name: np.stack([np.asarray(answer[name]) for answer in answers]) for name in answers[0]}
-    return outputs, {name: graph.calls / max(units, 1) for name, graph in graphs.items()}
+    return outputs, {name: count / max(units, 1) for name, count in calls.items()}
 
 
 def calibration_of(deployment: Deployment, samples: int, seed: int) -> dict[str, dict[str, np.ndarray]]:
@@ -95,33 +118,58 @@ def calibration_of(deployment: Deployment, samples: int, seed: int) -> dict[str,
     if deployment.host is None:
         (name,) = deployment.graphs
         return {name: dict(data.inputs)}
-    graphs = _graphs(deployment, record=True)
-    host = _host(deployment.host, graphs, deployment.settings)
-    for sample in _samples(data):
-        host.run(sample)
+    _, parts = _run(deployment, data, record=True)
     random = np.random.default_rng(seed)
-    return {name: _drawn(graph, samples, random) for name, graph in graphs.items()}
+    return {
+        name: _drawn(name, [call for graphs in parts for call in graphs[name].recorded], samples, random)
+        for name in deployment.graphs
+    }
 
 
-def _graphs(deployment: Deployment, record: bool = False) -> dict[str, KerasGraph]:
-    return {name: KerasGraph(name, model, record) for name, model in deployment.graphs.items()}
+def _run(
+    deployment: Deployment, data: Dataset, record: bool = False
+) -> tuple[list[dict[str, Any]], list[dict[str, KerasGraph]]]:
+    """Return the host's answer to each sample, and the graphs of each part of the samples, in their order.
+
+    Each part has a thread and a host of its own: a graph at batch 1 keeps one core busy.
+    """
+    assert deployment.host is not None
+    traced = {name: KerasGraph(name, model, record) for name, model in deployment.graphs.items()}
+    bounds = [len(data) * place // _AT_ONCE for place in range(_AT_ONCE + 1)]
+    parts = [{name: graph.again() for name, graph in traced.items()} for _ in range(_AT_ONCE)]
+    hosts = [_host(deployment.host, graphs, deployment.settings) for graphs in parts]
+
+    called_off = threading.Event()
+
+    def answer(place: int) -> list[dict[str, Any]]:
+        samples = _samples(data, bounds[place], bounds[place + 1])
+        return [hosts[place].run(sample) for sample in samples if not called_off.is_set()]
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            answers = list(pool.map(answer, range(_AT_ONCE)))
+        except BaseException:  # interrupted, or one of them failed
+            called_off.set()
+            raise
+    return [each for part in answers for each in part], parts
 
 
 def _host(path: Path, graphs: Mapping[str, KerasGraph], settings: Mapping[str, Any]) -> Any:
     return load_host(str(path))(dict(graphs), json.loads(json.dumps(settings)))
 
 
-def _samples(data: Dataset) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the samples one at a time, without the batch dimension."""
-    return ({name: array[place] for name, array in data.inputs.items()} for place in range(len(data)))
+def _samples(data: Dataset, first: int, end: int) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the samples from ``first`` to before ``end`` one at a time, without the batch dimension."""
+    return ({name: array[place] for name, array in data.inputs.items()} for place in range(first, end))
 
 
-def _drawn(graph: KerasGraph, samples: int, random: np.random.Generator) -> dict[str, np.ndarray]:
-    if not graph.recorded:
-        raise InputError(f"Expected host code that calls the graph {graph.name!r}. Got: no call of it.")
-    count = min(samples, len(graph.recorded))
-    chosen = sorted(random.choice(len(graph.recorded), count, replace=False))
-    return {name: np.concatenate([graph.recorded[place][name] for place in chosen]) for name in graph.recorded[0]}
+def _drawn(
+    graph: str, calls: Sequence[Mapping[str, np.ndarray]], samples: int, random: np.random.Generator
+) -> dict[str, np.ndarray]:
+    if not calls:
+        raise InputError(f"Expected host code that calls the graph {graph!r}. Got: no call of it.")
+    chosen = sorted(random.choice(len(calls), min(samples, len(calls)), replace=False))
+    return {name: np.concatenate([calls[place][name] for place in chosen]) for name in calls[0]}
 
 
 def batches_of(samples: Mapping[str, np.ndarray], size: int = 32) -> Iterator[dict[str, np.ndarray]]:

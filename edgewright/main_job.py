@@ -11,10 +11,11 @@ from . import train as _train
 from .api import DEVICES, compress, export, judged, measured_checks
 from .checks import read_check
 from .compress import load_recipe
-from .converting import versions
+from .converting import make_ready, versions
 from .device_names import profile_of
 from .errors import InputError
 from .export import About, Bundle, load_bundle
+from .export import names as format_names
 from .files import MANIFEST, check_output_folder, new_manifest, sha256, write_json
 from .progress import Event, OnProgress, part
 from .report import Report, joined
@@ -154,8 +155,10 @@ def _intact(path: Path, manifest: str) -> Bundle | None:
 
 def _bundle(default: Default, model: Path, out: Path, work: Path, seed: int, report: OnProgress) -> Bundle:
     experiment = _train.get(default.architecture).default
+    original = load(model)
+    make_ready(format_names())
     compressed = compress(
-        load(model),
+        original,
         experiment.task(),
         default.recipe,
         seed=seed,

@@ -72,6 +72,21 @@ def run_module(
     )
 
 
+def make_ready(imports: Sequence[str], count: int, environment: Mapping[str, str] | None = None) -> None:
+    """Begin processes to fork from, where the system can, so that they have imported when a child is asked for.
+
+    Args:
+        imports: what children need; nothing is begun without any.
+        count: how many children are going to run at a time.
+        environment: theirs, as for ``run_module``.
+    """
+    if sys.platform == "linux" and imports:
+        variables = inherited(environment)
+        with _LOCK:
+            standing = sum(warm.serves(imports, variables) for warm in _READY)
+            _READY.extend(_Warm(imports, variables) for _ in range(standing, count))
+
+
 class _Warm:
     """A process that children are forked from, one at a time, and what it was begun with."""
 

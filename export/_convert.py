@@ -19,6 +19,8 @@ from ._reading import read_graph
 
 TIME_LIMIT_S = 600.0
 MEMORY_LIMIT_BYTES = 12 * GIB
+# Of the child.
+ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "2"}
 _LOOPS = {"While", "StatelessWhile"}
 
 
@@ -107,7 +109,7 @@ def convert(
         () if frozen.imported else exporter.loads,
         time_limit_s=time_limit_s,
         memory_limit_bytes=memory_limit_bytes,
-        environment={"TF_CPP_MIN_LOG_LEVEL": "2"},
+        environment=ENVIRONMENT,
     )
     artifact, reason = None, "" if child.ok else child.reason()
     if child.ok:

@@ -39,6 +39,14 @@ def test_an_exit_status_is_told():
     assert _python("import sys; print('why', file=sys.stderr); sys.exit(7)").reason() == "exit 7: why"
 
 
+def test_the_end_of_a_child_is_seen_at_once(monkeypatch):
+    """However seldom it is looked at, its end is noticed; one that closes its stderr and goes on is waited for."""
+    monkeypatch.setattr("edgewright.children._POLL_S", 30.0)
+    assert _python("pass", time_limit_s=60).wall_s < 15
+    goes_on = "import os, time; os.close(2); time.sleep(0.3); print('on')"
+    assert _python(goes_on, time_limit_s=60).stdout == "on\n"
+
+
 def test_a_child_that_hangs_is_stopped():
     """At its time limit a child is killed."""
     started = time.monotonic()
@@ -107,6 +115,14 @@ def test_jobs_together_return_in_their_order():
     made = run_together([job(1), job(0), job(0.1)], 2, lambda place, answer, done: told.append((answer, done)))
     assert made == ["1", "0", "0.1"]
     assert [done for _, done in told] == [1, 2, 3] and told[-1][0] == "1"
+
+
+def test_long_jobs_begin_first():
+    """What takes long begins before the rest, in its own order; results come in the order of the jobs all the same."""
+    begun = []
+    jobs = [lambda place=place: begun.append(place) or place for place in range(5)]
+    assert run_together(jobs, 1, long=[False, True, False, False, True]) == [0, 1, 2, 3, 4]
+    assert begun == [1, 4, 0, 2, 3]
 
 
 def test_an_interrupt_kills_the_children_of_other_jobs():

@@ -16,7 +16,7 @@ from edgewright.devices import predict_deployable, predict_latency
 from edgewright.errors import InputError
 from edgewright.export import Deployable
 from edgewright.hosting import answers_of, calibration_of
-from edgewright.runtimes import run_artifact
+from edgewright.runtimes import for_format, run_artifact
 from edgewright.train import Dataset, Deployment, Metric, Task
 
 STEPS, WIDTH = 5, 3
@@ -109,9 +109,11 @@ def test_keras_graphs_answer_what_the_equations_say(model, tmp_path):
 
 
 def test_each_graph_is_calibrated_on_what_the_host_feeds_it(model, tmp_path):
-    """A representative dataset for each graph is recorded by running the host code; frequent calls are drawn from."""
-    recorded = calibration_of(_deployment(tmp_path, model), 12, seed=0)
-    assert recorded["scale"]["all"].shape == (12, STEPS, WIDTH)
+    """A representative dataset for each graph is recorded in the samples' order; frequent calls are drawn from."""
+    deployment = _deployment(tmp_path, model)
+    recorded = calibration_of(deployment, 12, seed=0)
+    train = deployment.task.train
+    np.testing.assert_array_equal(recorded["scale"]["all"], train.at(train.evenly(12)).inputs["steps"])
     assert recorded["mix"]["state"].shape == (12, WIDTH)
     assert len(np.unique(recorded["mix"]["state"], axis=0)) > 6
 
@@ -131,9 +133,12 @@ def test_what_a_host_feeds_is_recorded_as_it_was_then(model, tmp_path):
 def test_every_runtime_drives_both_graphs(bundle):
     """Each artifact in each runtime, in its own process, answers as Keras does: floats to 1e-5, int8 nearly so."""
     checks = bundle.manifest["evidence"]["checks"]
-    assert {made["artifact"] for made in checks} == {
-        f"{name} {precision}" for name in ("tflite", "onnx") for precision in ("float32", "int8")
-    }
+    assert [(made["artifact"], made["runtime"]) for made in checks] == [
+        (f"{format} {precision}", runtime)
+        for format in ("tflite", "onnx")
+        for precision in ("float32", "int8")
+        for runtime in for_format(format)
+    ]
     for made in checks:
         if made["runtime_version"] is None:
             continue

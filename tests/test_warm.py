@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from edgewright import warm
-from edgewright.children import run_together
+from edgewright.children import inherited, run_together
 
 MIB = 1024**2
 # What the programs of these tests call for: something that takes long to import would stand here.
@@ -48,6 +48,17 @@ def test_a_child_without_imports_of_its_own_is_forked_only_from_what_stands_read
     assert json.loads(program(TELL, imports=()).stdout)[:2] == [os.getpid(), False]
     ready = json.loads(program(TELL).stdout)[0]
     assert json.loads(program(TELL, imports=()).stdout)[:2] == [ready, True]
+
+
+def test_what_was_made_ready_is_what_children_are_forked_from(program):
+    """As many processes begin to import as children are to run at a time; said again, no more of them begin."""
+    program("pass", imports=())
+    for _ in range(2):
+        warm.make_ready(IMPORTS, 2)
+    standing = {ready.process.pid for ready in warm._READY if ready.serves(IMPORTS, inherited())}
+    told = run_together([lambda: json.loads(program(TELL).stdout)] * 2, 2)
+    assert {parent for parent, _, _ in told} <= standing and len(standing) == 2
+    assert all(imported for _, imported, _ in told)
 
 
 def test_other_variables_make_another_process(program, monkeypatch):
