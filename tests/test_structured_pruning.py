@@ -319,6 +319,17 @@ def test_a_transformer_and_a_light_field_without_blocks_are_deployed():
     assert graph.count_params() == small.count_params() < field.count_params()
 
 
+def test_a_target_that_the_last_round_could_not_reach_is_refused_before_any_training():
+    """A target below what is left when all goes that may ends the first round of many, not the last one."""
+    model, epochs = _dense(), []
+    work = Work(model, task_for(model), 0, model, on_epoch=lambda done, total: epochs.append(done))
+    with pytest.raises(InputError, match="Expected a target that removal can reach: .* Got: 3\\."):
+        apply(work, StructuredPruning(parameters=0.05, rounds=6, epochs=1))
+    assert not epochs
+    apply(work, StructuredPruning(parameters=0.5, rounds=6, epochs=1))
+    assert epochs == [1, 2, 3, 4, 5, 6]
+
+
 def test_without_samples_units_go_by_magnitude_alone():
     """Open lengths and no data at all are enough for the criterion magnitude; the others ask for samples."""
     picture = keras.Input((None, None, 2), name="picture")
