@@ -22,6 +22,7 @@ class Row:
         size_bytes, gzip_bytes: mean over the seeds.
         smaller, gzip_smaller: how often that goes into the float export's raw bytes.
         ratios: latency over the float export's, of each pair of processes taken in turn, of every seed.
+        graph_ratios: the same of the graphs alone, where there is host code around them.
         busy: whether the host did other things while it was timed.
         failed: what failed and how, of the first seed that did; a seed that failed has no metric.
     """
@@ -37,6 +38,7 @@ class Row:
     smaller: float = 0.0
     gzip_smaller: float = 0.0
     ratios: tuple[float, ...] = ()
+    graph_ratios: tuple[float, ...] = ()
     busy: bool = False
     failed: str = ""
 
@@ -87,7 +89,6 @@ def _row(peer: str, point: str, format: str, runtime: str, found: list[Any], flo
         return Row(peer, point, format, runtime, failed=failed or "nothing to run it in")
     size = statistics.mean(result["size_bytes"] for result, _ in made)
     packed = statistics.mean(result["gzip_bytes"] for result, _ in made)
-    pairs = [pair for _, run in made for pair in zip(run.get("ms", ()), run.get("float_ms", ()), strict=False)]
     return Row(
         peer,
         point,
@@ -99,16 +100,22 @@ def _row(peer: str, point: str, format: str, runtime: str, found: list[Any], flo
         packed,
         float_bytes / size,
         float_bytes / packed,
-        tuple(ms / float_ms for ms, float_ms in pairs),
+        _ratios(made, "ms", "float_ms"),
+        _ratios(made, "graphs_ms", "graphs_float_ms"),
         any(run.get("busy", 0.0) > BUSY for _, run in made),
         failed or next((f"not timed: {run['untimed']}" for _, run in made if "untimed" in run), ""),
     )
 
 
+def _ratios(made: list[Any], own: str, of_float: str) -> tuple[float, ...]:
+    pairs = [pair for _, run in made for pair in zip(run.get(own, ()), run.get(of_float, ()), strict=False)]
+    return tuple(ms / float_ms for ms, float_ms in pairs)
+
+
 def table(rows: Sequence[Row], unit: str) -> str:
     """Return the rows as text; ``unit`` is the metric's."""
     heads = ["peer", "operating point", "runtime", "metric", "lost", "kB", "gzip", "smaller", "gzip", "latency"]
-    lines = [[*heads, "what failed"]]
+    lines = [[*heads, "graphs alone", "what failed"]]
     for row in rows:
         lines.append(
             [
@@ -116,7 +123,7 @@ def table(rows: Sequence[Row], unit: str) -> str:
                 *(f"{spread(row.metric)} {unit}" if row.metric else "-", spread(row.lost, "+.2f")),
                 *((f"{row.size_bytes / 1e3:.1f}", f"{row.gzip_bytes / 1e3:.1f}") if row.metric else ("-", "-")),
                 *((f"{row.smaller:.1f}x", f"{row.gzip_smaller:.1f}x") if row.metric else ("-", "-")),
-                *(_latency(row), " ".join(row.failed.split())[:150]),
+                *(_latency(row), ranged(row.graph_ratios), " ".join(row.failed.split())[:150]),
             ]
         )
     return aligned(lines)
@@ -150,6 +157,8 @@ def summary(rows: Sequence[Row]) -> str:
     for runtime in dict.fromkeys(row.runtime for row in reached if row.ratios):
         fastest = min(row.ratio or 1.0 for row in reached if row.runtime == runtime and row.ratios)
         told.append(f"{1 / fastest:.1f} times faster in {runtime} (asked: {FASTER:g})")
+        alone = [statistics.median(row.graph_ratios) for row in reached if row.runtime == runtime and row.graph_ratios]
+        told[-1] += f", its graphs alone {1 / min(alone):.1f} times" if alone else ""
     return f"{aligned(lines)}\n{'; '.join(told)}"
 
 

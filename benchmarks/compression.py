@@ -10,8 +10,9 @@
 Every peer starts from the same trained model, is calibrated on the same 256 samples, runs in a child process with
 limits, and is judged on the task's test samples; what dies is a row. Sizes are of the files. Latency is of this host on
 one thread, told as the ratio to the float export in the same runtime: the two are timed in turn, each time in a fresh
-process. Start it on a core of its own (taskset -c 0); the load average is printed. Everything computed is kept below
---out and not computed again while the model, the peer and the versions are the same.
+process. It is of whole answers, host code included, which no compression changes; the graphs alone are timed beside it.
+Start it on a core of its own (taskset -c 0); the load average is printed. Everything computed is kept below --out and
+not computed again while the model, the peer and the versions are the same.
 """
 
 import argparse

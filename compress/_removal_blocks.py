@@ -1,7 +1,8 @@
 """Whole blocks: the branch of a residual sum is dropped, ``x + f(x)`` becomes ``x``."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,7 @@ def without(model: keras.Model, block: Block) -> keras.Model:
 
 
 def without_least(
-    model: keras.Model, count: int, scope: str, loss_of: Callable[[keras.Model], float]
+    model: keras.Model, count: int, scope: str, batches: Sequence[Any], loss: Callable[[Any], Any]
 ) -> tuple[keras.Model, list[str]]:
     """Return the model without those blocks whose removal loses least, one after another, and what they were.
 
@@ -92,23 +93,75 @@ def without_least(
         model: a functional model.
         count: of blocks.
         scope: regular expression; a block is removed when it is found in the path of one of its variables.
-        loss_of: maps a model to the loss on some samples.
+        batches: of samples, of one size, as ``loss`` takes them.
+        loss: maps a batch to the model's loss.
 
     Raises:
         InputError: there are not so many blocks.
+        CannotRemove: the model without a block cannot be built.
     """
-    gone: list[str] = []
+    blocks = blocks_of(model, scope)
+    loss_of = losses_without(blocks, batches, loss)
+    removed: list[Block] = []
+    small = model
     for _ in range(count):
-        blocks = blocks_of(model, scope)
         if not blocks:
             raise InputError(
                 f"Expected {count} residual blocks in the scope {scope!r} to remove: sums of a tensor and of what "
-                f"follows from it, with weights in between, that are no outputs. Got: {len(gone)} in {model.name}."
+                f"follows from it, with weights in between, that are no outputs. Got: {len(removed)} in {model.name}."
             )
-        candidates = [(block, without(model, block)) for block in blocks]
-        block, model = min(candidates, key=lambda candidate: loss_of(candidate[1]))
-        gone.append(", ".join(block.layers))
-    return model, gone
+        block = min(blocks, key=lambda candidate: loss_of([*removed, candidate]))
+        removed.append(block)
+        small = without(small, block)
+        blocks = blocks_of(small, scope)
+    return small, [", ".join(block.layers) for block in removed]
+
+
+def losses_without(
+    blocks: Sequence[Block], batches: Sequence[Any], loss: Callable[[Any], Any]
+) -> Callable[[Sequence[Block]], float]:
+    """Return what maps some of a model's blocks to the mean loss that the model has without them.
+
+    The model is traced once, with a switch at each sum: building and tracing a model for each candidate takes minutes
+    where there are many layers. The blocks asked for may be of a smaller copy: sums are known by their names.
+    """
+    import tensorflow as tf
+
+    place_of = {block.sum.name: place for place, block in enumerate(blocks)}
+
+    @tf.function(reduce_retracing=True)
+    def switched(batch: Any, gone: Any) -> Any:
+        with _switches(blocks, gone):
+            return loss(batch)
+
+    def loss_of(removed: Sequence[Block]) -> float:
+        gone = np.zeros(len(blocks), bool)
+        gone[[place_of[block.sum.name] for block in removed]] = True
+        return float(np.mean([float(switched(batch, tf.constant(gone))) for batch in batches]))
+
+    return loss_of
+
+
+@contextmanager
+def _switches(blocks: Sequence[Block], gone: Any) -> Iterator[None]:
+    """Within, each block's sum is its shortcut where ``gone`` ``[blocks]`` says so."""
+
+    def switch(block: Block, is_gone: Any) -> Callable[..., Any]:
+        added = block.sum.call
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            shortcut = keras.tree.flatten((args, kwargs))[block.shortcut]
+            return keras.ops.where(is_gone, shortcut, added(*args, **kwargs))
+
+        return call
+
+    try:
+        for place, block in enumerate(blocks):
+            block.sum.call = switch(block, gone[place])
+        yield
+    finally:
+        for block in blocks:
+            block.sum.__dict__.pop("call", None)
 
 
 def _before(tensor: Any, made_by: dict[int, Any]) -> set[int]:

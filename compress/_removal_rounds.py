@@ -64,6 +64,8 @@ class Rounds:
                 self._counted = [place for place, family in enumerate(found.families) if family.name in names]
                 self._cost = self._left(found, [])
             scores = scores_of(work, found.trace, families, self.parameters.criterion, self.parameters.ranked_on)
+            if first and part < 1 and self.parameters.multiple == 1:
+                self._chosen(found, families, scores, 1.0)  # what the last round could not reach is not trained for
             removals = self._chosen(found, families, scores, part)
             small, refused = proved(work, found.trace, removals, self.parameters.approximate)
             if small is not None:

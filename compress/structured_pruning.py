@@ -8,7 +8,6 @@ computes with the removed units silenced. So any layer that Keras can rebuild wi
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from ..errors import InputError
@@ -125,11 +124,8 @@ def _without_blocks(work: Work, parameters: StructuredPruning) -> "tuple[keras.M
     from ._removal_blocks import without_least
     from ._removal_scores import losses
 
-    def loss_of(model: "keras.Model") -> float:
-        batches, loss = losses(replace(work, model=model), parameters.ranked_on)
-        return float(np.mean([float(loss(batch)) for batch in batches]))
-
-    return without_least(work.model, parameters.blocks, parameters.scope, loss_of)
+    batches, loss = losses(work, parameters.ranked_on)
+    return without_least(work.model, parameters.blocks, parameters.scope, batches, loss)
 
 
 def _in_round(work: Work, done: int, parameters: StructuredPruning) -> Work:

@@ -131,6 +131,45 @@ def test_a_tiny_model_goes_through_two_peers(modules, prepared, tmp_path, capsys
     assert timed["files"] == results[2]["files"] and cells.peer_cell(prepared, chosen[0], options) == [timed]
 
 
+def test_the_graphs_behind_host_code_are_timed_alone_too(modules, prepared, tmp_path):
+    """Where a host takes most of the time, whole answers are hardly faster, and the graphs' own ratio stands beside."""
+    host = """
+import time
+
+class Host:
+    def __init__(self, graphs, settings):
+        self.graph = graphs["model"]
+
+    def run(self, sample):
+        time.sleep(0.02)
+        outputs = self.graph({"x": sample["x"][None]})
+        return {name: array[0] for name, array in outputs.items()}
+"""
+    for path in [*prepared.folder.rglob("*")]:
+        copy = tmp_path / "prepared" / path.relative_to(prepared.folder)
+        if path.is_file():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    hosted = dataclasses.replace(
+        prepared, folder=tmp_path / "prepared", facts={**prepared.facts, "host": True, "calls": {"model": 2.0}}
+    )
+    (hosted.folder / "host.py").write_text(host)
+    (hosted.folder / "host.json").write_text("{}")
+    options = modules["judged"].Options(tmp_path, RUNTIMES, pairs=1, quiet_s=0)
+    (whole,) = modules["cells"].float_cell(hosted, "tflite", options)
+    assert len(whole["runs"][0]["float_ms"]) == 1 and "graphs_ms" not in whole["runs"][0]
+    point = next(each for each in modules["peers"].POINTS if each.name == "fp16" and each.format == "tflite")
+    (result,) = modules["cells"].peer_cell(hosted, point, options)
+    (run,) = result["runs"]
+    assert len(run["ms"]) == len(run["graphs_ms"]) == len(run["graphs_float_ms"]) == 1
+    assert min(run["ms"]) > 20 > 10 * max(run["graphs_ms"])
+    rows = modules["tables"].rows_of([whole, result])
+    assert not rows[0].graph_ratios and 0.5 < min(rows[1].ratios) <= max(rows[1].ratios) < 2
+    expected = [ms / float_ms for ms, float_ms in zip(run["graphs_ms"], run["graphs_float_ms"], strict=True)]
+    assert list(rows[1].graph_ratios) == pytest.approx(expected)
+    assert modules["tables"].ranged(rows[1].graph_ratios) in modules["tables"].table(rows, "%")
+
+
 def test_tfmot_prunes_the_twin(modules, prepared, tmp_path):
     """The tf_keras twin answers as the model does, and comes back with the zeros that were asked for."""
     options = modules["judged"].Options(tmp_path, RUNTIMES, pairs=0)
@@ -168,6 +207,7 @@ def result(peer, point, size, lost, ratio, seed=0, runtime="litert", failed=""):
     """A result as a cell has it, with one run."""
     run = {"runtime": runtime, "failed": "", "metric": 90 - lost, "lost": lost, "float_ms": [1.0, 1.0]}
     run["ms"] = [ratio, ratio * 1.1]
+    run |= {"graphs_float_ms": [0.5, 0.5], "graphs_ms": [ratio / 4, ratio / 4]} if peer == "edgewright" else {}
     head = {"peer": peer, "point": point, "format": "tflite", "precision": "int8", "seed": seed, "failed": failed}
     return {**head, "size_bytes": size, "gzip_bytes": size / 2, "runs": [] if failed else [run]}
 
@@ -194,6 +234,7 @@ def test_the_summary_names_the_best_that_is_right(modules):
     assert packed == ["smallest gzip", peer, "0.1 kB, 6.7x", ours, "0.1 kB, 13.3x", "0.50"]
     assert fastest[1] == "fast peer int8 (tflite)" and fastest[-1] == "0.70 (0.55 to 0.88)"
     assert lines[4].startswith("edgewright: 6.7 times smaller, 13.3 with gzip (asked: 10); 2.7 times faster in litert")
+    assert lines[4].endswith("(asked: 3), its graphs alone 5.7 times")
 
 
 def test_a_seed_that_fails_spoils_its_row(modules):

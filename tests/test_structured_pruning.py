@@ -1,6 +1,7 @@
 """compress/structured_pruning.py: targets, rounds, blocks and criteria, and what is refused."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -9,6 +10,8 @@ import pytest
 
 from edgewright import train
 from edgewright.compress import compress, parse_recipe
+from edgewright.compress._removal_blocks import blocks_of, losses_without, without
+from edgewright.compress._removal_scores import losses
 from edgewright.compress._removal_trace import trace
 from edgewright.compress._technique import Work
 from edgewright.compress.structured_pruning import StructuredPruning, apply
@@ -246,6 +249,45 @@ def test_the_block_that_matters_least_goes_as_a_whole(labelled):
     )
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_blocks_are_compared_as_the_models_without_them_would_be(labelled):
+    """The losses without one block and without two are those of models built so, and comparing runs no layer anew."""
+    runs = []
+
+    @keras.saving.register_keras_serializable("counted")
+    class Counted(layers.Dense):
+        def call(self, inputs, training=None):
+            runs.append(not isinstance(inputs, keras.KerasTensor))
+            return super().call(inputs)
+
+    features = keras.Input((8,), name="features")
+    x = Counted(6, name="before")(features)
+    for number in range(5):
+        added = layers.Dense(6, name=f"second_{number}")(Counted(5, activation="relu", name=f"first_{number}")(x))
+        x = x + added if number % 2 else layers.Add()([added, x])
+    model = with_random_weights(keras.Model(features, layers.Dense(3, name="out")(x)))
+    task = task_for(model)
+    if labelled:
+        labels = outputs_of(model, task.train)["out"] + 1
+        task = Task("near", Dataset(task.train.inputs, labels), task.test, "mean_squared_error", None)
+    original = with_random_weights(keras.models.clone_model(model), seed=1)
+    work = Work(model, task, 0, original)
+    blocks = blocks_of(model, ".*")
+    loss_of = losses_without(blocks, *losses(work, 32))
+    loss_of(blocks[:1])
+    runs.clear()
+    told = [loss_of(chosen) for chosen in ([], *([block] for block in blocks), blocks[::3])]
+    assert len(blocks) == 5 and not runs
+    for chosen, value in zip(([], *([block] for block in blocks), blocks[::3]), told, strict=True):
+        small = model
+        for block in chosen:
+            (same,) = (each for each in blocks_of(small, ".*") if each.sum.name == block.sum.name)
+            small = without(small, same)
+        batches, loss = losses(replace(work, model=small), 32)
+        assert value == pytest.approx(np.mean([float(loss(batch)) for batch in batches]), rel=1e-5)
+    assert len(set(told)) == len(told)
+
+
 def test_blocks_and_units_go_in_one_step():
     """With a share besides, the units of what is left are removed too, and the block that makes the output stays."""
     model = _residual()
@@ -275,6 +317,17 @@ def test_a_transformer_and_a_light_field_without_blocks_are_deployed():
     rays = keras.Input(small.get_layer("ray").output.shape[1:])
     graph = keras.Model(rays, colour_of({layer.name: layer for layer in small.layers}, rays))
     assert graph.count_params() == small.count_params() < field.count_params()
+
+
+def test_a_target_that_the_last_round_could_not_reach_is_refused_before_any_training():
+    """A target below what is left when all goes that may ends the first round of many, not the last one."""
+    model, epochs = _dense(), []
+    work = Work(model, task_for(model), 0, model, on_epoch=lambda done, total: epochs.append(done))
+    with pytest.raises(InputError, match="Expected a target that removal can reach: .* Got: 3\\."):
+        apply(work, StructuredPruning(parameters=0.05, rounds=6, epochs=1))
+    assert not epochs
+    apply(work, StructuredPruning(parameters=0.5, rounds=6, epochs=1))
+    assert epochs == [1, 2, 3, 4, 5, 6]
 
 
 def test_without_samples_units_go_by_magnitude_alone():
