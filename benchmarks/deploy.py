@@ -6,8 +6,7 @@
 scp       OpenSSH's scp of the version's files, a connection of its own, and after it one process there that imports the
           runtime, loads the artifact and answers one input: what a user would do by hand, without any check.
 deploy    `edgewright deploy`, from the start of its process to its end: connection, lease, what is there, the copy with
-          SHA-256, the golden inputs there and here, the switch. Beside it deploy() alone, which is what it takes in a
-          program that has imported edgewright.
+          SHA-256, the golden inputs there and here, the switch.
 
 Both run in turn, in fresh processes: the median ratio of neighbours is printed with its range, and deploy's steps.
 The sshd needs no root; its host key and the user's key are made for the run.
@@ -145,10 +144,8 @@ def _compare(folder: Path, bundles: list[Path], port: int, rounds: int) -> None:
     print(f"  edgewright deploy            {statistics.median(deploy):.2f} s ({min(deploy):.2f} to {max(deploy):.2f})")
     print(f"  ratio                        {ratio:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}); asked: at most {LIMIT:g}")
     inside = ", ".join(f"{name} {statistics.median(taken):.2f}" for name, taken in steps.items())
-    inner = sum(statistics.median(taken) for taken in steps.values())
-    print(f"  edgewright.deploying.deploy()  {inner:.2f} s, ratio {inner / statistics.median(scp):.2f}")
-    start = statistics.median(deploy) - inner
-    print(f"  of it, in seconds: {inside}; the rest, Python's start, imports and the bundle's check, {start:.2f}")
+    start = statistics.median(deploy) - sum(statistics.median(taken) for taken in steps.values())
+    print(f"  of it, in seconds: {inside}; Python's start and imports, while the device is reached, {start:.2f}")
 
 
 def _by_hand(folder: Path, files: list[Path], port: int) -> None:
