@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, TypeVar
@@ -185,8 +185,10 @@ def run_together(
         _THREAD.called_off = called_off
 
     with ThreadPoolExecutor(at_once, initializer=begin) as pool:
-        running = {pool.submit(jobs[place]): place for place in turns}
+        running: dict[Future[T], int] = {}
         try:
+            for place in turns:
+                running[pool.submit(jobs[place])] = place
             for count, future in enumerate(as_completed(running), 1):
                 made = future.result()
                 if on_done:

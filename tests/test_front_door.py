@@ -407,7 +407,13 @@ def test_a_killed_compress_goes_on_where_it_stopped(folder, tmp_path):
 def test_an_interrupt_ends_with_130(folder, tmp_path):
     """Ctrl-C ends the command with exit code 130 and leaves no output folder."""
     arguments = ["compress", folder / "mine.keras", "--data", folder / "unlabelled.npz", "--out", tmp_path / "out"]
-    process = subprocess.Popen([*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # What a shell begins in the background ignores it, and so would these tests' children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if b"convert" in line:
