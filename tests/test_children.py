@@ -18,7 +18,8 @@ def _python(code, **limits):
 
 def test_a_child_that_ends_well_is_ok():
     """Output, errors and time of a child come back."""
-    child = _python("import sys; print('out'); print('err', file=sys.stderr)")
+    # It lives long enough to be looked at: its memory is polled.
+    child = _python("import sys, time; time.sleep(0.3); print('out'); print('err', file=sys.stderr)")
     assert child.ok and child.ending == "ok"
     assert (child.stdout, child.stderr) == ("out\n", "err\n")
     assert child.wall_s > 0 and child.peak_memory_bytes > MIB
