@@ -176,8 +176,9 @@ def test_what_is_measured_there_says_so(device, bundle):
 def test_two_measurements_never_overlap(device, bundle, server):
     """A second one is refused while the first runs, and told who measures what there; the first goes on."""
     # Far longer than the second that the other one waits for the device.
-    first = Aside(bundle.path, device, "tflite int8", "litert", processes=24)
-    _until(lambda: _runners(server[0].folder.parent))
+    first = Aside(bundle.path, device, "tflite int8", "litert", processes=24, wait_s=15)
+    _until(lambda: first.error or first.made or _runners(server[0].folder.parent), 60)
+    assert first.error is None and first.made is None, (first.error, first.made)
     with pytest.raises(DeviceBusy, match=rf"@{platform.node()} has held for .* to measure bundle"):
         measure_there(bundle.path, device, "tflite int8", "litert", processes=1)
     assert len(_runners(server[0].folder.parent)) <= 1
