@@ -7,6 +7,7 @@ from typing import Any
 
 OURS = "edgewright"
 BUSY = 0.2  # of the time of all cores: above it a latency is marked
+# Points of a share in percent; of any other metric, dB included, percent of the original model's.
 MOST_LOST = 1.0
 # What the benchmark sets out to reach at no more than that lost: times smaller, times faster.
 SMALLER, FASTER = 10.0, 3.0
@@ -18,7 +19,8 @@ class Row:
 
     Attributes:
         peer, point, format, runtime: what it is; the runtime is empty where nothing came out.
-        metric, lost: of each seed; ``lost`` in points, or in percent of a metric that is no share.
+        metric, lost: of each seed; ``lost`` in points, in dB, or in percent of a metric that is neither.
+        counted: ``lost`` as MOST_LOST counts it.
         size_bytes, gzip_bytes: mean over the seeds.
         smaller, gzip_smaller: how often that goes into the float export's raw bytes.
         ratios: latency over the float export's, of each pair of processes taken in turn, of every seed.
@@ -33,6 +35,7 @@ class Row:
     runtime: str = ""
     metric: tuple[float, ...] = ()
     lost: tuple[float, ...] = ()
+    counted: tuple[float, ...] = ()
     size_bytes: float = 0.0
     gzip_bytes: float = 0.0
     smaller: float = 0.0
@@ -50,7 +53,7 @@ class Row:
     @property
     def right(self) -> bool:
         """Whether every seed worked and no more is lost, on average, than MOST_LOST."""
-        return bool(self.lost) and not self.failed and statistics.mean(self.lost) <= MOST_LOST
+        return bool(self.counted) and not self.failed and statistics.mean(self.counted) <= MOST_LOST
 
     @property
     def ratio(self) -> float | None:
@@ -58,8 +61,8 @@ class Row:
         return statistics.median(self.ratios) if self.ratios else None
 
 
-def rows_of(results: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """Return the rows of one subject's results, in their order, peers before edgewright."""
+def rows_of(results: Iterable[Mapping[str, Any]], unit: str = "%") -> list[Row]:
+    """Return the rows of one subject's results, in their order, peers before edgewright; ``unit`` is the metric's."""
     results = list(results)
     floats = {each["format"]: each["size_bytes"] for each in results if _is_float(each) and not each["failed"]}
     groups: dict[tuple[str, ...], list[Any]] = {}
@@ -71,7 +74,7 @@ def rows_of(results: Iterable[Mapping[str, Any]]) -> list[Row]:
             groups.setdefault((each["peer"], point, each["format"], ""), []).append((each, None))
         for run in each["runs"]:
             groups.setdefault((each["peer"], point, each["format"], run["runtime"]), []).append((each, run))
-    rows = [_row(*key, found, floats.get(key[2], 0)) for key, found in groups.items()]
+    rows = [_row(*key, found, floats.get(key[2], 0), unit) for key, found in groups.items()]
     return sorted(rows, key=lambda row: row.peer == OURS)
 
 
@@ -79,7 +82,12 @@ def _is_float(result: Mapping[str, Any]) -> bool:
     return result["peer"] == "float export"
 
 
-def _row(peer: str, point: str, format: str, runtime: str, found: list[Any], float_bytes: float) -> Row:
+def _counted(run: Mapping[str, Any], unit: str) -> float:
+    lost: float = run["lost"]
+    return 100 * lost / (run["metric"] + lost) if unit == "dB" else lost
+
+
+def _row(peer: str, point: str, format: str, runtime: str, found: list[Any], float_bytes: float, unit: str) -> Row:
     failures = [(run or result)["failed"] or result["failed"] for result, run in found]
     made = [(result, run) for (result, run), failed in zip(found, failures, strict=True) if not failed and run]
     failed = next((reason for reason in failures if reason), "")
@@ -96,6 +104,7 @@ def _row(peer: str, point: str, format: str, runtime: str, found: list[Any], flo
         runtime,
         tuple(run["metric"] for _, run in made),
         tuple(run["lost"] for _, run in made),
+        tuple(_counted(run, unit) for _, run in made),
         size,
         packed,
         float_bytes / size,

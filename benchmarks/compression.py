@@ -142,10 +142,11 @@ def _after_training(
 ) -> list[Result]:
     """Print the subject's table and its summary."""
     results = [result for cell in _cells(prepared, peers, recipes, seeds, options) for result in cell]
-    rows = rows_of(results)
+    unit = prepared.facts["metric"]["unit"]
+    rows = rows_of(results, unit)
     loads = [load for each in results for run in each["runs"] for load in run.get("load", ())]
-    print(f"\n{table(rows, prepared.facts['metric']['unit'])}\n")
-    print(f"at no more than 1 point (1 % of a metric that is no share) lost:\n{summary(rows)}")
+    print(f"\n{table(rows, unit)}\n")
+    print(f"at no more than 1 point (1 % of a metric that is no share, dB included) lost:\n{summary(rows)}")
     if loads:
         print(f"load average while timing: {min(loads):.2f} to {max(loads):.2f}; ~: the host was busy", flush=True)
     return results

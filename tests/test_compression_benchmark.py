@@ -105,6 +105,20 @@ def test_a_peer_that_dies_is_a_row(modules, prepared, dying, tmp_path, what, rea
     assert "none" in modules["tables"].summary([row])
 
 
+def test_decibels_lost_count_as_percent(modules):
+    """A row that loses 0.5 dB of 34 loses more than one percent; 0.3 dB are less, and half a point is half a point."""
+    rows_of = modules["tables"].rows_of
+
+    def right(lost, unit):
+        run = {"runtime": "litert", "metric": 34 - lost, "lost": lost, "failed": ""}
+        made = {"peer": "peer", "point": "int8", "format": "tflite", "precision": "", "size_bytes": 1, "gzip_bytes": 1}
+        (row,) = rows_of([{**made, "runs": [run], "failed": ""}], unit)
+        assert row.lost == (lost,)
+        return row.right
+
+    assert not right(0.5, "dB") and right(0.3, "dB") and right(0.5, "%")
+
+
 def test_a_tiny_model_goes_through_two_peers(modules, prepared, tmp_path, capsys):
     """Both files are right, smaller where it pays, timed beside the float export, and not made a second time."""
     cells, points = modules["cells"], {(each.peer, each.name): each for each in modules["peers"].POINTS}
