@@ -11,12 +11,15 @@ import keras
 import numpy as np
 import pytest
 
+from edgewright import train
 from edgewright.errors import InputError
 from edgewright.train import _model_file
 from edgewright.train._config_scan import read_allowed, scan_config
 from edgewright.train._keras_2 import carry_over
 from edgewright.train._model_file import load_model
 from edgewright.train._saved_model import check_operations, load_graph
+
+CHECKPOINTS = Path(train.__file__).parent / "checkpoints"
 
 # Keras 2 files are made in a process of their own: tf_keras and Keras 3 in one process share TensorFlow's settings.
 _KERAS_2 = """
@@ -255,6 +258,35 @@ def test_a_custom_layer_is_refused_by_name_and_can_be_allowed(tmp_path, monkeypa
         read_allowed(["no_such:Other"]).custom_objects()
 
 
+@pytest.mark.parametrize("register", ["", "@keras.saving.register_keras_serializable('theirs')\n"])
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_a_function_is_refused_by_name_and_can_be_allowed(register, suffix, tmp_path, monkeypatch):
+    """An activation of the user's own, registered with Keras or not, is refused by its name; allowed it is used."""
+    (tmp_path / "their_functions.py").write_text(f"import keras\n{register}def tripled(x):\n    return 3 * x\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "their_functions", raising=False)
+    tripled = read_allowed(["their_functions:tripled"]).custom_objects()["tripled"]
+    start = keras.Input((4,), name="start")
+    dense = keras.layers.Dense(2, activation=tripled, kernel_initializer="ones", name="dense")
+    keras.Model(start, dense(start)).save(f"custom.{suffix}")
+    with pytest.raises(InputError, match=r"layer 'dense' with the function 'tripled' .*--allow MODULE:tripled"):
+        load_model(Path(f"custom.{suffix}"))
+    model = load_model(Path(f"custom.{suffix}"), ["their_functions:tripled"]).model
+    np.testing.assert_array_equal(model(np.ones((1, 4), "float32")), np.full((1, 2), 12))
+
+
+@pytest.mark.parametrize("name", [f"{path.parent.name}/{path.stem}" for path in sorted(CHECKPOINTS.glob("*/*.keras"))])
+def test_a_trained_model_of_ours_is_no_foreign_one(name):
+    """Whatever an architecture's trained model holds is known where its file is given by its path."""
+    with zipfile.ZipFile(CHECKPOINTS / f"{name}.keras") as archive:
+        scan_config(json.loads(archive.read("config.json")), read_allowed([]), name)
+
+
+def test_a_trained_model_of_ours_with_a_function_of_ours_is_loaded():
+    """A new process, which has imported nothing of the architecture, finds the molecules' own activation."""
+    assert load_model(CHECKPOINTS / "graph" / "schnet-qm9-gap.keras").model.count_params() > 1000
+
+
 @pytest.mark.parametrize("entry", ["Dense", "", "a:", ":b", "a b:c"])
 def test_an_allow_entry_of_another_form_is_refused(entry):
     """Only Lambda, TFSMLayer and module:Class can be allowed."""
@@ -268,6 +300,9 @@ _HOSTILE = {
     "a downloader of Keras": {"class_name": "function", "config": "get_file", "module": "keras.utils"},
     "a loader of Keras": {"class_name": "function", "config": "load_model", "module": "keras.saving"},
     "unsafe mode": {"class_name": "function", "config": "enable_unsafe_deserialization", "module": "keras.config"},
+    "a function of nobody": {
+        "class_name": "function", "config": "theirs>relu", "module": "builtins", "registered_name": "function",
+    },
     "another registered name": {
         "class_name": "function", "config": "relu", "module": "builtins", "registered_name": "get_file",
     },

@@ -48,6 +48,8 @@ _MAX_DEPTH = 400
 # Where the layers of this folder's architectures stand, and the package that they are registered under.
 _OWN_MODULE = re.compile(r"edgewright\.train\._[a-z0-9_]+")
 _OWN_PACKAGE = "edgewright"
+# Their functions, by the name that a file gives them, which names no module.
+_OWN_FUNCTIONS = {"edgewright>silu": "edgewright.train._graph_activations"}
 
 
 @dataclass(frozen=True)
@@ -141,10 +143,13 @@ def _check(value: dict[str, Any], allowed: Allowed, where: str, layer: str) -> N
         raise InputError(f"Expected names of classes in the config. Got: {name!r} of {module!r} in {where}.")
     kind = "class"
     if name == "function":
-        # Keras 2 looks a function up by its registered name, Keras 3 by its config.
+        # Keras 2 looks a function up by its registered name, unless that is "function", Keras 3 by its config, in
+        # which a registered one stands as "package>name".
         kind, name = "function", str(config)
-        registered = str(value.get("registered_name") or name)
-        if registered.rpartition(">")[2] != name:
+        if name in _OWN_FUNCTIONS:
+            return
+        registered = str(value.get("registered_name") or "function")
+        if registered != "function" and registered.rpartition(">")[2] != name.rpartition(">")[2]:
             raise InputError(_unknown(kind, registered, where, layer))
         module = "keras.activations" if module == "builtins" and name in _known_names() else module
     name = name.rpartition(">")[2]
@@ -190,7 +195,9 @@ def _modules(value: Any) -> set[str]:
         return set().union(*map(_modules, value))
     if not isinstance(value, dict):
         return set()
-    named = {value["module"]} if isinstance(value.get("module"), str) else set()
+    function = value.get("config") if value.get("class_name") == "function" else None
+    module = _OWN_FUNCTIONS.get(function) if isinstance(function, str) else value.get("module")
+    named = {module} if isinstance(module, str) else set()
     return named.union(*map(_modules, value.values()))
 
 
