@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +36,7 @@ from edgewright.runtimes._emulator_parts import missing_tools
 from edgewright.runtimes._wheels import WheelTarget, install_wheels, unmet, versions_in
 
 from ._ssh_servers import CUT, SSHD, Line, Server, free_port, make_key
+from ._waiting import met
 
 IN_CI = bool(os.environ.get("CI"))
 LITERT, TFLITE = runtimes.get("litert"), runtimes.get("tflite_runtime")
@@ -96,14 +96,6 @@ def small(own, cache):
 def there(home):
     """Return what is in the folder of runtimes."""
     return sorted(path.name for path in Path(runtimes_folder(str(home))).glob("*"))
-
-
-def until(condition, limit_s=20):
-    """Wait until something is so, and return whether it is."""
-    end = time.monotonic() + limit_s
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    return condition()
 
 
 def test_a_runtime_is_carried_and_runs_with_nothing_else(litert, here, home, own, artifacts, inputs, tmp_path):
@@ -313,7 +305,7 @@ def test_what_a_killed_unpacking_leaves_is_removed_by_the_next(number, small, he
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     process.stdin.write(small.archive.read_bytes()[:15000])
     process.stdin.flush()
-    assert until(lambda: any(Path(runtimes_folder(str(home))).glob(".part-*/*")) or process.poll() is not None)
+    assert met(lambda: any(Path(runtimes_folder(str(home))).glob(".part-*/*")) or process.poll() is not None)
     process.send_signal(number)
     process.wait(timeout=20)
     process.stdin.close()
@@ -359,7 +351,7 @@ def test_a_line_that_is_cut_leaves_nothing_half(after_bytes, small, home, tmp_pa
         cut = Ssh(f"ssh://{user}@127.0.0.1:{line.port}", {f"[127.0.0.1]:{line.port}": [host_key]}, key=tmp_path / "key")
         with cut, pytest.raises(DeviceError):
             install(cut, small, str(home), python=sys.executable)
-        assert until(lambda: there(home) == [])
+        assert met(lambda: there(home) == [])
         with Ssh(server.url, {server.known_as: [host_key]}, key=tmp_path / "key") as link:
             install(link, small, str(home), python=sys.executable)
         assert there(home) == [small.key]

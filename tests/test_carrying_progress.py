@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from edgewright.devices._runtime_there import install, provide, runtimes_folder
 from edgewright.devices._ssh import Ssh
 
 from ._ssh_servers import FREEZE, Line, needs_ssh
+from ._waiting import met
 
 needs_ssh()
 
@@ -125,13 +125,6 @@ def _asked(own, cache):
     return (_RUNTIME, None, own.machine, own.libc, own.version, own.implementation, cache)
 
 
-def _until(condition):
-    end = time.monotonic() + 20
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    return condition()
-
-
 @pytest.mark.parametrize("index", [True, False], indirect=True, ids=["metadata", "none"])
 def test_each_step_of_a_runtimes_way_to_a_device_is_told(index, own, server, home, tmp_path):
     """Each wheel with its size and, where the index lets pip know, of how many; each tenth sent; and the unpacking."""
@@ -211,11 +204,11 @@ def test_killed_while_it_carries_nothing_half_stays_there(index, own, server, ho
     try:
         url, known_as = one.url.replace(str(one.port), str(line.port)), f"[127.0.0.1]:{line.port}"
         process = _begun(_CARRIES, url, known_as, host_key, made.archive.parent, own.home)
-        assert _until(lambda: _there(own))
+        assert met(lambda: _there(own))
         _kill(process)
     finally:
         line.close()
-    assert _until(lambda: not _there(own))
+    assert met(lambda: not _there(own))
     with Ssh(one.url, {one.known_as: [host_key]}) as link:
         install(link, made, own.home, python=sys.executable)
     assert _there(own) == [made.key]

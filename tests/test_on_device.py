@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +41,7 @@ from edgewright.telemetry_text import telemetry_text
 from edgewright.ways_to_run import not_on_edgetpu, ways
 
 from ._ssh_servers import CUT, Line, Server, free_port, make_key, needs_ssh
+from ._waiting import met
 
 needs_ssh()
 
@@ -136,13 +136,6 @@ def _runners(home):
     return found
 
 
-def _until(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and not condition():
-        time.sleep(0.02)
-    assert condition()
-
-
 class Aside(threading.Thread):
     """A measurement in a thread of its own, with what came of it."""
 
@@ -177,7 +170,7 @@ def test_two_measurements_never_overlap(device, bundle, server):
     """A second one is refused while the first runs, and told who measures what there; the first goes on."""
     # Far longer than the second that the other one waits for the device.
     first = Aside(bundle.path, device, "tflite int8", "litert", processes=24, wait_s=15)
-    _until(lambda: first.error or first.made or _runners(server[0].folder.parent), 60)
+    assert met(lambda: first.error or first.made or _runners(server[0].folder.parent), 60)
     assert first.error is None and first.made is None, (first.error, first.made)
     with pytest.raises(DeviceBusy, match=rf"@{platform.node()} has held for .* to measure bundle"):
         measure_there(bundle.path, device, "tflite int8", "litert", processes=1)
@@ -194,11 +187,11 @@ def test_a_line_that_is_cut_leaves_no_runner_and_no_lease(device, bundle, server
     url = one.url.replace(str(one.port), str(line.port))
     _registered.save(replace(_registered.get(device), name="cut", url=url, host_keys=keys, key=str(key)))
     cut = Aside(bundle.path, "cut", "tflite int8", "litert", processes=100)
-    _until(lambda: _runners(one.folder.parent))
+    assert met(lambda: _runners(one.folder.parent))
     line.close()
     cut.join(30)
     assert isinstance(cut.error, DeviceError), cut.error
-    _until(lambda: not _runners(one.folder.parent), 10)
+    assert met(lambda: not _runners(one.folder.parent), 10)
     with reached(device, "look", 10) as on:
         assert on.found.pythons
 

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from edgewright.runtimes import run_artifact
 from edgewright.serving import service_text
 
 from ._ssh_servers import needs_ssh
+from ._waiting import met
 
 needs_ssh()
 
@@ -50,9 +50,7 @@ def board_with_systemd(board, tmp_path):
             [SYSTEMD, "--user"], env=variables, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
         )
     try:
-        if not _within(
-            20, lambda: _systemctl(variables, "is-system-running").stdout.strip() in ("running", "degraded")
-        ):
+        if not met(lambda: _systemctl(variables, "is-system-running").stdout.strip() in ("running", "degraded")):
             pytest.skip(f"no user's systemd starts here: {(tmp_path / 'systemd.log').read_text()[-300:]}")
         yield there, variables
     finally:
@@ -67,13 +65,6 @@ def board_with_systemd(board, tmp_path):
 def _systemctl(variables, *arguments):
     command = ["systemctl", "--user", *arguments]
     return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=30, check=False)
-
-
-def _within(seconds, condition):
-    end = time.monotonic() + seconds
-    while not (met := condition()) and time.monotonic() < end:
-        time.sleep(0.1)
-    return met
 
 
 def test_systemd_keeps_the_service_running(board_with_systemd, small_bundle, tmp_path, monkeypatch):
@@ -95,8 +86,8 @@ def test_systemd_keeps_the_service_running(board_with_systemd, small_bundle, tmp
     assert np.array_equal(ask("service.sock", "kinds", inputs)["kinds"], expected["float32"])
 
     os.kill(begun.facts["pid"], signal.SIGKILL)
-    assert _within(30, lambda: serving.state("board", "kinds").facts.get("pid") not in (None, begun.facts["pid"]))
-    assert _within(30, lambda: serving.state("board", "kinds").by == "systemd")
+    assert met(lambda: serving.state("board", "kinds").facts.get("pid") not in (None, begun.facts["pid"]), 30)
+    assert met(lambda: serving.state("board", "kinds").by == "systemd", 30)
 
     assert deploy(small_bundle, "board", artifact="tflite int8").served
     assert np.array_equal(ask("service.sock", "kinds", inputs)["kinds"], expected["int8"])
