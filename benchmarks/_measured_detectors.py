@@ -56,6 +56,17 @@ def ssd_mobilenet_v2() -> keras.Model:
     return _ssd(picture, [at_16, conv(x, 1280, activation="relu6")], separable=True, kernel=3)
 
 
+def ssd_mobilenet_v2_quantized() -> keras.Model:
+    """Return the SSD with MobileNet v2 that was trained for int8, which is another: boxes by 1x1 convolutions.
+
+    github:tensorflow/models, ssd_mobilenet_v2_quantized_300x300_coco.config: kernel_size 1 and no separable extra
+    layers, where ssd_mobilenet_v2_coco.config has 3 and separable ones.
+    """
+    picture = picture_of(300)
+    x, at_16 = mobilenet_v2_features(picture, 1.0)
+    return _ssd(picture, [at_16, conv(x, 1280, activation="relu6")], separable=False, kernel=1)
+
+
 def ssdlite_mobilenet_v2() -> keras.Model:
     """Return SSDLite with MobileNet v2 (arXiv:1801.04381, section 6.2) for pictures ``[1, 300, 300, 3]``."""
     picture = picture_of(300)

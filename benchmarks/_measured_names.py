@@ -19,7 +19,8 @@ _FAMILIES = (
     (r"mobilenet v([12]) 1\.0x", r"mobilenet-v\1-1.0-224"),
     (r"efficientnet-(?:fp32-|int8-)?lite(\d)", r"efficientnet-lite\1"),
     (r"efficientdet-(lite\dx?)(?:_int8_edgetpu)?", r"efficientdet-\1"),
-    (r"ssd_mobilenet_v2_300x300(?:_quant)?_coco(?:_edgetpu)?", "ssd-mobilenet-v2"),
+    (r"ssd_mobilenet_v2_300x300_coco", "ssd-mobilenet-v2"),
+    (r"ssd_mobilenet_v2_300x300_quant_coco(?:_edgetpu)?", "ssd-mobilenet-v2-quantized"),
     (r"ssd_mobilenet_v1_(?:300x300_quant_coco|coco_quant_postprocess)_edgetpu", "ssd-mobilenet-v1"),
     (r"ssd-(?:mobilenet|small)", "ssd-mobilenet-v1"),
     (r"ssd_mobilenet_v3_(large|small)_320x320_coco", r"ssdlite-mobilenet-v3-\1"),
@@ -81,6 +82,8 @@ def canonical(row: Mapping[str, str]) -> str | None:
             return match.expand(name)
     if model == "ssd mobilenet v2" and row.get("input") != "300x300":
         return None
+    if model == "ssd mobilenet v2" and row.get("precision") == "int8":
+        return "ssd-mobilenet-v2-quantized"
     return _NAMES.get(model)
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import _one_thread  # noqa: F401 - before NumPy
 import numpy as np
 from _fitted import Series, all_series, counts_of, datasheet, family, fitted, on_processor, pooled, unlike
 

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import _one_thread  # noqa: F401 - before NumPy
 import numpy as np
 from _fitted import Series, all_series, datasheet, family, fitted, on_processor, pooled, unlike
 from _gpu_rates import gpus

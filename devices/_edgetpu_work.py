@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..export._graph import Graph, Node, Value, elements
-from ..export._work import FREE, MULTIPLYING, kind_of
+from ..export._work import FREE, kind_of
 
 # What takes time on the chip, and what on the link to its host, and what each is counted in.
 ON_CHIP = (
@@ -31,6 +31,7 @@ ON_LINK = (
     "restreamed",  # those bytes times the MiB beyond one that their operation reads and writes: it works in parts
 )
 COUNTS = ON_CHIP + ON_LINK
+_MULTIPLYING = ON_CHIP[:4]
 MIB = 2**20
 
 _BLOCK, _DEPTH = 64, 4  # output channels in a block; input channels are rounded up to a multiple
@@ -87,12 +88,13 @@ def edge_tpu_work(graph: Graph, nodes: Sequence[int], cache_bytes: float | None)
         counts["launches"] += 1
         counts["moved"] += moved
         kind = kind_of(node, _constants(graph, node))
+        kind = "convolution" if kind == "shallow" else kind
         macs = _padded_macs(graph, node)
         if not inside:
             counts["streamed"] += parameters.bytes
             counts["restreamed"] += parameters.bytes * max(0.0, moved / MIB - 1)
             macs = max(0.0, macs - HIDDEN * parameters.bytes)
-        if kind in MULTIPLYING:
+        if kind in _MULTIPLYING:
             counts[kind] += macs
     sent, received = _crossing(graph, nodes)
     counts["sent"], counts["received"] = sent, received

@@ -10,8 +10,9 @@ from ._profile import Cpu, Memory
 # Multiply-accumulates that a core's vector units begin in a cycle at float32: one 128-bit FMA on the small and older
 # cores, two on the later ones (Arm's software optimization guides of the Cortex-A72 and Cortex-A76).
 _FLOAT_MACS = {"Cortex-A53": 4, "Cortex-A57": 4, "Cortex-A72": 4, "Cortex-A76": 8, "Cortex-A78AE": 8, "Carmel": 8}
-# Of int8 to float32: SDOT multiplies 16 pairs where FMLA multiplies 4; without, SMLAL and SADALP take turns.
-_DOT_PRODUCT, _NO_DOT_PRODUCT = 4.0, 2.5
+# Of int8 to float32: SDOT multiplies and adds 16 pairs where FMLA does 4; without, SMULL, SMLAL and SADALP take three
+# instructions for 16.
+_DOT_PRODUCT, _NO_DOT_PRODUCT = 4.0, 4 / 3
 # The share of a network's time that more threads do not shorten (Amdahl's law), from TFLite on a Raspberry Pi 4 at one
 # to four threads: 1.9 times as fast on four at float32, 3.1 times at int8 (github:NobuoTsukamoto/benchmarks).
 _SERIAL = {"float32": 0.38, "int8": 0.09}

@@ -18,6 +18,9 @@ from ..export._work import COUNTS
 # Standard deviations of logarithms. Shared: how far a device as a whole is from its datasheet; own: how far a kind of
 # work is from that. Of one measurement: two submissions of a model on the same board are 4.4 % apart in the median.
 SHARED, OWN, NOISE = 0.7, 1.0, 0.05
+# Convolutions by a kernel of one pixel and by a larger one are computed by the same products, and few rows have many of
+# the latter: so much of what they differ by from what is expected is the same for both.
+_ALIKE, _SAME = (COUNTS.index("convolution"), COUNTS.index("pointwise")), 0.9
 # A row that is further off than this many standard deviations pulls no harder: single measurements go wrong.
 _OUTLIER = 2.0
 _STEPS = 60
@@ -56,8 +59,9 @@ def prior(ms: np.ndarray, shared: float = SHARED, own: float = OWN, spread: floa
         ms: what is expected of each kind of work.
         shared, own: standard deviations of the logarithm: of the factor on all of them, and on each.
     """
-    size = len(COUNTS)
-    return Speeds(np.asarray(ms, float), shared**2 * np.ones((size, size)) + own**2 * np.eye(size), spread, 0)
+    alike = np.eye(len(COUNTS))
+    alike[_ALIKE] = alike[_ALIKE[::-1]] = _SAME
+    return Speeds(np.asarray(ms, float), shared**2 * np.ones_like(alike) + own**2 * alike, spread, 0)
 
 
 def fit(expected: Speeds, counts: np.ndarray, latency_ms: np.ndarray, noise: float = NOISE) -> Speeds:

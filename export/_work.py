@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from ._graph import Graph, Node, Value, elements
 
-# What takes time, and what each is counted in. A kind of multiply-accumulates has a rate of its own: depthwise
-# convolutions reuse nothing, a matrix of one row waits for its weights.
+# What takes time, and what each is counted in. A kind of multiply-accumulates has a rate of its own: a convolution that
+# reads a picture's few channels fills no vectors, a depthwise one reuses nothing, a matrix of a row waits for weights.
 COUNTS = (
-    "convolution",  # multiply-accumulates of a convolution
+    "shallow",  # multiply-accumulates of a convolution that reads few channels, such as those of a picture
+    "convolution",  # of one that reads more: a matrix product of patches, or what saves multiplications
     "pointwise",  # of one by a kernel of a single pixel, which is a matrix product
     "depthwise",  # of one with a kernel for each channel
     "matrix",  # of a dense layer or of a product of two activations
@@ -22,7 +23,8 @@ COUNTS = (
     "launches",  # operations
     "inferences",  # one in all
 )
-MULTIPLYING = COUNTS[:4]
+MULTIPLYING = COUNTS[:5]
+_FEW_CHANNELS = 4
 
 _CONVOLUTIONS = {"CONV_2D", "CONV_3D", "TRANSPOSE_CONV", "CONV_3D_TRANSPOSE", "DEPTHWISE_CONV_2D"}
 _CONVOLUTIONS |= {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"}
@@ -145,7 +147,7 @@ def _work(graph: Graph, node: Node, times: float, folded: set[int]) -> Work:
         macs = float(node.macs or 0)
         counts |= {kind: macs, "outputs": _bytes(written), "weights": _bytes(stored)}
         counts["inputs"] = _bytes(read)
-        if kind == "convolution" and written:
+        if kind in ("shallow", "convolution") and written:
             count = max(1, math.prod(written[0].shape or (1,)))
             channels = _channels(graph.format, written[0])
             counts["patches"] = macs / count * (count / channels) * _element_bytes(read)
@@ -162,10 +164,13 @@ def kind_of(node: Node, stored: list[Value]) -> str:
     if node.kind in _CONVOLUTIONS:
         kernel = max(stored, key=lambda value: len(value.shape or ()), default=None)
         shape = (kernel.shape if kernel is not None else None) or ()
-        if node.kind == "DEPTHWISE_CONV_2D" or _groups(node, shape) > 1 and _depth(node, shape) == 1:
+        depth = _depth(node, shape)
+        if node.kind == "DEPTHWISE_CONV_2D" or _groups(node, shape) > 1 and depth == 1:
             return "depthwise"
         pixels = shape[1:-1] if node.kind.isupper() else shape[-2:]
-        return "pointwise" if pixels and math.prod(pixels) == 1 else "convolution"
+        if pixels and math.prod(pixels) == 1:
+            return "pointwise"
+        return "shallow" if shape and depth <= _FEW_CHANNELS else "convolution"
     if node.macs:
         return "matrix"
     return "functions" if node.kind in _FUNCTIONS else "moved"
@@ -178,9 +183,14 @@ def _groups(node: Node, shape: tuple[int, ...]) -> int:
 
 
 def _depth(node: Node, shape: tuple[int, ...]) -> int:
-    """Return how many channels one kernel of a grouped convolution reads."""
-    place = 2 if node.kind.startswith("GroupConvolution") else 1
-    return shape[place] if len(shape) > place else 1
+    """Return how many channels one kernel of a convolution reads."""
+    if node.kind.isupper():
+        return shape[-2 if node.kind == "CONV_3D" else -1] if shape else 1
+    # The layouts of ONNX's and OpenVINO's operators; a transposed one has its input's channels before its output's.
+    place = {"GroupConvolution": 2, "ConvTranspose": 0, "ConvolutionBackpropData": 0}.get(node.kind, 1)
+    if len(shape) <= place:
+        return 1
+    return shape[place] // _groups(node, shape) if node.kind == "ConvTranspose" else shape[place]
 
 
 def _channels(format: str, value: Value) -> int:

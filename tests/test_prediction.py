@@ -19,10 +19,10 @@ from edgewright.errors import InputError
 from edgewright.export import Graph, read_graph
 from edgewright.export._graph import Node, Value
 from edgewright.export._precision import precision_of
-from edgewright.export._work import COUNTS, total, work_of
+from edgewright.export._work import COUNTS, MULTIPLYING, kind_of, total, work_of
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-_SIZES = np.array([1e6, 1e6, 1e5, 1e5, 1e5, 1e5, 1e4, 1e5, 1e5, 1e2, 50, 1])
+_SIZES = np.array([1e6, 1e6, 1e6, 1e5, 1e5, 1e5, 1e5, 1e4, 1e5, 1e5, 1e2, 50, 1])
 
 
 def models(count, seed=0):
@@ -52,8 +52,8 @@ def _activated(kernel, macs, outputs):
 def test_an_activation_after_a_convolution_counts_as_part_of_it():
     """Conv and Relu are one operation, and what both compute is counted once."""
     works = work_of(_activated((4, 3, 3, 3), 6912, outputs=(3,)))
-    assert [work.kind for work in works] == ["convolution"]
-    assert total(works)["convolution"] == 6912
+    assert [work.kind for work in works] == ["shallow"]
+    assert total(works)["shallow"] == 6912
     assert total(works)["patches"] == 4 * 27 * 64
 
 
@@ -61,6 +61,33 @@ def test_an_activation_that_something_else_needs_the_input_of_is_an_operation():
     """A Relu whose input is a second output runs as an operation of its own."""
     works = work_of(_activated((4, 3, 1, 1), 768, outputs=(2, 3)))
     assert [work.kind for work in works] == ["pointwise", "moved"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "kernel", "settings", "counted"),
+    [
+        ("CONV_2D", (8, 3, 3, 3), {}, "shallow"),
+        ("CONV_2D", (8, 3, 3, 16), {}, "convolution"),
+        ("CONV_2D", (8, 1, 1, 16), {}, "pointwise"),
+        ("CONV_2D", (8, 1, 1, 3), {}, "pointwise"),
+        ("TRANSPOSE_CONV", (3, 3, 3, 16), {}, "convolution"),
+        ("CONV_3D", (3, 3, 3, 16, 1), {}, "convolution"),
+        ("DEPTHWISE_CONV_2D", (1, 3, 3, 16), {}, "depthwise"),
+        ("Conv", (8, 3, 3, 3), {}, "shallow"),
+        ("Conv", (8, 16, 3, 3), {}, "convolution"),
+        ("Conv", (16, 1, 3, 3), {"group": 16}, "depthwise"),
+        ("ConvTranspose", (16, 3, 3, 3), {}, "convolution"),
+        ("ConvTranspose", (16, 1, 3, 3), {"group": 16}, "depthwise"),
+        ("Convolution", (8, 16, 3, 3), {}, "convolution"),
+        ("ConvolutionBackpropData", (16, 3, 3, 3), {}, "convolution"),
+        ("GroupConvolution", (16, 1, 1, 3, 3), {}, "depthwise"),
+        ("GroupConvolution", (2, 8, 8, 3, 3), {}, "convolution"),
+    ],
+)
+def test_a_convolution_is_counted_by_how_many_channels_it_reads(kind, kernel, settings, counted):
+    """In each format's layout of kernels, few channels, many, and one of its own are told apart."""
+    node = _node(kind, (0, 1), (2,), 100, settings=settings)
+    assert kind_of(node, [_value("w", kernel, True)]) == counted
 
 
 def test_a_loop_counts_as_often_as_it_turns():
@@ -77,7 +104,7 @@ def test_all_multiply_accumulates_of_real_files_are_counted(artifacts):
     for path in artifacts.values():
         graph = read_graph(path)
         counts = total(work_of(graph))
-        assert sum(counts[name] for name in COUNTS[:4]) == graph.macs > 0
+        assert sum(counts[name] for name in MULTIPLYING) == graph.macs > 0
 
 
 def test_the_precision_of_real_files_is_read_from_what_they_multiply(artifacts):
