@@ -59,12 +59,13 @@ class Sourced(_Table, Generic[T]):
 
     Attributes:
         value: in the unit that the key holding it names.
-        how: "read" in the source, "derived" from what is read there, "fitted" to measurements there, or "recalled".
+        how: "read" in the source, "derived" from what is read there, "fitted" to measurements there, "chosen" by hand
+            for want of any, as wide intervals are, or "recalled", and so to be looked up.
         source: a key of the profile's ``sources``, replaced by its text on loading.
     """
 
     value: T
-    how: Literal["read", "derived", "fitted", "recalled"]
+    how: Literal["read", "derived", "fitted", "chosen", "recalled"]
     source: _Text
 
 
