@@ -170,20 +170,29 @@ def emit(graph: Any, given: Sequence[Any], known: Sequence[Any], wanted: Sequenc
     return [value(tensor) for tensor in wanted]
 
 
-def copied(operation: Any, inputs: list[Any]) -> list[Any]:
-    """Return the outputs of the same operation on other inputs, in the graph that is being traced."""
+def copied(operation: Any, inputs: list[Any], **functions: str) -> list[Any]:
+    """Return the outputs of the same operation on other inputs, in the graph that is being traced.
+
+    Args:
+        operation: it.
+        inputs: tensors of the traced graph, or arrays.
+        functions: by attributes such as a loop's "body", names of functions of the traced graph that it is to call.
+    """
     import tensorflow as tf
 
     inputs = [tf.constant(each) if isinstance(each, np.ndarray) else each for each in inputs]
     if not operation.outputs:  # an assertion, or a mere order of events
         return []
+    attributes = dict(operation.node_def.attr)
+    for attribute, name in functions.items():
+        attributes[attribute] = tf.compat.v1.AttrValue(func=tf.compat.v1.NameAttrList(name=name))
     graph = tf.compat.v1.get_default_graph()
     copy = graph._create_op_internal(
         operation.type,
         inputs,
         [tensor.dtype for tensor in operation.outputs],
-        name=f"{operation.type}/{operation.name.rsplit('/', 1)[-1]}",
-        attrs=dict(operation.node_def.attr),
+        name=operation.name,
+        attrs=attributes,
         op_def=operation.op_def,
     )
     for new, old in zip(copy.outputs, operation.outputs, strict=True):

@@ -22,6 +22,7 @@ from ._pass_ranges import with_ranges
 # In this order: loops hide what is in them, and what passes write, later ones may rewrite.
 _MODULES = (
     "loops",
+    "sums",
     "cumulative",
     "argmax",
     "error_functions",

@@ -287,6 +287,35 @@ def _graph(function, tensor):
     return FrozenGraph(concrete, (tensor,), (Tensor("y", tuple(output.shape), output.dtype.name),))
 
 
+@pytest.mark.parametrize("precision", ["float32", "dynamic_int8", "int8_weights"])
+@pytest.mark.parametrize("prepared", ["lstm"], indirect=True)
+def test_a_rolled_lstm_is_one_operation_of_onnx(prepared, precision):
+    """It is no loop, although Keras adds the state's product as a bias; it computes the same, and layers keep names."""
+    legal = prepared.legalised(prepared.job(precision), "onnx")
+    assert _names(_made(legal)) == {"plain-sums"}
+    assert [each.difference for each in _made(legal)] == [0.0]
+    exported = get("onnx").export(legal)
+    kinds = {each.name for each in exported.operations}
+    assert any(kind.endswith("LSTM") for kind in kinds) and "Loop" not in kinds
+    assert any("/y_1/" in node.name for node in read_graph(exported.path).nodes)
+    assert prepared.error("onnx", exported) < (2e-5 if precision == "float32" else 0.05)
+
+
+def test_a_squeezed_row_is_a_sum_and_a_squeezed_column_is_not():
+    """What BiasAdd adds along the last axis stays a bias where a sum would be along another."""
+    for shape, gone in (((1, 4), True), ((1, 1, 4), False), ((4, 1), False)):
+        row = np.arange(4, dtype="float32").reshape(shape)
+
+        def add(x, row=row):
+            return tf.nn.bias_add(x, tf.squeeze(row * tf.reduce_sum(x)))
+
+        graph = _graph(add, Tensor("x", (4, 4), "float32"))
+        work = Work(graph, Target("onnx", "float32"), _legalise.proving_samples(graph, ()))
+        rewritten, made = _legalise.attempt(_pass("plain-sums"), work)
+        assert (made is not None and not made.refused) == gone
+        assert ("BiasAdd" in rewritten.types) != gone
+
+
 def test_a_pass_that_changes_the_outputs_is_refused():
     """What computes something else is not used, and the record says by how much it was off."""
     tensor = Tensor("x", (1, 4), "float32")
