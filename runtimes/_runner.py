@@ -444,24 +444,28 @@ class Graph(object):
 
     def __call__(self, inputs):
         self.calls += 1
-        results = self.model.run(self.sample(inputs))
         outputs = {}
-        for tensor, array in zip(self.model.outputs, results):
-            # A copy, because the runtime may write there again.
-            array = np.array(array).reshape(tensor.shape)
-            outputs[tensor.name] = dequantize(array, tensor.scale, tensor.zero_point) if tensor.scale else array
+        for tensor, array in zip(self.model.outputs, self.model.run(self.sample(inputs))):
+            if tensor.scale:
+                array = dequantize(array, tensor.scale, tensor.zero_point)
+            elif not array.flags.owndata:
+                array = array.copy()  # a view of the runtime's memory, where it may write again
+            outputs[tensor.name] = array if array.shape == tensor.shape else array.reshape(tensor.shape)
         return outputs
 
     def sample(self, inputs):
         """Return the arrays as the model takes them, by the shortest way: a recurrent step takes microseconds."""
+        tensors = self.model.inputs
         arrays = []
-        for tensor in self.model.inputs:
+        for tensor in tensors:
             array = inputs.get(tensor.name)
-            if array is None or array.shape != tensor.shape or len(inputs) != len(self.model.inputs):
-                (sample,) = prepare(inputs, self.model.inputs, self.stored)  # which says what does not fit
-                return sample
-            plain = not tensor.scale and array.dtype == tensor.dtype and array.flags.c_contiguous
-            arrays.append(array if plain else self.stored(array, tensor))
+            if array is None or array.shape != tensor.shape:
+                break
+            if tensor.scale or array.dtype is not tensor.dtype or not array.flags.c_contiguous:
+                array = self.stored(array, tensor)
+            arrays.append(array)
+        if not len(arrays) == len(tensors) == len(inputs):
+            (arrays,) = prepare(inputs, tensors, self.stored)  # which says what does not fit
         return arrays
 
     def stored(self, array, tensor):

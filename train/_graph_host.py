@@ -24,7 +24,14 @@ class Host:
         self.graph = graphs["model"]
         self.settings = settings
         self.elements = np.array(settings["elements"])
+        self.folds = settings["hydrogens"] is not None
+        self.folded = np.arange(settings["hydrogens"] + 1 if self.folds else 0)
         self.centers = np.linspace(0, settings["cutoff"], settings["basis"]).astype(np.float32)
+        self.others = 1 - np.eye(settings["max_atoms"], dtype=np.float32)[:, :, None]
+        forces = "forces" in settings["outputs"]
+        self.needed = set(settings["inputs"]) | set(["directions"] * forces)
+        if "pairs" in settings:
+            self.needed |= {"radial", "radial_slope", "cutoff", "cutoff_slope"}
 
     def run(self, sample):
         """Return the answer to a sample: see ``move`` for dynamics, and ``predict``."""
@@ -51,9 +58,8 @@ class Host:
     def predict(self, sample):
         """Return the prediction for a molecule: ``numbers`` [atoms] (0 for padding) and ``positions`` [atoms, 3]."""
         atoms, positions, mask = self.padded(np.asarray(sample["numbers"]), np.asarray(sample["positions"]))
-        pairs, directions = self.pairs(positions, mask)
-        fed = {"atoms": atoms, "mask": mask, "directions": directions}
-        fed.update(pairs)
+        pairs = self.pairs(positions, mask)
+        fed = dict(pairs, atoms=atoms, mask=mask)
         made = self.graph({name: fed[name][None] for name in self.settings["inputs"]})
         answer = {name: array[0] for name, array in made.items()}
         tensions = [array.astype(np.float64) for name, array in answer.items() if name.startswith("tension_")]
@@ -63,7 +69,7 @@ class Host:
                 energy, slopes = self.pair_potential(atoms, pairs)
                 answer["energy"] = (answer["energy"] + energy).astype(np.float32)
                 tension = tension + slopes
-            forces = -np.sum((tension + tension.T)[:, :, None] * directions, axis=1)
+            forces = -np.sum((tension + tension.T)[:, :, None] * pairs["directions"], axis=1)
             answer["forces"] = forces.astype(np.float32)
         return {name: answer[name] for name in self.settings["outputs"]}
 
@@ -78,27 +84,27 @@ class Host:
             raise ValueError(
                 f"Expected positions of shape {numbers.shape + (3,)}, one row for each number. Got: {positions.shape}."
             )
-        folds = self.settings["hydrogens"] is not None
-        real = numbers > (1 if folds else 0)
+        real = numbers > (1 if self.folds else 0)
         kinds, places = numbers[real], positions[real]
-        unknown = sorted(set(int(kind) for kind in kinds) - set(self.settings["elements"]))
+        features = kinds[:, None] == self.elements
         size = self.settings["max_atoms"]
-        if not folds and not real[: len(kinds)].all():
+        if not self.folds and not real[: len(kinds)].all():
             raise ValueError("Expected the padding, number 0, after the atoms. Got: {}.".format(numbers.tolist()))
-        if unknown:
+        if not features.any(1).all():
+            unknown = min(set(kinds.tolist()) - set(self.settings["elements"]))
             raise ValueError(
-                "Expected the elements {}. Got: atomic number {}.".format(self.settings["elements"], unknown[0])
+                "Expected the elements {}. Got: atomic number {}.".format(self.settings["elements"], unknown)
             )
         if not 0 < len(kinds) <= size:
-            raise ValueError("Expected 1 to {} {}atoms. Got: {}.".format(size, "heavy " if folds else "", len(kinds)))
-        features = kinds[:, None] == self.elements
-        if folds:
-            counts = self.hydrogens(positions[numbers == 1], places)
-            features = np.concatenate([features, counts[:, None] == np.arange(self.settings["hydrogens"] + 1)], axis=1)
-        atoms = np.zeros((size, features.shape[1]), np.float32)
+            what = "heavy atoms" if self.folds else "atoms"
+            raise ValueError("Expected 1 to {} {}. Got: {}.".format(size, what, len(kinds)))
+        atoms = np.zeros((size, len(self.elements) + len(self.folded)), np.float32)
         padded = np.zeros((size, 3), np.float32)
         mask = np.zeros((size, 1), np.float32)
-        atoms[: len(kinds)] = features
+        atoms[: len(kinds), : len(self.elements)] = features
+        if self.folds:
+            counts = self.hydrogens(positions[numbers == 1], places)
+            atoms[: len(kinds), len(self.elements) :] = counts[:, None] == self.folded
         padded[: len(kinds)] = places
         mask[: len(kinds)] = 1
         return atoms, padded, mask
@@ -107,29 +113,28 @@ class Host:
         """Return how many hydrogens are nearest to each heavy atom."""
         if not len(hydrogens):
             return np.zeros(len(places), int)
-        apart = np.sqrt(((hydrogens[:, None] - places[None]) ** 2).sum(-1))
-        return np.bincount(apart.argmin(1), minlength=len(places))
+        apart = hydrogens[:, None] - places
+        return np.bincount(np.einsum("ijk,ijk->ij", apart, apart).argmin(1), minlength=len(places))
 
     def pairs(self, positions, mask):
-        """Return the radial functions and the cutoff of all pairs with their slopes, and the pairs' directions."""
-        differences = positions[:, None] - positions[None]
-        distances = np.sqrt((differences * differences).sum(-1, keepdims=True) + 1e-12).astype(np.float32)
-        counts = mask[:, None] * mask[None] * (1 - np.eye(len(mask), dtype=np.float32)[:, :, None])
+        """Return what is needed of all pairs: radial functions and cutoff, their slopes, and the pairs' directions."""
+        differences = positions[:, None] - positions
+        distances = np.sqrt(np.einsum("ijk,ijk->ij", differences, differences)[:, :, None] + np.float32(1e-12))
+        counts = mask[:, None] * mask * self.others
         width = float(self.centers[1])
         apart = distances - self.centers
-        radial = np.exp(apart * apart * (-0.5 / width**2)) * counts
+        # Not below exp(-70): subnormal numbers take a core many times as long.
+        radial = np.exp(np.maximum(apart * apart * np.float32(-0.5 / width**2), np.float32(-70))) * counts
         cutoff = self.settings["cutoff"]
-        angle = np.minimum(distances * (np.pi / cutoff), np.pi)
-        found = {
-            "radial": radial,
-            "radial_slope": radial * apart * (-1 / width**2),
-            "cutoff": 0.5 * (np.cos(angle) + 1) * counts,
-            "cutoff_slope": np.sin(angle) * counts * (-0.5 * np.pi / cutoff),
+        angle = np.minimum(distances * np.float32(np.pi / cutoff), np.float32(np.pi))
+        made = {
+            "radial": lambda: radial,
+            "radial_slope": lambda: radial * apart * np.float32(-1 / width**2),
+            "cutoff": lambda: (np.cos(angle) + 1) * counts * np.float32(0.5),
+            "cutoff_slope": lambda: np.sin(angle) * counts * np.float32(-0.5 * np.pi / cutoff),
+            "directions": lambda: differences / distances,
         }
-        return (
-            {name: array.astype(np.float32) for name, array in found.items()},
-            (differences / distances).astype(np.float32),
-        )
+        return {name: make() for name, make in made.items() if name in self.needed}
 
     def pair_potential(self, atoms, pairs):
         """Return the energy of the potential of pairs in eV, and its slopes over the distances [N, N] in eV / angstrom.

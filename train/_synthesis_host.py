@@ -3,6 +3,8 @@
 # Python 3.7, without annotations.
 # mypy: ignore-errors
 
+import math
+
 import numpy as np
 
 MASKED = -30.0
@@ -22,9 +24,17 @@ class Host:
         self.settings = settings
         self.table = np.array(settings["table"])
         self.slots = settings["tokens_out"] - 1
-        self.layers = range(1, len(settings["units"]) + 1)
         if settings["width"] < 1:
             raise ValueError("Expected a beam of width 1 or more. Got: {}.".format(settings["width"]))
+        # What a step takes microseconds for is made once: what each token, each place and each state needs.
+        self.tokens = [row.reshape(1, 1, -1) for row in np.eye(settings["kinds_out"], dtype=np.float32)]
+        self.positions = [row.reshape(1, 1, -1) for row in np.eye(self.slots + 1, dtype=np.float32)]
+        self.masks = np.full((self.slots + 1, 1, 1, self.slots + 1), MASKED, np.float32)
+        for place, mask in enumerate(self.masks):
+            mask[..., :place] = mask[..., -1] = 0
+        self.followers = [np.flatnonzero(row >= 0).tolist() for row in self.table]
+        layers = range(1, len(settings["units"]) + 1)
+        self.grows = [(f"{kind}s_{layer}", f"{kind}_{layer}") for layer in layers for kind in ("key", "value")]
 
     def run(self, sample):
         """Return ``program`` [slots], -1 for padding, for the tokens ``command``."""
@@ -65,48 +75,37 @@ class Host:
         length, kinds = self.settings["tokens_in"], self.settings["kinds_in"]
         if command.shape != (length,):
             raise ValueError(f"Expected a command of {length} tokens. Got: shape {command.shape}.")
-        wrong = [int(token) for token in command if not 0 <= token < kinds]
+        wrong = [token for token in command.tolist() if not 0 <= token < kinds]
         if wrong:
-            raise ValueError(f"Expected tokens from 0 to {kinds - 1} in a command. Got: {wrong[0]}.")
+            raise ValueError(f"Expected tokens from 0 to {kinds - 1} in a command. Got: {int(wrong[0])}.")
         if not command.any():
             raise ValueError("Expected a command of at least one token. Got: padding alone.")
         return one_hot(command, kinds)[np.newaxis]
 
     def empty(self):
         """Return a cache that holds nothing."""
-        cache = {}
-        for layer, (keys, values) in zip(self.layers, self.settings["units"]):
-            cache[f"keys_{layer}"] = np.zeros((1, self.slots, keys), np.float32)
-            cache[f"values_{layer}"] = np.zeros((1, self.slots, values), np.float32)
-        return cache
+        units = [size for sizes in self.settings["units"] for size in sizes]
+        return {name: np.zeros((1, self.slots, size), np.float32) for (name, _), size in zip(self.grows, units)}
 
     def next(self, tokens, cache, memory):
         """Return the logits [kinds_out] after the tokens; write the last token's keys and values into the cache."""
         place = len(tokens)
-        mask = np.full((1, 1, self.slots + 1), MASKED, np.float32)
-        mask[:, :, :place] = 0
-        mask[:, :, -1] = 0
         last = tokens[-1] if tokens else self.settings["end"]
-        fed = {
-            "token": one_hot(np.array([[last]]), self.settings["kinds_out"]),
-            "position": one_hot(np.array([[place]]), self.slots + 1),
-            "mask": mask,
-        }
+        fed = {"token": self.tokens[last], "position": self.positions[place], "mask": self.masks[place]}
         fed.update(cache)
         fed.update(memory)
         made = self.step(fed)
         if place < self.slots:
-            for layer in self.layers:
-                cache[f"keys_{layer}"][:, place] = made[f"key_{layer}"][:, 0]
-                cache[f"values_{layer}"][:, place] = made[f"value_{layer}"][:, 0]
+            for rows, row in self.grows:
+                cache[rows][0, place] = made[row][0, 0]
         return made["logits"][0, 0]
 
     def allowed(self, logits, state):
         """Return the pairs (token, log probability) among the tokens that the grammar allows."""
-        tokens = np.flatnonzero(self.table[state] >= 0)
-        logits = logits[tokens].astype(np.float64)
-        logits = logits - logits.max()
-        return list(zip(tokens.tolist(), (logits - np.log(np.exp(logits).sum())).tolist()))
+        tokens, known = self.followers[state], logits.tolist()
+        highest = max([known[token] for token in tokens])
+        total = highest + math.log(sum([math.exp(known[token] - highest) for token in tokens]))
+        return [(token, known[token] - total) for token in tokens]
 
 
 def one_hot(tokens, kinds):
