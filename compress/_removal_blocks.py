@@ -30,15 +30,18 @@ class Block:
 
 
 def blocks_of(model: keras.Model, scope: str) -> list[Block]:
-    """Return a functional model's blocks with a layer with weights in scope; those that make outputs stay.
+    """Return a functional model's blocks with a layer with weights in scope.
 
-    A block is a sum of two tensors of one shape, one of which follows from the other.
+    A block is a sum of two tensors of one shape, one of which follows from the other. Those stay that make an output,
+    or without which an input would decide nothing.
     """
     made_by = {}
     for nodes in functional(model)._nodes_by_depth.values():
         for node in nodes:
             made_by.update({id(tensor): node for tensor in node.outputs})
     kept = {id(tensor) for tensor in functional(model).outputs}
+    needed = _needed(model, made_by, None, None)
+    inputs = {id(operation) for operation in needed if isinstance(operation, keras.layers.InputLayer)}
     found = []
     for node in dict.fromkeys(made_by.values()):
         added = node.input_tensors
@@ -48,9 +51,12 @@ def blocks_of(model: keras.Model, scope: str) -> list[Block]:
             continue
         for shortcut in (0, 1):
             if id(added[shortcut]) in _before(added[1 - shortcut], made_by):
-                gone = _only_for(model, node, added[shortcut], made_by)
+                still = {id(operation) for operation in _needed(model, made_by, node, added[shortcut])}
+                gone = [layer for layer in needed if id(layer) not in still]
                 weighted = [layer for layer in gone if getattr(layer, "weights", ())]
-                if any(re.search(scope, variable.path) for layer in weighted for variable in layer.weights):
+                if inputs <= still and any(
+                    re.search(scope, variable.path) for layer in weighted for variable in layer.weights
+                ):
                     found.append(Block(node.operation, shortcut, tuple(layer.name for layer in weighted)))
                 break
     return found
@@ -108,7 +114,8 @@ def without_least(
         if not blocks:
             raise InputError(
                 f"Expected {count} residual blocks in the scope {scope!r} to remove: sums of a tensor and of what "
-                f"follows from it, with weights in between, that are no outputs. Got: {len(removed)} in {model.name}."
+                f"follows from it, with weights in between, that are no outputs and not an input's only way to them. "
+                f"Got: {len(removed)} in {model.name}."
             )
         block = min(blocks, key=lambda candidate: loss_of([*removed, candidate]))
         removed.append(block)
@@ -177,8 +184,8 @@ def _before(tensor: Any, made_by: dict[int, Any]) -> set[int]:
     return found
 
 
-def _only_for(model: keras.Model, node: Any, shortcut: Any, made_by: dict[int, Any]) -> list[Any]:
-    """Return the operations that no output needs once a sum is its shortcut."""
+def _needed(model: keras.Model, made_by: dict[int, Any], node: Any, shortcut: Any) -> list[Any]:
+    """Return the operations that outputs need; where a node is given, once that sum is its shortcut."""
     needed: set[int] = set()
     waiting = list(functional(model).outputs)
     seen: set[int] = set()
@@ -190,4 +197,4 @@ def _only_for(model: keras.Model, node: Any, shortcut: Any, made_by: dict[int, A
         maker = made_by[id(tensor)]
         needed.add(id(maker.operation))
         waiting += [shortcut] if maker is node else maker.input_tensors
-    return [layer for layer in functional(model).operations if id(layer) not in needed]
+    return [operation for operation in functional(model).operations if id(operation) in needed]

@@ -319,6 +319,21 @@ def test_a_transformer_and_a_light_field_without_blocks_are_deployed():
     assert graph.count_params() == small.count_params() < field.count_params()
 
 
+def test_an_inputs_only_way_to_the_outputs_stays():
+    """Where a decoder looks at what is told by two blocks, one of them may go, and neither is offered after that."""
+    from edgewright.train._synthesis_transformer import Lengths, Shape, step_graph, training_model
+
+    model = training_model(Shape(8, 2, 12, 1, 2), Lengths(5, 6, 7, 4), "small")
+    work = Work(model, task_for(model), 0, model)
+    small = apply(work, StructuredPruning(blocks=1, epochs=0, scope="cross")).model
+    assert len(small.inputs) == 2 and "cross" not in " ".join(
+        layer for block in blocks_of(small, ".*") for layer in block.layers
+    )
+    assert step_graph(small).count_params() < step_graph(model).count_params()
+    with pytest.raises(InputError, match="an input's only way to them. Got: 1"):
+        apply(work, StructuredPruning(blocks=2, epochs=0, scope="cross"))
+
+
 def test_a_target_that_the_last_round_could_not_reach_is_refused_before_any_training():
     """A target below what is left when all goes that may ends the first round of many, not the last one."""
     model, epochs = _dense(), []
