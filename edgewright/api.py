@@ -13,6 +13,7 @@ from .checks import Check, Reference, check_all, read_check
 from .compress import Compressed, Recipe, load_recipe
 from .compress import compress as apply_recipe
 from .device_names import profile_of
+from .errors import InputError
 from .export import About, Bundle, load_bundle
 from .export import get as get_exporter
 from .export import names as format_names
@@ -151,10 +152,15 @@ def export(
         The bundle. Conversions that failed are in its manifest under "failures", with their reasons.
 
     Raises:
-        InputError: an unknown format, an output folder that holds something else, or ``about`` tells of a tensor that
-            the model does not have.
+        InputError: nothing that was compressed, an unknown format, an output folder that holds something else, or
+            ``about`` tells of a tensor that the model does not have.
         GateFailed: no artifact at all came out right; nothing was written.
     """
+    if not isinstance(compressed, Compressed | ImportedModel):
+        raise InputError(
+            "Expected what edgewright.compress or edgewright.quantize returned. "
+            f"Got: an object of the class {type(compressed).__name__}."
+        )
     out = Path(out)
     check_output_folder(out)
     formats = tuple(formats) if formats else format_names()

@@ -156,6 +156,8 @@ def test_the_python_api_does_the_same_without_labels(folder, tmp_path):
     assert all(check["agreement_original_percent"] > 80 for check in evidence["checks"])
     with pytest.raises(AttributeError):
         made.path = tmp_path
+    with pytest.raises(InputError, match=r"Expected what edgewright.compress .* the class Functional\."):
+        edgewright.export(model, tmp_path / "other")
 
 
 def test_an_artifact_that_computes_something_else_is_not_handed_over(tmp_path):

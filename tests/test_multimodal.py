@@ -231,6 +231,15 @@ def host(model):
     return _hosted(deployment.host, deployment.graphs, deployment.settings)
 
 
+def test_a_model_can_be_saved_however_often_it_was_deployed(tmp_path):
+    """The graphs of a device share layers with the model, and leave it and each other as they can be saved."""
+    made = cross_attention(Shape(hops=2))
+    for _ in range(2):
+        for each in (made, *look_and_ask(made)):
+            each.save(tmp_path / "saved.keras")
+            assert keras.saving.load_model(tmp_path / "saved.keras").count_params() == each.count_params()
+
+
 def test_the_host_gives_the_models_answers(host, model):
     """Looking once and asking one question at a time gives what the trained model gives for all at once."""
     task = get("multimodal").default.deployment(model).task

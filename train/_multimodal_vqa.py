@@ -102,7 +102,11 @@ def look_and_ask(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     hops = [layer.name.rpartition("_")[2] for layer in model.layers if isinstance(layer, Attend)]
     seen = {name: model.get_layer(name).output for number in hops for name in (f"keys_{number}", f"values_{number}")}
     look = keras.Model({"image": model.input["image"]}, list(seen.values()), name="look")
-    questions = keras.Model([model.input["questions"], *seen.values()], model.output)
+    asked = model.input["questions"]
+    # Keras, building a model from tensors in between, takes an input's history for its own, and cannot save the first.
+    history = asked._keras_history
+    questions = keras.Model([asked, *seen.values()], model.output)
+    asked._keras_history = history
     inputs = [keras.Input((1, BITS), name="question")]
     inputs += [keras.Input(tensor.shape[1:], name=name) for name, tensor in seen.items()]
     one = keras.models.clone_model(questions, inputs, clone_function=_for_one_query)
