@@ -12,13 +12,16 @@ import numpy as np
 
 from edgewright.devices._expected import datasheet_ms
 from edgewright.devices._fitting import Speeds, fit, prior
-from edgewright.export._work import COUNTS
+from edgewright.export._work import COUNTS, MULTIPLYING
 
 HERE = Path(__file__).parent / "measured"
 _BYTES = [COUNTS.index(name) for name in ("inputs", "outputs", "patches", "weights", "moved")]
 # How far each kind of work may be from the mean of devices while that is taken, as a logarithm's standard deviation.
 _POOLED = 0.5
 _NARROW = {"int8": 1 / 4, "fp16": 1 / 2}
+# Cores whose vector units compute in float16, twice as many numbers at a time: asimdhp in /proc/cpuinfo, for which see
+# the profiles. There ncnn does so with float models unless it is told not to (its README's columns say fp32/fp16).
+_HALF_PRECISION = {"Carmel", "Cortex-A76", "Cortex-A78AE"}
 # Of the boards that rows are of: core, clock in GHz where the row does not state it, cores, dot product, GB/s.
 # From the profiles and, for those that have none, from devices' datasheets.
 _BOARDS = {
@@ -144,7 +147,10 @@ def datasheet(series: Series) -> np.ndarray:
     for number, unit in zip(series.setting.split(), series.setting.replace(";", " ").split()[1:], strict=False):
         if unit.startswith("MHz") and number in stated:
             clock = float(number) / 1000
-    return datasheet_ms(core, clock, min(cores, series.threads), dotprod, bandwidth, series.kind)
+    found = datasheet_ms(core, clock, min(cores, series.threads), dotprod, bandwidth, series.kind)
+    if series.runtime == "ncnn" and series.kind == "float32" and core in _HALF_PRECISION:
+        found[[*_BYTES, *map(COUNTS.index, MULTIPLYING)]] /= 2
+    return found
 
 
 def on_processor(series: Series) -> bool:

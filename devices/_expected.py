@@ -11,8 +11,9 @@ from ._profile import Cpu, Memory
 # cores, two on the later ones (Arm's software optimization guides of the Cortex-A72 and Cortex-A76).
 _FLOAT_MACS = {"Cortex-A53": 4, "Cortex-A57": 4, "Cortex-A72": 4, "Cortex-A76": 8, "Cortex-A78AE": 8, "Carmel": 8}
 # Of int8 to float32: SDOT multiplies and adds 16 pairs where FMLA does 4; without, SMULL, SMLAL and SADALP take three
-# instructions for 16.
-_DOT_PRODUCT, _NO_DOT_PRODUCT = 4.0, 4 / 3
+# instructions for 16. On two cores the third goes to the pipe beside, while a 128-bit FMLA takes both pipes (their
+# software optimization guides, and llvm's AArch64SchedA57.td, which models them).
+_DOT_PRODUCT, _NO_DOT_PRODUCT, _IN_TWO_PIPES = 4.0, 4 / 3, {"Cortex-A57": 2.0, "Cortex-A72": 2.0}
 # The share of a network's time that more threads do not shorten (Amdahl's law), from TFLite on a Raspberry Pi 4 at one
 # to four threads: 1.9 times as fast on four at float32, 3.1 times at int8 (github:NobuoTsukamoto/benchmarks).
 _SERIAL = {"float32": 0.38, "int8": 0.09}
@@ -48,7 +49,8 @@ def datasheet_ms(
     in 8 cycles, the start of an operation in 10,000 and of an inference in 100,000.
     """
     per_cycle = next((macs for name, macs in _FLOAT_MACS.items() if core.startswith(name)), 8 if dotprod else 4)
-    gain = 1.0 if precision != "int8" else _DOT_PRODUCT if dotprod else _NO_DOT_PRODUCT
+    without = next((gain for name, gain in _IN_TWO_PIPES.items() if core.startswith(name)), _NO_DOT_PRODUCT)
+    gain = 1.0 if precision != "int8" else _DOT_PRODUCT if dotprod else without
     mac_ms = 1e-6 / (cores * clock_ghz * per_cycle * gain)
     other = dict.fromkeys(_CACHED, 1e-6 / (cores * clock_ghz * per_cycle * 2))
     other |= {"weights": 1e-6 / bandwidth_gbytes_per_s}
