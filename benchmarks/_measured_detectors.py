@@ -1,8 +1,9 @@
 """Single-shot detectors of the TensorFlow detection zoo and the EfficientDet-lites, up to what sorts the boxes out.
 
 The measured files end in TFLite's own custom operation for that, which runs on the processor and for which no Keras
-layer stands: it is left out. Sources: github:tensorflow/models, research/object_detection (feature map generators,
-box predictors and samples/configs); arXiv:1911.09070 and github:google/automl, efficientdet (the lites).
+layer stands: it is left out, and ``sorting_of`` counts its work. Sources: github:tensorflow/models,
+research/object_detection (feature map generators, box predictors and samples/configs); arXiv:1911.09070 and
+github:google/automl, efficientdet (the lites).
 """
 
 import keras
@@ -14,6 +15,9 @@ from _measured_mobilenets import (
     mobilenet_v3_features,
 )
 from keras import layers
+
+from edgewright.export import Graph
+from edgewright.export._work import sorting
 
 # COCO's 90 classes; SSD has one more for the background. ncnn's was trained on the 20 of Pascal VOC.
 _CLASSES = 90
@@ -29,6 +33,8 @@ EFFICIENTDETS = {
     "lite3x": (1.2, 1.4, 640, 200, 6, 4),
     "lite4": (1.4, 1.8, 640, 224, 7, 4),
 }
+# How many boxes are kept: the defaults of automl's hparams_config.py, and of object_detection's tool for TFLite.
+_DETECTIONS = {"efficientdet": 100, "ssd": 10, "ssdlite": 10}
 # arXiv:1911.09070, figure 2d: the nodes that each new node of a cell adds; 0 to 4 are the levels from fine to coarse.
 _BIFPN = ((3, 4), (2, 5), (1, 6), (0, 7), (1, 7, 8), (2, 6, 9), (3, 5, 10), (4, 11))
 # MobileNet-EdgeTPU (github:tensorflow/models, mobilenet_v3.py): whether a convolution of that kernel widens and no
@@ -112,13 +118,27 @@ def efficientdet(which: str) -> keras.Model:
     levels.append(max_pool(levels[-1]))
     for _ in range(cells):
         levels = _bifpn(levels, filters)
-    outputs = []
-    for numbers in (9 * _CLASSES, 9 * 4):
+    predicted = []
+    for numbers in (_CLASSES, 4):
+        parts = []
         for x in levels:
             for _ in range(repeats):
                 x = conv(depthwise(x, activation=None), filters, activation="relu6")
-            outputs.append(conv(depthwise(x, activation=None), numbers, activation=None))
-    return keras.Model(picture, outputs)
+            y = conv(depthwise(x, activation=None), 9 * numbers, activation=None)
+            parts.append(layers.Reshape((int(y.shape[1]) ** 2 * 9, numbers))(y))
+        predicted.append(layers.Concatenate(axis=1)(parts))
+    scores, boxes = predicted
+    return keras.Model(picture, [boxes, layers.Activation("sigmoid")(scores)])
+
+
+def sorting_of(name: str, graph: Graph) -> float:
+    """Return what the operation that sorts a detector's boxes takes after its graph, 0 for no detector."""
+    detections = _DETECTIONS.get(name.split("-")[0])
+    if detections is None:
+        return 0.0
+    shapes = [graph.values[place].shape or () for place in graph.outputs]
+    boxes = next(shape[1] for shape in shapes if shape[-1] == 4)
+    return sorting(boxes, sum(boxes * shape[-1] for shape in shapes if shape[-1] != 4), detections)
 
 
 def _bifpn(levels: list[Tensor], filters: int) -> list[Tensor]:

@@ -13,9 +13,10 @@ import json
 import re
 from pathlib import Path
 
+from _measured_detectors import sorting_of
 from _measured_names import canonical
 
-from edgewright.export import read_graph
+from edgewright.export import Graph, read_graph
 from edgewright.export._work import COUNTS, total, work_of
 from edgewright.files import write_json
 
@@ -40,9 +41,7 @@ def main() -> None:
     kept = json.loads((HERE / "work.json").read_text(encoding="utf-8")) if (HERE / "work.json").is_file() else {}
     work = {}
     for name in names:
-        work[name] = kept.get(name) or {
-            key: count for key, count in total(work_of(read_graph(files[name]))).items() if count
-        }
+        work[name] = kept.get(name) or _work(name, read_graph(files[name]))
     HERE.mkdir(exist_ok=True)
     write_json(HERE / "work.json", work)
     with open(HERE / "rows.csv", "w", newline="", encoding="utf-8") as file:
@@ -50,6 +49,12 @@ def main() -> None:
         writer.writeheader()
         writer.writerows(rows)
     print(f"{len(rows)} rows of {len(names)} models; counts: {', '.join(COUNTS)}")
+
+
+def _work(name: str, graph: Graph) -> dict[str, float]:
+    counts = total(work_of(graph))
+    counts["sorting"] = sorting_of(name, graph)
+    return {key: count for key, count in counts.items() if count}
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -1,5 +1,7 @@
 """How long each kind of work is expected to take on a processor: from its datasheet, and from what others take."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..export._work import COUNTS
@@ -17,6 +19,9 @@ _DOT_PRODUCT, _NO_DOT_PRODUCT, _IN_TWO_PIPES = 4.0, 4 / 3, {"Cortex-A57": 2.0, "
 # The share of a network's time that more threads do not shorten (Amdahl's law), from TFLite on a Raspberry Pi 4 at one
 # to four threads: 1.9 times as fast on four at float32, 3.1 times at int8 (github:NobuoTsukamoto/benchmarks).
 _SERIAL = {"float32": 0.38, "int8": 0.09}
+# Cycles of one core for a score of a detector that is compared, as measured there: see export/_work.py. Other cores are
+# taken for a Cortex-A72, which like them does not keep to the program's order.
+_SORTING, _SORTING_IN_ORDER = 9.5, {"Cortex-A53": 31.0}
 _CACHED = ("inputs", "outputs", "patches", "moved")
 
 
@@ -48,14 +53,19 @@ def datasheet_ms(
     which come from the caches, at half the vector units' width a cycle; where no datasheet tells, a value of a function
     in 8 cycles, the start of an operation in 10,000 and of an inference in 100,000.
     """
-    per_cycle = next((macs for name, macs in _FLOAT_MACS.items() if core.startswith(name)), 8 if dotprod else 4)
-    without = next((gain for name, gain in _IN_TWO_PIPES.items() if core.startswith(name)), _NO_DOT_PRODUCT)
-    gain = 1.0 if precision != "int8" else _DOT_PRODUCT if dotprod else without
+    per_cycle = _of(core, _FLOAT_MACS, 8 if dotprod else 4)
+    gain = 1.0 if precision != "int8" else _DOT_PRODUCT if dotprod else _of(core, _IN_TWO_PIPES, _NO_DOT_PRODUCT)
     mac_ms = 1e-6 / (cores * clock_ghz * per_cycle * gain)
     other = dict.fromkeys(_CACHED, 1e-6 / (cores * clock_ghz * per_cycle * 2))
     other |= {"weights": 1e-6 / bandwidth_gbytes_per_s}
+    other |= {"sorting": 1e-6 / clock_ghz * _of(core, _SORTING_IN_ORDER, _SORTING)}
     other |= {"functions": 8e-6 / (clock_ghz * cores), "launches": 1e-2 / clock_ghz, "inferences": 1e-1 / clock_ghz}
     return np.array([other.get(name, mac_ms) for name in COUNTS])
+
+
+def _of(core: str, known: Mapping[str, float], other: float) -> float:
+    """Return what is known of a core, whose name may say more, such as a revision."""
+    return next((value for name, value in known.items() if core.startswith(name)), other)
 
 
 def thread_factor(precision: str, threads: int, fitted_at: int) -> float:

@@ -18,6 +18,8 @@ from ..export._work import COUNTS
 # Standard deviations of logarithms. Shared: how far a device as a whole is from its datasheet; own: how far a kind of
 # work is from that. Of one measurement: two submissions of a model on the same board are 4.4 % apart in the median.
 SHARED, OWN, NOISE = 0.7, 1.0, 0.05
+# Of the sorting of a detector's boxes, whose cycles were measured alone on two cores.
+_SORTING = 0.3
 # Convolutions by a kernel of one pixel and by a larger one are computed by the same products, and few rows have many of
 # the latter: so much of what they differ by from what is expected is the same for both.
 _ALIKE, _SAME = (COUNTS.index("convolution"), COUNTS.index("pointwise")), 0.9
@@ -61,7 +63,8 @@ def prior(ms: np.ndarray, shared: float = SHARED, own: float = OWN, spread: floa
     """
     alike = np.eye(len(COUNTS))
     alike[_ALIKE] = alike[_ALIKE[::-1]] = _SAME
-    return Speeds(np.asarray(ms, float), shared**2 * np.ones_like(alike) + own**2 * alike, spread, 0)
+    each = np.where(np.array(COUNTS) == "sorting", min(own, _SORTING), own)
+    return Speeds(np.asarray(ms, float), shared**2 * np.ones_like(alike) + np.outer(each, each) * alike, spread, 0)
 
 
 def fit(expected: Speeds, counts: np.ndarray, latency_ms: np.ndarray, noise: float = NOISE) -> Speeds:

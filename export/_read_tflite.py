@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flatbuffers import flexbuffers
 
 from ..errors import InputError
 from . import _tflite_metadata
@@ -15,8 +16,11 @@ from ._graph import FEW, Graph, Node, Value, weight_bytes, why_uncounted, with_s
 from ._tflite_flatbuffer import items, names_of, text, unpacked
 from ._tflite_loops import trips
 from ._tflite_macs import macs_of
+from ._work import DETECTIONS
 
 _IDENTIFIER = b"TFL3"
+# What flexbuffers raises for bytes that it did not write.
+_NO_FLEXBUFFER = (ValueError, LookupError, TypeError, OverflowError, RecursionError, struct.error)
 # Attributes that name other subgraphs.
 _SUBGRAPHS = (
     "condSubgraphIndex",
@@ -44,6 +48,15 @@ def read(path: Path) -> Graph:
     if content[4:8] != _IDENTIFIER:
         raise InputError(f"Expected a TFLite file, with {_IDENTIFIER.decode()} at byte 4. Got: {path}, which has none.")
     return _Reader(schema, unpacked(content), content).graph()
+
+
+def _detections(operator: Any) -> dict[str, Any]:
+    """Return how many boxes an operation that sorts boxes keeps, and its other settings; nothing where unreadable."""
+    try:
+        found = flexbuffers.Loads(bytes(bytearray(items(operator.customOptions))))
+    except _NO_FLEXBUFFER:
+        return {}
+    return {name: value for name, value in found.items() if isinstance(value, int)} if isinstance(found, dict) else {}
 
 
 class _Reader:
@@ -161,7 +174,7 @@ class _Reader:
             custom = self.kinds.get(number) == "CUSTOM"
             kind = text(code.customCode) if custom else self.kinds.get(number, f"operator {number}")
             inputs, outputs = self._places(place, operator.inputs), self._places(place, operator.outputs)
-            settings = self._settings(operator)
+            settings = self._settings(operator) | (_detections(operator) if kind == DETECTIONS else {})
             read = [values[index] if index >= 0 else None for index in inputs]
             written = [values[index] for index in outputs if index >= 0]
             known = not custom and not kind.startswith(("STABLEHLO", "operator"))

@@ -20,11 +20,17 @@ COUNTS = (
     "weights",  # bytes of weights that are read
     "moved",  # bytes read and written by what does not multiply: additions, pooling, padding, copies
     "functions",  # values of exponentials, logistic and hyperbolic functions, divisions and roots
+    "sorting",  # scores of a detector that are compared, its boxes' overlaps each as several, one after the other
     "launches",  # operations
     "inferences",  # one in all
 )
 MULTIPLYING = COUNTS[:5]
 _FEW_CHANNELS = 4
+# TFLite's operation that sorts a detector's boxes (github:tensorflow, lite/kernels/detection_postprocess.cc) compares
+# all scores, and each detection that is kept with all boxes. An overlap takes as long as 4.5 scores on a Cortex-A53 and
+# on an A72 (github:NobuoTsukamoto/benchmarks, spaghettinet: without the operation, and with 10 to 100 detections).
+DETECTIONS = "TFLite_Detection_PostProcess"
+_SCORES_IN_AN_OVERLAP = 4.5
 
 _CONVOLUTIONS = {"CONV_2D", "CONV_3D", "TRANSPOSE_CONV", "CONV_3D_TRANSPOSE", "DEPTHWISE_CONV_2D"}
 _CONVOLUTIONS |= {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"}
@@ -50,7 +56,7 @@ _JOINED |= {"ReLU", "Clamp", "PRelu", "FakeQuantize", "Multiply", "Subtract", "C
 _JOINED |= {"HardSigmoid", "RELU", "RELU6", "Sigmoid", "Swish"}
 _QUANTIZING = {"QuantizeLinear", "DequantizeLinear", "FakeQuantize"}
 _FUNCTIONS = {"LOGISTIC", "TANH", "EXP", "LOG", "SOFTMAX", "LOG_SOFTMAX", "SQRT", "RSQRT", "DIV", "ELU", "GELU", "POW"}
-_FUNCTIONS |= {"SIN", "COS", "HARD_SWISH", "Sigmoid", "Tanh", "Exp", "Log", "Softmax", "LogSoftmax", "Sqrt", "Div"}
+_FUNCTIONS |= {"SIN", "COS", "Sigmoid", "Tanh", "Exp", "Log", "Softmax", "LogSoftmax", "Sqrt", "Div"}
 _FUNCTIONS |= {"Reciprocal", "Erf", "Elu", "Gelu", "Softplus", "Pow", "Sin", "Cos", "SoftMax", "SoftPlus", "Divide"}
 _FUNCTIONS |= {"Power", "MVN", "LayerNormalization", "Swish", "Selu"}
 
@@ -121,6 +127,11 @@ def total(works: Iterable[Work]) -> dict[str, float]:
     return found
 
 
+def sorting(boxes: int, scores: int, detections: int) -> float:
+    """Return what it takes to sort boxes by their scores and drop those that overlap, in scores that are compared."""
+    return scores + _SCORES_IN_AN_OVERLAP * detections * boxes
+
+
 def _joined(graph: Graph, node: Node, live: list[int], joins: dict[int, bool], readers: dict[int, int]) -> bool:
     """Tell whether an operation is computed with the one before it."""
     if node.kind not in _JOINED or len(set(live)) != 1:
@@ -153,6 +164,9 @@ def _work(graph: Graph, node: Node, times: float, folded: set[int]) -> Work:
             counts["patches"] = macs / count * (count / channels) * _element_bytes(read)
     else:
         counts["moved"] = _bytes(read) + _bytes(written)
+        if node.kind == DETECTIONS and len(read) > 1:
+            numbers, scores = (max(0, elements(value.shape) or 0) for value in read[:2])
+            counts["sorting"] = sorting(numbers // 4, scores, int(node.settings.get("max_detections", 0)))
         if kind == "functions":
             counts["functions"] = float(sum(max(0, elements(value.shape) or 0) for value in written))
     name = f"{node.kind} {written[0].name if written else ''}".strip()

@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
+from flatbuffers import flexbuffers
 from typer.testing import CliRunner
 
 from edgewright import calibrate, devices, predict
@@ -22,7 +25,7 @@ from edgewright.export._precision import precision_of
 from edgewright.export._work import COUNTS, MULTIPLYING, kind_of, total, work_of
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-_SIZES = np.array([1e6, 1e6, 1e6, 1e5, 1e5, 1e5, 1e5, 1e4, 1e5, 1e5, 1e2, 50, 1])
+_SIZES = np.array([1e6, 1e6, 1e6, 1e5, 1e5, 1e5, 1e5, 1e4, 1e5, 1e5, 1e2, 1e3, 50, 1])
 
 
 def models(count, seed=0):
@@ -55,6 +58,37 @@ def test_an_activation_after_a_convolution_counts_as_part_of_it():
     assert [work.kind for work in works] == ["shallow"]
     assert total(works)["shallow"] == 6912
     assert total(works)["patches"] == 4 * 27 * 64
+
+
+def test_the_sorting_of_a_detectors_boxes_is_read_and_counted(tmp_path):
+    """TFLite's own operation for it counts scores and, for each detection that its options keep, boxes that overlap."""
+    path = tmp_path / "detector.tflite"
+    for options, detections in ((flexbuffers.Dumps({"max_detections": 7, "y_scale": 10.0}), 7), (b"broken", 0)):
+        path.write_bytes(_detector(boxes=50, classes=3, options=options))
+        (work,) = work_of(read_graph(path))
+        assert work.counts["sorting"] == 50 * 3 + 4.5 * detections * 50
+        assert not work.counts.get("functions")
+    (ours,) = predict(path, "raspberry-pi-4b")
+    assert any("TFLite_Detection_PostProcess" in each.name and each.latency_ms > 0 for each in ours.operations)
+
+
+def _detector(boxes, classes, options):
+    """Return a TFLite file of the operation that sorts boxes, alone."""
+    shapes = (("boxes", (1, boxes, 4)), ("scores", (1, boxes, classes)), ("sorted", (1, 7, 4)))
+    tensors = []
+    for name, shape in shapes:
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.buffer = name, list(shape), 0
+        tensors.append(tensor)
+    operator, code, subgraph, model = schema.OperatorT(), schema.OperatorCodeT(), schema.SubGraphT(), schema.ModelT()
+    operator.inputs, operator.outputs, operator.customOptions = [0, 1], [2], list(options)
+    code.builtinCode = schema.BuiltinOperator.CUSTOM
+    code.deprecatedBuiltinCode, code.customCode = schema.BuiltinOperator.CUSTOM, "TFLite_Detection_PostProcess"
+    subgraph.tensors, subgraph.inputs, subgraph.outputs, subgraph.operators = tensors, [0, 1], [2], [operator]
+    model.version, model.subgraphs, model.operatorCodes, model.buffers = 3, [subgraph], [code], [schema.BufferT()]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def test_an_activation_that_something_else_needs_the_input_of_is_an_operation():
