@@ -18,8 +18,8 @@ HERE = Path(__file__).parent / "measured"
 _BYTES = [COUNTS.index(name) for name in ("inputs", "outputs", "patches", "weights", "moved")]
 # How far each kind of work may be from the mean of devices while that is taken, as a logarithm's standard deviation.
 _POOLED = 0.5
-# No datasheet's least, but what was measured of it alone: there is nothing that all devices take longer for.
-_MEASURED = np.array(COUNTS) == "sorting"
+# Kinds of work of which the datasheet's part states what they take, and not the least that they can take.
+_STATED = np.isin(COUNTS, ("functions", "sorting"))
 _NARROW = {"int8": 1 / 4, "fp16": 1 / 2}
 # Cores whose vector units compute in float16, twice as many numbers at a time: asimdhp in /proc/cpuinfo, for which see
 # the profiles. There ncnn does so with float models unless it is told not to (its README's columns say fp32/fp16).
@@ -167,7 +167,7 @@ def pooled(series: Iterable[Series], rounds: int = 3) -> dict[str, np.ndarray]:
     with many rows, or one of two boards with one core, counts no more than others.
     """
     series = [each for each in series if len(each.models) >= 5]
-    factors = {kind: np.where(_MEASURED, 1.0, 2.0) for kind in ("float32", "int8")}
+    factors = {kind: np.where(_STATED, 1.0, 2.0) for kind in ("float32", "int8")}
     for _ in range(rounds):
         found: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
         for each in series:
@@ -177,7 +177,7 @@ def pooled(series: Iterable[Series], rounds: int = 3) -> dict[str, np.ndarray]:
         for kind in factors:
             cores = [np.mean(logs, axis=0) for (of, _), logs in found.items() if of == kind]
             if cores:
-                factors[kind] = np.where(_MEASURED, 1.0, np.exp(np.mean(cores, axis=0)))
+                factors[kind] = np.where(_STATED, 1.0, np.exp(np.mean(cores, axis=0)))
     return factors
 
 

@@ -50,8 +50,9 @@ def datasheet_ms(
     """Return the least that a unit of each kind of work can take in ms, shape [len(COUNTS)].
 
     A multiply-accumulate at the vector units' rate; a byte of weights at the memory's bandwidth, and of activations,
-    which come from the caches, at half the vector units' width a cycle; where no datasheet tells, a value of a function
-    in 8 cycles, the start of an operation in 10,000 and of an inference in 100,000.
+    which come from the caches, at half the vector units' width a cycle; a score of a detector that is sorted as it was
+    measured; where nothing tells, a value of a function in 8 cycles, the start of an operation in 10,000 and of an
+    inference in 100,000.
     """
     per_cycle = _of(core, _FLOAT_MACS, 8 if dotprod else 4)
     gain = 1.0 if precision != "int8" else _DOT_PRODUCT if dotprod else _of(core, _IN_TWO_PIPES, _NO_DOT_PRODUCT)

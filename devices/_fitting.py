@@ -18,8 +18,9 @@ from ..export._work import COUNTS
 # Standard deviations of logarithms. Shared: how far a device as a whole is from its datasheet; own: how far a kind of
 # work is from that. Of one measurement: two submissions of a model on the same board are 4.4 % apart in the median.
 SHARED, OWN, NOISE = 0.7, 1.0, 0.05
-# Of the sorting of a detector's boxes, whose cycles were measured alone on two cores.
-_SORTING = 0.3
+# Of kinds of work of which few rows tell, and whose cycles are stated instead of the least that they can take: those of
+# a detector's sorting were measured alone on two cores, and polynomials for exponentials are much alike on all.
+_STATED = {"sorting": 0.3, "functions": 0.5}
 # Convolutions by a kernel of one pixel and by a larger one are computed by the same products, and few rows have many of
 # the latter: so much of what they differ by from what is expected is the same for both.
 _ALIKE, _SAME = (COUNTS.index("convolution"), COUNTS.index("pointwise")), 0.9
@@ -63,7 +64,7 @@ def prior(ms: np.ndarray, shared: float = SHARED, own: float = OWN, spread: floa
     """
     alike = np.eye(len(COUNTS))
     alike[_ALIKE] = alike[_ALIKE[::-1]] = _SAME
-    each = np.where(np.array(COUNTS) == "sorting", min(own, _SORTING), own)
+    each = np.array([min(own, _STATED.get(name, own)) for name in COUNTS])
     return Speeds(np.asarray(ms, float), shared**2 * np.ones_like(alike) + np.outer(each, each) * alike, spread, 0)
 
 
