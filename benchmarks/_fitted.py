@@ -18,6 +18,8 @@ HERE = Path(__file__).parent / "measured"
 _BYTES = [COUNTS.index(name) for name in ("inputs", "outputs", "patches", "weights", "moved")]
 # How far each kind of work may be from the mean of devices while that is taken, as a logarithm's standard deviation.
 _POOLED = 0.5
+# As many models a series needs to tell of other devices: those that are networks of one family have fewer.
+_TELLING = 8
 # Kinds of work of which the datasheet's part states what they take, and not the least that they can take.
 _STATED = np.isin(COUNTS, ("functions", "sorting"))
 _NARROW = {"int8": 1 / 4, "fp16": 1 / 2}
@@ -166,7 +168,7 @@ def pooled(series: Iterable[Series], rounds: int = 3) -> dict[str, np.ndarray]:
     Each series is fitted around the mean of all; the mean is over cores, each the mean of its series, so that a board
     with many rows, or one of two boards with one core, counts no more than others.
     """
-    series = [each for each in series if len(each.models) >= 5]
+    series = [each for each in series if len(each.models) >= _TELLING]
     factors = {kind: np.where(_STATED, 1.0, 2.0) for kind in ("float32", "int8")}
     for _ in range(rounds):
         found: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)

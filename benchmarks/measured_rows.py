@@ -4,7 +4,7 @@
 
 What a model does is read out of its file below build/prediction/models (see measured_graphs.py) at float32; at int8 the
 same operations move a quarter of the bytes. A row is left out where its model is not rebuilt, and where its slowest run
-took more than 1.4 times its fastest.
+took more than 1.4 times its fastest. Rows that the tables lack stand in benchmarks/measured/added.csv.
 """
 
 import argparse
@@ -37,6 +37,8 @@ def main() -> None:
     files = {path.stem: path for path in sorted(arguments.models.glob("*.tflite"))}
     rows = [row for row in _rows(arguments.latencies) if row["model"] in files]
     rows += [row for row in _cells(arguments.cells) if row["model"] in files]
+    with open(HERE / "added.csv", newline="", encoding="utf-8") as file:
+        rows += list(csv.DictReader(file))
     names = sorted({row["model"] for row in rows})
     kept = json.loads((HERE / "work.json").read_text(encoding="utf-8")) if (HERE / "work.json").is_file() else {}
     work = {}

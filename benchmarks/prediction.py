@@ -41,7 +41,7 @@ from edgewright.files import write_json
 
 RUNTIMES = ("TFLite", "Arm NN Neon", "ncnn")
 _NINETY = 1.645
-_FEWEST = 8
+_FEWEST = 6
 
 
 @dataclass
