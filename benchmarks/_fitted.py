@@ -18,8 +18,10 @@ HERE = Path(__file__).parent / "measured"
 _BYTES = [COUNTS.index(name) for name in ("inputs", "outputs", "patches", "weights", "moved")]
 # How far each kind of work may be from the mean of devices while that is taken, as a logarithm's standard deviation.
 _POOLED = 0.5
-# As many models a series needs to tell of other devices: those that are networks of one family have fewer.
-_TELLING = 8
+# As many models a series needs to tell of other devices, and on as many cores kernels need to have run for what is
+# expected of them to come of their own rows alone.
+_TELLING, _CORES = 6, 2
+_NOT_STATED = "xnnpack state not stated"
 # Kinds of work of which the datasheet's part states what they take, and not the least that they can take.
 _STATED = np.isin(COUNTS, ("functions", "sorting"))
 _NARROW = {"int8": 1 / 4, "fp16": 1 / 2}
@@ -77,6 +79,11 @@ class Series:
     def kind(self) -> str:
         """What it is computed in: "int8" or "float32"."""
         return "int8" if self.precision == "int8" else "float32"
+
+    @property
+    def kernels(self) -> str:
+        """Whose kernels run: "xnnpack" where the table says so, else "others", such as ruy's or another runtime's."""
+        return "xnnpack" if "xnnpack" in f"{self.version} {self.setting}".lower().replace(_NOT_STATED, "") else "others"
 
     def only(self, keep: Callable[[str], bool]) -> "Series":
         """Return the rows whose models are to be kept."""
@@ -162,33 +169,59 @@ def on_processor(series: Series) -> bool:
     return series.device in _BOARDS and "GPU" not in series.setting and "Vulkan" not in series.setting
 
 
-def pooled(series: Iterable[Series], rounds: int = 3) -> dict[str, np.ndarray]:
-    """Return how many times longer than on the datasheet each kind of work takes, by kind of number.
+Factors = Mapping[tuple[str, str], np.ndarray]
+
+
+def pooled(series: Iterable[Series], rounds: int = 3) -> Factors:
+    """Return how many times longer than on the datasheet each kind of work takes, by kernels and kind of number.
 
     Each series is fitted around the mean of all; the mean is over cores, each the mean of its series, so that a board
     with many rows, or one of two boards with one core, counts no more than others.
     """
-    series = [each for each in series if len(each.models) >= _TELLING]
-    factors = {kind: np.where(_STATED, 1.0, 2.0) for kind in ("float32", "int8")}
+    known = [each for each in series if len(each.models) >= _TELLING]
+    return {
+        (kernels, kind): _pooled(_of_kernels([each for each in known if each.kind == kind], kernels), rounds)
+        for kernels in ("xnnpack", "others")
+        for kind in ("float32", "int8")
+    }
+
+
+def _of_kernels(series: list[Series], kernels: str) -> list[Series]:
+    """Return the series of those kernels; of all where they ran on few cores, but on these cores their own."""
+    same = [each for each in series if each.kernels == kernels]
+    cores = {_core(each) for each in same}
+    return same if len(cores) >= _CORES else same + [each for each in series if _core(each) not in cores]
+
+
+def _pooled(series: Iterable[Series], rounds: int) -> np.ndarray:
+    factors = np.where(_STATED, 1.0, 2.0)
     for _ in range(rounds):
-        found: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
+        found: dict[str, list[np.ndarray]] = defaultdict(list)
         for each in series:
             base = datasheet(each)
-            speeds = fit(prior(base * factors[each.kind], own=_POOLED), each.counts, each.latency_ms)
-            found[each.kind, _BOARDS[each.device][0]].append(np.log(speeds.ms / base))
-        for kind in factors:
-            cores = [np.mean(logs, axis=0) for (of, _), logs in found.items() if of == kind]
-            if cores:
-                factors[kind] = np.where(_STATED, 1.0, np.exp(np.mean(cores, axis=0)))
+            speeds = fit(prior(base * factors, own=_POOLED), each.counts, each.latency_ms)
+            found[_core(each)].append(np.log(speeds.ms / base))
+        if found:
+            cores = [np.mean(logs, axis=0) for logs in found.values()]
+            factors = np.where(_STATED, 1.0, np.exp(np.mean(cores, axis=0)))
     return factors
 
 
-def fitted(series: Series, factors: Mapping[str, np.ndarray]) -> Speeds:
+def _core(series: Series) -> str:
+    return _BOARDS[series.device][0]
+
+
+def expected(series: Series, factors: Factors) -> Speeds:
+    """Return the speeds of a series' device before any of its rows is seen."""
+    return prior(datasheet(series) * factors[series.kernels, series.kind])
+
+
+def fitted(series: Series, factors: Factors) -> Speeds:
     """Return the speeds of a series' device, from its rows and what was expected of it."""
-    return fit(prior(datasheet(series) * factors[series.kind]), series.counts, series.latency_ms)
+    return fit(expected(series, factors), series.counts, series.latency_ms)
 
 
-def unlike(series: Series, factors: Mapping[str, np.ndarray]) -> float:
+def unlike(series: Series, factors: Factors) -> float:
     """Return the standard deviation of log(measured / predicted) where each family is predicted from the others.
 
     It is that of a normal distribution that holds nine out of ten of them; a series of one family tells nothing of

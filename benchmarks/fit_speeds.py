@@ -8,7 +8,7 @@ predictions are that come of it.
 """
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import _one_thread  # noqa: F401 - before NumPy
 import numpy as np
-from _fitted import Series, all_series, counts_of, datasheet, family, fitted, on_processor, pooled, unlike
+from _fitted import Factors, Series, all_series, counts_of, datasheet, family, fitted, on_processor, pooled, unlike
 
 from edgewright.devices._fitting import Speeds, fit
 from edgewright.export._work import COUNTS
@@ -53,7 +53,10 @@ class Wanted:
 
 
 _PI_4, _PI_3, _PI_5 = "Raspberry Pi 4B", "Raspberry Pi 3B+", "Raspberry Pi 5"
-_GENERAL = ("Raspberry Pi 3B", "Raspberry Pi 3B+", "Raspberry Pi 4B", "Jetson AGX Xavier", "Jetson AGX Orin")
+_GENERAL = (
+    *("Raspberry Pi 3B", "Raspberry Pi 3B+", "Raspberry Pi 4B", "Raspberry Pi 5"),
+    *("Jetson AGX Xavier", "Jetson AGX Orin"),
+)
 _ORIN, _AGX, _SUPER = "Jetson AGX Orin", "Jetson AGX Orin 64GB", "Jetson Orin Nano 8GB Super"
 _MANY_FLOAT = Wanted("raspberry-pi-4b", "tflite", "float32", _PI_4, "TFLite", "fp32", "v2.7.1", "1800 MHz")
 _MANY_INT8 = Wanted("raspberry-pi-4b", "tflite", "int8", _PI_4, "TFLite", "int8", "v2.7.1", "1800 MHz")
@@ -87,7 +90,8 @@ def main() -> None:
     document = {
         "about": "Fitted by benchmarks/fit_speeds.py to published latencies: ms for a unit of each kind of work",
         "fitted_on": datetime.now(UTC).date().isoformat(),
-        "expected": {kind: _named(values) for kind, values in factors.items()},
+        # What runs a TFLite file today.
+        "expected": {kind: _named(factors["xnnpack", kind]) for kind in ("float32", "int8")},
         "reference": {"model": REFERENCE} | {kind: _named(counts_of(REFERENCE, kind)) for kind in ("float32", "int8")},
         "speeds": [],
     }
@@ -101,9 +105,7 @@ def main() -> None:
         write_json(FILE, document)
 
 
-def speeds_for(
-    wanted: Wanted, series: Iterable[Series], factors: Mapping[str, np.ndarray]
-) -> tuple[list[Series], Speeds]:
+def speeds_for(wanted: Wanted, series: Iterable[Series], factors: Factors) -> tuple[list[Series], Speeds]:
     """Return what a target is fitted on, the latest version's rows at the end, and what comes of it."""
     chosen = [_taken(each, series) for each in (wanted.after, wanted) if each]
     speeds = fitted(chosen[0], factors)

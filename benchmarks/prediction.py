@@ -29,13 +29,14 @@ from pathlib import Path
 
 import _one_thread  # noqa: F401 - before NumPy
 import numpy as np
-from _fitted import Series, all_series, datasheet, family, fitted, on_processor, pooled, unlike
+from _fitted import Factors, Series, all_series, family, fitted, on_processor, pooled, unlike
+from _fitted import expected as expected_of
 from _gpu_rates import gpus
 from _measured_modes import in_modes
 from _measured_modes import lines as mode_lines
 from fit_speeds import general
 
-from edgewright.devices._fitting import Speeds, fit, prior
+from edgewright.devices._fitting import Speeds, fit
 from edgewright.export._work import COUNTS, MULTIPLYING
 from edgewright.files import write_json
 
@@ -177,7 +178,7 @@ def _devices(series: list[Series], expected: list[Series], rows: int) -> Found:
         for each in series:
             if each.device != device or len(each.models) < _FEWEST:
                 continue
-            start = prior(datasheet(each) * factors[each.kind])
+            start = expected_of(each, factors)
             if rows == 0:
                 found[_group(each)].add(start, each, None)
                 continue
@@ -196,9 +197,7 @@ def _board(device: str) -> str:
     return device.removesuffix(" 64GB")
 
 
-def _judge(
-    judged: Judged, series: Series, out: Callable[[str], bool], factors: Mapping[str, np.ndarray], nested: bool = False
-) -> None:
+def _judge(judged: Judged, series: Series, out: Callable[[str], bool], factors: Factors, nested: bool = False) -> None:
     known, rest = series.only(lambda model: not out(model)), series.only(out)
     if len(known.models) < 3 or not rest.models:
         return

@@ -320,6 +320,22 @@ def test_the_shipped_speeds_are_those_that_the_script_fits():
     assert done.returncode == 0, done.stderr
 
 
+def test_what_is_expected_comes_of_the_same_kernels_where_two_cores_ran_them():
+    """XNNPACK's rows stand for themselves once they are of two cores; before, other kernels' rows join them."""
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import _fitted as f; import fit_speeds as s;"
+        "known = [e for e in s.general(f.all_series()) if e.kind == 'float32' and len(e.models) >= 6];"
+        "own = f._of_kernels(known, 'xnnpack');"
+        "assert {e.kernels for e in own} == {'xnnpack'} and len({f._core(e) for e in own}) >= 2;"
+        "one = [e for e in known if e.kernels != 'xnnpack' or e.device == 'Raspberry Pi 5'];"
+        "joined = f._of_kernels(one, 'xnnpack');"
+        "assert {e.kernels for e in joined} == {'xnnpack', 'others'};"
+        "assert all(e.kernels == 'xnnpack' for e in joined if e.device == 'Raspberry Pi 5')"
+    )
+    done = subprocess.run([sys.executable, "-c", script, BENCHMARKS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_no_row_of_a_model_that_is_left_out_is_fitted():
     """Leaving a family out takes every row of it, in every series, its duplicates in other sources included."""
     script = (
