@@ -306,24 +306,30 @@ def test_a_bad_table_of_measurements_says_where(tmp_path, table, said):
     assert not (tmp_path / "out.toml").exists()
 
 
+def _holds(script):
+    """Run lines beside the benchmarks, whose modules are imported by their own names; they end in what has to hold."""
+    script = f"import sys; sys.path.insert(0, sys.argv[1]); {script}"
+    done = subprocess.run([sys.executable, "-c", script, BENCHMARKS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_shipped_speeds_are_those_that_the_script_fits():
     """speeds.json holds what benchmarks/fit_speeds.py finds in the rows that are kept beside it."""
     script = (
-        "import json, sys; sys.path.insert(0, sys.argv[1]); import fit_speeds as f;"
+        "import fit_speeds as f;"
         "from edgewright.devices._fitted import document;"
         "s = [e for e in f.all_series() if f.on_processor(e)]; factors = f.pooled(f.general(s));"
         "pairs = list(zip(f.WANTED, document()['speeds'], strict=True));"
         "made = [(f._named(f.speeds_for(w, s, factors)[1].ms), e['calibration']['ms']) for w, e in pairs];"
         "assert all(abs(m[k] / e[k] - 1) < 0.01 for m, e in made for k in e), made"
     )
-    done = subprocess.run([sys.executable, "-c", script, BENCHMARKS], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    _holds(script)
 
 
 def test_what_is_expected_comes_of_the_same_kernels_where_two_cores_ran_them():
     """XNNPACK's rows stand for themselves once they are of two cores; before, other kernels' rows join them."""
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import _fitted as f; import fit_speeds as s;"
+        "import _fitted as f; import fit_speeds as s;"
         "known = [e for e in s.general(f.all_series()) if e.kind == 'float32' and len(e.models) >= 6];"
         "own = f._of_kernels(known, 'xnnpack');"
         "assert {e.kernels for e in own} == {'xnnpack'} and len({f._core(e) for e in own}) >= 2;"
@@ -332,19 +338,17 @@ def test_what_is_expected_comes_of_the_same_kernels_where_two_cores_ran_them():
         "assert {e.kernels for e in joined} == {'xnnpack', 'others'};"
         "assert all(e.kernels == 'xnnpack' for e in joined if e.device == 'Raspberry Pi 5')"
     )
-    done = subprocess.run([sys.executable, "-c", script, BENCHMARKS], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    _holds(script)
 
 
 def test_no_row_of_a_model_that_is_left_out_is_fitted():
     """Leaving a family out takes every row of it, in every series, its duplicates in other sources included."""
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import prediction as p;"
+        "import prediction as p;"
         "out = p._is_of('mobilenet-v2'); series = p.general(p.all_series());"
         "left = p._without(series, out);"
         "had = [m for e in series for m in e.models]; has = [m for e in left for m in e.models];"
         "assert any(map(out, had)) and not any(map(out, has));"
         "assert all(len(e.models) == len(e.counts) == len(e.latency_ms) for e in left)"
     )
-    done = subprocess.run([sys.executable, "-c", script, BENCHMARKS], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    _holds(script)
