@@ -166,7 +166,7 @@ def _work(graph: Graph, node: Node, times: float, folded: set[int]) -> Work:
         counts["moved"] = _bytes(read) + _bytes(written)
         if node.kind == DETECTIONS and len(read) > 1:
             numbers, scores = (max(0, elements(value.shape) or 0) for value in read[:2])
-            counts["sorting"] = sorting(numbers // 4, scores, int(node.settings.get("max_detections", 0)))
+            counts["sorting"] = sorting(numbers // 4, scores, max(0, node.settings.get("max_detections", 0)))
         if kind == "functions":
             counts["functions"] = float(sum(max(0, elements(value.shape) or 0) for value in written))
     name = f"{node.kind} {written[0].name if written else ''}".strip()

@@ -63,7 +63,8 @@ def test_an_activation_after_a_convolution_counts_as_part_of_it():
 def test_the_sorting_of_a_detectors_boxes_is_read_and_counted(tmp_path):
     """TFLite's own operation for it counts scores and, for each detection that its options keep, boxes that overlap."""
     path = tmp_path / "detector.tflite"
-    for options, detections in ((flexbuffers.Dumps({"max_detections": 7, "y_scale": 10.0}), 7), (b"broken", 0)):
+    told = ((flexbuffers.Dumps({"max_detections": count, "y_scale": 10.0}), max(0, count)) for count in (7, -7))
+    for options, detections in (*told, (b"broken", 0)):
         path.write_bytes(_detector(boxes=50, classes=3, options=options))
         (work,) = work_of(read_graph(path))
         assert work.counts["sorting"] == 50 * 3 + 4.5 * detections * 50

@@ -28,8 +28,9 @@ class Host:
         self.folded = np.arange(settings["hydrogens"] + 1 if self.folds else 0)
         self.centers = np.linspace(0, settings["cutoff"], settings["basis"]).astype(np.float32)
         self.others = 1 - np.eye(settings["max_atoms"], dtype=np.float32)[:, :, None]
-        forces = "forces" in settings["outputs"]
-        self.needed = set(settings["inputs"]) | set(["directions"] * forces)
+        self.needed = set(settings["inputs"])
+        if "forces" in settings["outputs"]:
+            self.needed.add("directions")
         if "pairs" in settings:
             self.needed |= {"radial", "radial_slope", "cutoff", "cutoff_slope"}
 
