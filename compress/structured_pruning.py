@@ -25,8 +25,8 @@ class StructuredPruning(FineTuning):
     Attributes:
         share: of the units of each group to remove; with the ranking "global", of all units.
         parameters, macs: the share of the model's parameters, or of its multiplications, to keep.
-        blocks: residual branches to remove as a whole first, those whose removal loses least; with them nothing else
-            has to be asked for.
+        blocks: residual branches to remove as a whole first, those whose removal loses least, layers with a residual
+            within them included; with them nothing else has to be asked for.
         scope: regular expression; units are removed whose making variable's path it is found in.
         criterion: "taylor" (the change of the loss), "magnitude" (of the weights) or "activation" (on the data); the
             units with the smallest go.

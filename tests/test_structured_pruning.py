@@ -288,6 +288,74 @@ def test_blocks_are_compared_as_the_models_without_them_would_be(labelled):
     assert len(set(told)) == len(told)
 
 
+@keras.saving.register_keras_serializable("own")
+class Adding(layers.Layer):
+    """A pre-norm transformer's block as one layer: two sums, and a mask besides its input."""
+
+    def __init__(self, scale=1.0, after=False, **kwargs):
+        super().__init__(**kwargs)
+        self.scale, self.after = scale, after
+        self.attention = layers.MultiHeadAttention(2, 3, name="attention")
+        self.norm = layers.LayerNormalization(name="norm")
+        self.dense = layers.Dense(6, name="dense")
+
+    def build(self, x_shape, seen_shape=None):
+        """Build the layers."""
+        self.attention.build(x_shape, x_shape)
+        self.norm.build(x_shape)
+        self.dense.build(x_shape)
+
+    def call(self, x, seen=None, training=None):
+        """Attend and add, then mix and add."""
+        x = x + self.scale * self.attention(x, x, attention_mask=seen, training=training)
+        return self.norm(x + self.dense(x)) if self.after else x + self.scale * self.dense(self.norm(x))
+
+    def get_config(self):
+        """Return the arguments."""
+        return {**super().get_config(), "scale": self.scale, "after": self.after}
+
+
+def test_a_layer_that_adds_to_its_input_is_a_block():
+    """A layer with its residual within goes as a whole, one that normalizes the sum or is called twice does not."""
+    features, seen = keras.Input((4, 5), name="features"), keras.Input((4, 4), dtype="bool", name="seen")
+    x = layers.Dense(6, name="before")(features)
+    x = Adding(name="strong")(x, seen=seen)
+    x = Adding(1e-6, name="weak")(x, seen=seen)
+    twice = Adding(name="twice")
+    x = Adding(after=True, name="normalized")(twice(twice(x)))
+    model = with_random_weights(keras.Model([features, seen], layers.Dense(3, name="out")(x)))
+    assert {block.layers for block in blocks_of(model, ".*")} == {("strong",), ("weak",)}
+    assert [block.layers for block in blocks_of(model, "weak/attention")] == [("weak",)]
+    result = apply(Work(model, task_for(model), 0, model), StructuredPruning(blocks=1, epochs=0))
+    assert result.notes == ("Removed a block: weak.",)
+    test = task_for(model).test
+    np.testing.assert_allclose(outputs_of(result.model, test)["out"], outputs_of(model, test)["out"], atol=1e-2)
+    with pytest.raises(InputError, match="an input's only way to them. Got: 1"):
+        apply(Work(model, task_for(model), 0, model), StructuredPruning(blocks=2, epochs=0))
+
+
+@pytest.mark.parametrize("kind", ["schnet", "painn"])
+def test_interactions_of_a_graph_network_are_blocks(kind):
+    """An interaction goes with its filter, an update with its vectors, and what is left is deployed as it computes."""
+    from edgewright.train._graph_gap import gap_graph, gap_model
+
+    keras.utils.set_random_seed(0)
+    model = gap_model(kind, 8, 3, 5, 4.0)
+    found = {block.layers for block in blocks_of(model, ".*")}
+    if kind == "schnet":
+        assert found == {(f"filter_{number}", f"interaction_{number}") for number in (1, 2, 3)}
+    else:
+        assert found == {("message_2",), ("message_3",), ("update_1",), ("update_2",), ("update_3",)}
+    test = task_for(model).test
+    task = Task("near", Dataset(test.inputs, outputs_of(model, test)["gap"] + 1), test, "mean_squared_error", None)
+    loss_of = losses_without(blocks_of(model, ".*"), *losses(Work(model, task, 0, model), 32))
+    for block in blocks_of(model, ".*"):
+        small = without(model, block)
+        batches, told = losses(Work(small, task, 0, model), 32)
+        assert loss_of([block]) == pytest.approx(np.mean([float(told(batch)) for batch in batches]), rel=1e-4)
+        assert gap_graph(small).count_params() == small.count_params() < model.count_params()
+
+
 def test_blocks_and_units_go_in_one_step():
     """With a share besides, the units of what is left are removed too, and the block that makes the output stays."""
     model = _residual()

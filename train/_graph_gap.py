@@ -83,15 +83,14 @@ def _readout_layers(units: int) -> list[keras.layers.Layer]:
 def _gap(layers: Layers, fed: Mapping[str, Any]) -> Any:
     """Return the gap of atoms and their pairs."""
     x = layers["embedding"](fed["atoms"])
-    number = 1
-    while f"interaction_{number}" in layers:
-        x = layers[f"interaction_{number}"]([x, layers[f"filter_{number}"]([fed["radial"], fed["cutoff"]])])
-        number += 1
     vectors: list[Any] = []
-    while f"message_{number}" in layers:
-        pairs = [fed["radial"], fed["cutoff"], fed["directions"]]
-        x, *vectors = layers[f"message_{number}"]([x, *pairs, *vectors])
-        x, *vectors = layers[f"update_{number}"]([x, *vectors])
-        number += 1
+    for name in layers:  # in the order in which they are called: some may have been removed
+        kind, _, number = name.rpartition("_")
+        if kind == "interaction":
+            x = layers[name]([x, layers[f"filter_{number}"]([fed["radial"], fed["cutoff"]])])
+        elif kind == "message":
+            x, *vectors = layers[name]([x, fed["radial"], fed["cutoff"], fed["directions"], *vectors])
+        elif kind == "update":
+            x, *vectors = layers[name]([x, *vectors])
     x = layers["molecule"](layers["readout"]([layers["atomwise"](x), fed["mask"]]))
     return layers["gap"](layers["standardised"](x))
