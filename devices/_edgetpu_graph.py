@@ -159,7 +159,8 @@ def _parameter_bytes(graph: Graph, nodes: Sequence[Node]) -> int:
 def _work_elsewhere(graph: Graph, placed: Sequence[Placed]) -> dict[str, float]:
     """Return what the operations that stay on the CPU take there, by kind of work."""
     nodes = tuple(graph.nodes[entry.node] for entry in placed if entry.unit == CPU)
-    return {name: count for name, count in total(work_of(replace(graph, nodes=nodes))).items() if count}
+    works = work_of(replace(graph, nodes=nodes))
+    return {name: count for name, count in total(works).items() if count} if works else {}
 
 
 def _cache_sentence(parameters: int, cache_mib: float | None, work: EdgeTpuWork) -> str:

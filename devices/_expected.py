@@ -33,7 +33,17 @@ def expected_speeds(cpu: Cpu, memory: Memory, precision: str, threads: int) -> S
         threads: of the runtime.
     """
     factors = document()["expected"][precision]
-    base = datasheet_ms(
+    return prior(_of_processor(cpu, memory, precision, threads) * np.array([factors[name] for name in COUNTS]))
+
+
+def least_ms(cpu: Cpu, memory: Memory, precision: str, threads: int) -> np.ndarray:
+    """Return what a unit of each kind of work takes at least, as ``datasheet_ms``; 0 on a core that is not known."""
+    known = any(cpu.core.value.startswith(name) for name in _FLOAT_MACS)
+    return _of_processor(cpu, memory, precision, threads) if known else np.zeros(len(COUNTS))
+
+
+def _of_processor(cpu: Cpu, memory: Memory, precision: str, threads: int) -> np.ndarray:
+    return datasheet_ms(
         cpu.core.value,
         cpu.clock_ghz.value,
         min(threads, cpu.count.value),
@@ -41,7 +51,6 @@ def expected_speeds(cpu: Cpu, memory: Memory, precision: str, threads: int) -> S
         memory.bandwidth_gbytes_per_s.value,
         precision,
     )
-    return prior(base * np.array([factors[name] for name in COUNTS]))
 
 
 def datasheet_ms(

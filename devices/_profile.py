@@ -363,6 +363,20 @@ def parse_profile(text: str, where: str = "profile") -> Profile:
     return profile
 
 
+def checked_limits(**asked: float | None) -> dict[str, float]:
+    """Return the fields of ``Budget`` that are asked for, without those left as None.
+
+    Raises:
+        InputError: a limit that is none, such as a negative one.
+    """
+    limits = {name: limit for name, limit in asked.items() if limit is not None}
+    try:
+        Budget.model_validate(limits)
+    except pydantic.ValidationError as error:
+        raise InputError(_first_error(error, "limits")) from error
+    return limits
+
+
 def _resolve_sources(document: dict[str, Any], where: str) -> None:
     """Replace every key of ``sources`` that a value names by the source's text."""
     sources = document.get("sources", {})

@@ -11,7 +11,7 @@ from ..export._graph import Graph
 from ._asked_versions import asked_version
 from ._profile import Profile
 
-_LITERT = "LiteRT"
+_LITERT, _FLEX = "LiteRT", "Flex"
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,9 @@ def loads_on(profile: Profile, graph: Graph, needed: Needed | None = None) -> Lo
     runtime = next((entry for entry in profile.runtimes if entry.format == graph.format), None)
     if runtime is None:
         return Loads(False, f"{profile.title} has no runtime for {graph.format}.")
+    flex = sorted({node.kind for node in graph.nodes if node.custom and node.kind.startswith(_FLEX)})
+    if flex:
+        return Loads(False, f"{runtime.name} lacks TensorFlow's Flex delegate, in which {', '.join(flex)} run.")
     named = runtime.version.value if runtime.version.value[:1].isdigit() else f"({runtime.version.value})"
     installed = f"{profile.title} has {runtime.name} {named}"
     if not needed.version:

@@ -13,6 +13,7 @@ from .checks import Check, Reference, check_all, read_check
 from .compress import Compressed, Recipe, load_recipe
 from .compress import compress as apply_recipe
 from .device_names import profile_of
+from .devices._profile import checked_limits
 from .errors import InputError
 from .export import About, Bundle, load_bundle
 from .export import get as get_exporter
@@ -207,9 +208,13 @@ def validate(
         The report; its ``exit_code`` is 0 when every device has an artifact that passes.
 
     Raises:
-        InputError: no such bundle, device or data; a changed file in the bundle; no device's core can be emulated.
+        InputError: no such bundle, device or data; a limit that is none; a changed file in the bundle; no device's core
+            can be emulated.
         MissingRequirement: no emulator was built.
     """
+    limits = checked_limits(
+        latency_ms=max_latency_ms, size_bytes=max_size_bytes, memory_bytes=max_memory_bytes, max_drop=max_drop
+    )
     report = part(on_progress, 0, 0.6 if emulate else 1)
     if not isinstance(bundle, Bundle):
         bundle = load_bundle(Path(bundle))
@@ -220,9 +225,6 @@ def validate(
         checks = check_all(bundle.deployables, reference, measure, report)
     else:
         checks = measured_checks(bundle, report) if measure else _evidence(bundle)
-    asked = {"latency_ms": max_latency_ms, "size_bytes": max_size_bytes, "max_drop": max_drop}
-    asked["memory_bytes"] = max_memory_bytes
-    limits = {name: limit for name, limit in asked.items() if limit is not None}
     emulated = emulate_bundle(bundle, checks, profiles, part(on_progress, 0.6, 1)) if emulate else {}
     return judged(bundle, checks, profiles, limits, emulated)
 

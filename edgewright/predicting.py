@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ class Prediction:
         device, title: of the profile.
         format, precision: of the file.
         runtime, unit, threads: what would run it there.
-        latency_ms: of one inference; None where the device does not run it.
+        latency_ms: of one inference; None where the device does not run it, without an interval where an operation's
+            work could not be counted: that comes on top.
         memory_bytes: at its peak, by parts; None where no formula is known for the runtime.
         energy_mj: of one inference; None where no source tells what the board draws.
         operations: those that take longest, first.
@@ -120,10 +121,11 @@ def _predicted(
     refused = _refused(profile, graph, found, runtime)
     target = found if isinstance(found, Target) and not refused else None
     works = work_of(graph)
-    notes = [refused] if refused else []
-    notes += [f"Not counted: {name}." for name in _uncounted(graph)]
+    notes = [refused] if refused else _doubts(profile, graph)
+    uncounted = _uncounted(graph)
+    notes += [f"Not counted: {name}." for name in uncounted]
     if any(node.times is None for node in graph.nodes):
-        notes.append("A loop's length is decided as it runs; its operations are counted once.")
+        notes.append("A loop's length or a branch is decided as it runs; the operations within are counted once.")
     latency: Figure | None = None
     operations: tuple[Costly, ...] = ()
     if target is not None:
@@ -134,6 +136,13 @@ def _predicted(
     memory = predict_memory(graph, ADAPTERS.get(target.runtime, target.runtime)) if target else None
     energy = predict_energy(profile, latency) if latency else None
     notes += [each.reason for each in (memory, energy) if isinstance(each, Unsupported)]
+    if uncounted and latency:
+        # How much comes on top nothing tells: no interval would hold.
+        latency = replace(latency, low=None, high=None)
+        energy = replace(energy, low=None, high=None) if isinstance(energy, Figure) else energy
+    has_bytes = profile.memory.size_bytes.value
+    if isinstance(memory, Memory) and memory.total_bytes.value > has_bytes:
+        notes.append(f"That is more memory than {profile.title} has, {has_bytes / 2**20:,.0f} MiB in all.")
     return Prediction(
         path=path,
         device=profile.name,
@@ -165,8 +174,14 @@ def _refused(profile: Profile, graph: Graph, target: Target | Unsupported, runti
     return loads.sentence if loads.ok is False else ""
 
 
+def _doubts(profile: Profile, graph: Graph) -> list[str]:
+    """Return what is not known of whether the device's runtime loads the file."""
+    loads = loads_on(profile, graph)
+    return [loads.sentence] if loads.ok is None else []
+
+
 def _uncounted(graph: Graph) -> list[str]:
-    return sorted({f"{node.kind} ({node.note})" for node in graph.nodes if node.macs is None})
+    return sorted({f"{node.kind} ({node.note})" for node in graph.nodes if node.macs is None and node.times != 0})
 
 
 def _latency(
@@ -190,7 +205,7 @@ def _latency(
             [*notes, "On an Edge TPU the kinds of work are priced, not the single operations: none are listed."],
         )
     known = devices.speeds_of(profile, target, threads)
-    ms = known.speeds.ms
+    ms = known.ms_of(devices.vector(artifact.work))
     each = [(work.name, float(ms @ devices.vector(work.counts))) for work in works]
     each.append((_BEYOND, known.fixed_ms + float(ms[COUNTS.index("inferences")])))
     whole = sum(value for _, value in each) or 1.0

@@ -37,6 +37,6 @@ def _lines(prediction: Prediction) -> Iterator[str]:
 
 
 def _figure(figure: Figure, unit: float, name: str) -> str:
-    low = figure.value if figure.low is None else figure.low
-    high = figure.value if figure.high is None else figure.high
-    return f"{figure.value / unit:.4g} {name} ({low / unit:.4g} to {high / unit:.4g}, {figure.how})"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value / unit:.4g} {name} or more ({figure.how} of what is counted)"
+    return f"{figure.value / unit:.4g} {name} ({figure.low / unit:.4g} to {figure.high / unit:.4g}, {figure.how})"

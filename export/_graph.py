@@ -192,17 +192,37 @@ def product(*factors: int | None) -> int | None:
 
 
 def einsum_macs(equation: str, shapes: Sequence[Sequence[int] | None]) -> int | None:
-    """Return the multiply-accumulates of an Einsum: one for each combination of all its labels.
+    """Return the multiply-accumulates of an Einsum: one for each combination of the labels of two factors.
 
-    >>> einsum_macs("ab,bc->ac", [(2, 3), (3, 4)])
-    24
+    Of more than two, the product of the first two is multiplied by the third, and so on, as ONNX Runtime does.
+
+    >>> einsum_macs("ab,bc->ac", [(2, 3), (3, 4)]), einsum_macs("ab,bc,cd->ad", [(2, 3), (3, 4), (4, 5)])
+    (24, 64)
+    >>> einsum_macs("...ab,...bc", [(7, 2, 3), (3, 4)])
+    168
     """
+    given, arrow, written = equation.replace(" ", "").partition("->")
+    factors = given.split(",")
+    if len(factors) != len(shapes) or any(elements(shape) is None for shape in shapes):
+        return None
     sizes: dict[str, int] = {}
-    for labels, shape in zip(equation.replace(" ", "").split("->")[0].split(","), shapes, strict=True):
-        if "." in labels or elements(shape) is None or len(labels) != len(shape or ()):
+    for place, shape in enumerate(shapes):
+        # The axes that an ellipsis stands for are aligned at the last one: labels count them from there.
+        open_axes = len(shape or ()) - len(factors[place].replace("...", ""))
+        factors[place] = factors[place].replace("...", "".join(map(str, range(open_axes)))[::-1])
+        if len(factors[place]) != len(shape or ()):
             return None
-        sizes.update(zip(labels, shape or (), strict=True))
-    return math.prod(sizes.values())
+        for label, size in zip(factors[place], shape or (), strict=True):
+            sizes[label] = max(size, sizes.get(label, 0))
+    kept = set(written) | {label for label in sizes if label.isdigit()}
+    if not arrow:
+        kept |= {label for label in sizes if given.count(label) == 1}
+    total, made = 0, set(factors[0])
+    for place, labels in enumerate(factors[1:], 2):
+        together = made | set(labels)
+        total += math.prod(sizes[label] for label in together)
+        made = together & (kept | set("".join(factors[place:])))
+    return total
 
 
 def with_summed_products(

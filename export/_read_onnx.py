@@ -30,12 +30,17 @@ def read(path: Path) -> Graph:
         InputError: it holds no graph. What is broken raises whatever protobuf or onnx raises.
     """
     import onnx
+    import onnx.inliner
     import onnx.reference
 
     model = onnx.load_model(str(path), load_external_data=False)
     if not model.graph.node and not model.graph.output:
         raise InputError(f"Expected an ONNX file with a graph. Got: {path}, which has none.")
     notes = []
+    try:
+        model = onnx.inliner.inline_local_functions(model) if model.functions else model
+    except Exception as error:  # the functions' calls are read as operations of unknown work
+        notes.append(f"ONNX could not write out the model's functions: {str(error).splitlines()[0][:200]}.")
     try:
         model = with_shapes(onnx, model)
     except Exception as error:  # the file is read without inferred shapes

@@ -54,6 +54,9 @@ FREE |= {"Loop", "If", "Scan", "TensorIterator"}
 _JOINED = {"Relu", "Clip", "LeakyRelu", "BatchNormalization", "QuantizeLinear", "DequantizeLinear", "Add", "Mul", "Sub"}
 _JOINED |= {"ReLU", "Clamp", "PRelu", "FakeQuantize", "Multiply", "Subtract", "Convert", "HardSwish", "HSwish"}
 _JOINED |= {"HardSigmoid", "RELU", "RELU6", "Sigmoid", "Swish"}
+# Read no more of what they are given than they write.
+_PICKING = {"SLICE", "STRIDED_SLICE", "GATHER", "GATHER_ND", "Slice", "StridedSlice", "Gather", "GatherND"}
+_PICKING |= {"GatherElements", "EMBEDDING_LOOKUP"}
 _QUANTIZING = {"QuantizeLinear", "DequantizeLinear", "FakeQuantize"}
 _FUNCTIONS = {"LOGISTIC", "TANH", "EXP", "LOG", "SOFTMAX", "LOG_SOFTMAX", "SQRT", "RSQRT", "DIV", "ELU", "GELU", "POW"}
 _FUNCTIONS |= {"SIN", "COS", "Sigmoid", "Tanh", "Exp", "Log", "Softmax", "LogSoftmax", "Sqrt", "Div"}
@@ -119,9 +122,8 @@ def work_of(graph: Graph, assumed_turns: int = 1) -> tuple[Work, ...]:
 
 def total(works: Iterable[Work]) -> dict[str, float]:
     """Return the counts of all operations together, by name, and the inference that they make up."""
-    found = dict.fromkeys(COUNTS, 0.0)
+    found = dict.fromkeys(COUNTS, 0.0) | {"inferences": 1.0}
     for work in works:
-        found["inferences"] = 1.0
         for name, count in work.counts.items():
             found[name] += count
     return found
@@ -163,7 +165,7 @@ def _work(graph: Graph, node: Node, times: float, folded: set[int]) -> Work:
             channels = _channels(graph.format, written[0])
             counts["patches"] = macs / count * (count / channels) * _element_bytes(read)
     else:
-        counts["moved"] = _bytes(read) + _bytes(written)
+        counts["moved"] = _bytes(written) + (_bytes(written) if node.kind in _PICKING else _bytes(read))
         if node.kind == DETECTIONS and len(read) > 1:
             numbers, scores = (max(0, elements(value.shape) or 0) for value in read[:2])
             counts["sorting"] = sorting(numbers // 4, scores, max(0, node.settings.get("max_detections", 0)))

@@ -112,6 +112,17 @@ def test_a_size_that_is_missed_by_one_percent_fails(bundle, tmp_path):
     assert f"{smallest:,} bytes, more than the {int(smallest / 1.01):,} bytes allowed" in str(result["rows"])
 
 
+@pytest.mark.parametrize(
+    ("option", "limit"),
+    [("--max-latency-ms", -1), ("--max-latency-ms", "nan"), ("--max-size-bytes", 0), ("--max-drop", -5)],
+)
+def test_a_limit_that_is_none_is_no_failed_gate(bundle, option, limit):
+    """A limit that nothing can keep is a usage error, 2, which says what a limit is, and not a verdict."""
+    code, result = _validate(bundle.path, "--device", "raspberry-pi-4b", option, limit)
+    assert code == 2
+    assert "number from" in str(result)
+
+
 def test_a_predicted_latency_decides_only_beyond_its_interval(bundle):
     """Within the interval a limit is inconclusive, 5; 1 % below its lower end it fails, 1; above it passes."""
     path, device = bundle.path, ("--device", "raspberry-pi-4b", "--max-drop", 100)

@@ -1,0 +1,142 @@
+"""Predictions for files that edgewright did not write: what they do is counted, or it is said what is not."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgewright import devices, predict
+from edgewright.devices import loads_on
+from edgewright.export import Graph, read_graph
+from edgewright.export._graph import Node, Value, einsum_macs
+from edgewright.export._work import total, work_of
+
+_PI = "raspberry-pi-4b"
+
+
+def _saved(path, nodes, given, made, weights=(), functions=(), domains=()):
+    """Write an ONNX file of float32 tensors: ``given`` and ``made`` are shapes by name, ``weights`` arrays by name."""
+
+    def typed(shapes):
+        return [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+
+    stored = [numpy_helper.from_array(array, name) for name, array in dict(weights).items()]
+    opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    graph = helper.make_graph(nodes, "made", typed(given), typed(made), stored)
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8, functions=list(functions)), path)
+    return path
+
+
+def _products(path, size):
+    """Write a file of two products of one row with [size, size] weights."""
+    kernel = np.ones((size, size), np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("MatMul", ["y", "v"], ["z"])]
+    return _saved(path, nodes, {"x": (1, size)}, {"z": (1, size)}, {"w": kernel, "v": kernel})
+
+
+def _latency(path, device, **more):
+    (found,) = predict(path, device, **more)
+    return found.latency_ms
+
+
+def test_a_gpu_takes_at_least_as_long_as_its_memory_for_the_weights(tmp_path):
+    """Neither the latency of a Jetson's GPU nor its interval lies below what reading the weights once takes."""
+    bandwidth = devices.get("jetson-orin-nano").memory.bandwidth_gbytes_per_s.value
+    figure = _latency(_products(tmp_path / "a.onnx", 2048), "jetson-orin-nano")
+    assert figure.value >= figure.low >= 2 * 4 * 2048**2 / (bandwidth * 1e6)
+    (found,) = predict(tmp_path / "a.onnx", "jetson-orin-nano", costliest=100)
+    assert sum(each.latency_ms for each in found.operations) == pytest.approx(found.latency_ms.value)
+
+
+def test_threads_of_the_host_do_not_speed_up_a_gpu(tmp_path):
+    """A GPU's latency is the same however many threads its host has."""
+    path = _products(tmp_path / "a.onnx", 64)
+    assert _latency(path, "jetson-orin-nano", threads=1) == _latency(path, "jetson-orin-nano", threads=4)
+
+
+def test_no_interval_begins_below_what_the_cores_can_compute(tmp_path):
+    """A product of matrices on four Cortex-A72 takes no less than their vector units need for it."""
+    nodes = [helper.make_node("MatMul", ["x", "y"], ["z"])]
+    path = _saved(tmp_path / "a.onnx", nodes, {"x": (512, 512), "y": (512, 512)}, {"z": (512, 512)})
+    clock = devices.get(_PI).cpu.clock_ghz.value
+    assert _latency(path, _PI).low >= 512**3 / (4 * 4 * clock * 1e6) * 0.999
+
+
+def test_a_slice_reads_no_more_than_it_writes(tmp_path):
+    """Four of a million numbers are picked at the cost of four, not of a million."""
+    numbers = {name: np.array([value]) for name, value in (("from", 0), ("to", 4), ("axis", 1))}
+    nodes = [helper.make_node("Slice", ["x", "from", "to", "axis"], ["y"])]
+    path = _saved(tmp_path / "a.onnx", nodes, {"x": (1, 1 << 20)}, {"y": (1, 4)}, numbers)
+    assert total(work_of(read_graph(path)))["moved"] == 2 * 4 * 4
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "macs"),
+    [
+        ("ij,jk->ik", [(2, 3), (3, 5)], 30),
+        ("ij,jk,kl->il", [(2, 3), (3, 5), (5, 7)], 30 + 70),
+        ("ij,jk,kl", [(2, 3), (3, 5), (5, 7)], 30 + 70),
+        ("...ij,...jk->...ik", [(4, 2, 3), (3, 5)], 4 * 30),
+        ("...ij,...jk", [(1, 9, 2, 3), (4, 1, 3, 5)], 36 * 30),
+        ("ij->ji", [(2, 3)], 0),
+        ("ij,jk->ik", [(2, 3), None], None),
+        ("ij,jk->ik", [(2, 3)], None),
+        ("ij,jk->ik", [(2, 3, 4), (3, 5)], None),
+    ],
+)
+def test_an_einsum_multiplies_two_factors_at_a_time(equation, shapes, macs):
+    """Three matrices are two products, not one over all labels at once; an ellipsis stands for the axes that it has."""
+    assert einsum_macs(equation, shapes) == macs
+
+
+def test_a_models_own_functions_are_looked_into(tmp_path):
+    """What a function of the model multiplies counts as if it stood in the graph."""
+    body = [helper.make_node("MatMul", ["a", "b"], ["c"]), helper.make_node("Relu", ["c"], ["d"])]
+    function = helper.make_function("mine", "Big", ["a", "b"], ["d"], body, [helper.make_opsetid("", 17)])
+    nodes = [helper.make_node("Big", ["x", "w"], ["y"], domain="mine")]
+    weights = {"w": np.ones((8, 16), np.float32)}
+    path = _saved(tmp_path / "a.onnx", nodes, {"x": (4, 8)}, {"y": (4, 16)}, weights, [function], ["mine"])
+    assert read_graph(path).macs == 4 * 8 * 16
+    assert not any("Not counted" in note for note in predict(path, _PI)[0].notes)
+
+
+def test_what_is_not_counted_leaves_no_interval(tmp_path):
+    """An operation that nobody knows leaves a latency of the rest, without an interval; it may not even load."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+        helper.make_node("Mystery", ["y"], ["z"], domain="elsewhere"),
+    ]
+    weights = {"w": np.ones((8, 16), np.float32)}
+    path = _saved(tmp_path / "a.onnx", nodes, {"x": (4, 8)}, {"z": (4, 16)}, weights, domains=["elsewhere"])
+    (found,) = predict(path, _PI)
+    assert found.latency_ms.value > 0
+    assert found.latency_ms.low is found.latency_ms.high is found.energy_mj.low is found.energy_mj.high is None
+    said = " ".join(found.notes)
+    assert "Not counted: elsewhere.Mystery" in said
+    assert "elsewhere.Mystery, which is no operation of the format's own" in said
+
+
+def test_an_operation_of_tensorflow_runs_on_no_device():
+    """A TFLite file that falls back to TensorFlow asks for a delegate that no device's runtime has."""
+    values = (Value("x", (2, 2), "float32", 16), Value("y", (2, 2), "float32", 16))
+    node = Node("FlexMatrixInverse", 1, "", (0,), (1,), None, custom=True)
+    loads = loads_on(devices.get(_PI), Graph("tflite", (0,), (1,), values, (node,)))
+    assert loads.ok is False
+    assert "FlexMatrixInverse" in loads.sentence
+
+
+def test_a_file_of_views_takes_one_inference(tmp_path):
+    """A file whose operations all cost nothing takes what any inference does, and lists just that."""
+    path = _saved(tmp_path / "a.onnx", [helper.make_node("Identity", ["x"], ["y"])], {"x": (1, 4)}, {"y": (1, 4)})
+    (found,) = predict(path, _PI)
+    (only,) = found.operations
+    assert only.latency_ms == pytest.approx(found.latency_ms.value)
+
+
+def test_more_memory_than_the_board_has_is_said(tmp_path):
+    """A prediction of more memory than the device has says so."""
+    shape = (1, 1 << 28)
+    path = _saved(tmp_path / "a.onnx", [helper.make_node("Relu", ["x"], ["y"])], {"x": shape}, {"y": shape})
+    (small,), (large,) = predict(path, "raspberry-pi-zero-2w"), predict(path, "raspberry-pi-5")
+    assert any("more memory than Raspberry Pi Zero 2 W has" in note for note in small.notes)
+    assert not any("more memory" in note for note in large.notes)
