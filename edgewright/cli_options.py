@@ -97,4 +97,5 @@ def _print(text: Any) -> None:
         return
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 200).print(text)
+    # Names and reasons come from files and runtimes: [16] in them is no markup, nor is :x: a picture.
+    Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False).print(text)

@@ -76,10 +76,11 @@ def shown(quiet: bool = False) -> Iterator[OnProgress]:
         yield lambda event: None
     elif sys.stderr.isatty():
         from rich.console import Console
+        from rich.text import Text
 
         console = Console(stderr=True)
         with console.status("starting") as status:
-            yield lambda event: status.update(_line(event, started))
+            yield lambda event: status.update(Text(_line(event, started)))
     else:
         yield lambda event: print(_line(event, started), file=sys.stderr, flush=True)
 
