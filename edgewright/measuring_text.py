@@ -25,7 +25,8 @@ def measurements_text(made: Measurements) -> "RenderableType":
     for row in made.rows:
         measured = row.measurement
         if measured is None:
-            table.add_row(row.subject.name, "-", f"failed: {row.reason[:90]}")
+            table.add_row(row.subject.name, "-", "failed")
+            notes.append(f"{row.subject.name}: failed: {row.reason}")
             continue
         table.add_row(row.subject.name, *_cells(measured))
         notes += [f"{row.subject.name}: inconclusive: {reason}" for reason in measured.inconclusive()]
@@ -51,9 +52,10 @@ def _conditions(made: Measurements) -> str:
     governor = f", governor {host['governor']}" if host.get("governor") else ""
     where = "here" if measured.how is How.MEASURED_HERE else f"on the device {host.get('device')}"
     began = f"Emulated, so that no time is a latency, {where}" if measured.how is How.EMULATED else f"Measured {where}"
+    batch = "the file's own batch" if any(row.subject.whole for row in made.rows) else "batch 1"
     return (
         f"{began}: {host.get('cpu')}, {host.get('cores')} cores{governor}, kernel {host.get('kernel')}, "
-        f"Python {host.get('python')}; batch 1, {measured.threads} thread{'s' if measured.threads > 1 else ''}, "
+        f"Python {host.get('python')}; {batch}, {measured.threads} thread{'s' if measured.threads > 1 else ''}, "
         f"{len(measured.processes)} fresh processes each, in turn; {sources}"
     )
 

@@ -34,6 +34,7 @@ class Subject:
         inputs: ``[samples, ...]`` by input name.
         source: where the inputs come from, as a report says it.
         bundle: the bundle that it is of; None for a file.
+        whole: whether a sample is all that one call takes, as the file takes no batch of one.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class Subject:
     inputs: Mapping[str, np.ndarray]
     source: str
     bundle: Bundle | None = None
+    whole: bool = False
 
     @property
     def name(self) -> str:
@@ -94,7 +96,8 @@ def subjects_of(
         artifact: of a bundle, such as "tflite int8"; all when None.
         runtime: a runtime's name; when None all that are there and take the format, but for referees.
         data: what it is fed, in any form that ``compress`` takes. When None, a bundle's golden inputs, and for a file
-            random numbers of a fixed seed.
+            random numbers of a fixed seed. Of a file with a scalar as an input, or a first size fixed at another than
+            1, a sample is all that one call takes: the file's shape after the axis of samples.
         every: else only the first artifact in the first runtime.
         has: tells whether a runtime is there.
         where: that is, for messages.
@@ -107,6 +110,7 @@ def subjects_of(
     bundle = bundle_at(bundle_or_file)
     path = Path(bundle.path if bundle else str(bundle_or_file))
     found: list[tuple[Path | Deployable, str]]
+    whole = False
     if bundle:
         deployables, inputs, source = _of_bundle(bundle, data)
         found = [(each, each.format) for each in deployables if artifact in (None, each.name)]
@@ -117,10 +121,12 @@ def subjects_of(
     elif artifact is not None:
         raise InputError(f"Expected a bundle to choose {artifact!r} from. Got: {path}, which is none.")
     else:
-        format, inputs, source = _of_file(path, data)
-        found = [(path, format)]
+        graph = read_graph(path)
+        inputs, source = _of_file(path, graph, data)
+        whole = takes_no_batch(graph)
+        found = [(path, graph.format)]
     made = [
-        Subject(path, each, name, inputs, source, bundle)
+        Subject(path, each, name, inputs, source, bundle, whole)
         for each, format in found
         for name in _runtimes_of(format, runtime, has)
     ]
@@ -164,27 +170,41 @@ def _of_bundle(bundle: Bundle, data: "DataLike") -> tuple[tuple[Deployable, ...]
     return bundle.deployables, given.inputs, f"{len(given)} samples of {_told(data)}"
 
 
-def _of_file(path: Path, data: "DataLike") -> tuple[str, Mapping[str, np.ndarray], str]:
-    graph = read_graph(path)
+def _of_file(path: Path, graph: "Graph", data: "DataLike") -> tuple[Mapping[str, np.ndarray], str]:
     if data is None:
-        return graph.format, random_inputs(graph), f"{RANDOM_SAMPLES} random inputs, seed 0"
+        shapes = " of the file's own shapes" if takes_no_batch(graph) else ""
+        return random_inputs(graph), f"{RANDOM_SAMPLES} random inputs{shapes}, seed 0"
+    _check_inputs(graph)
     values = [graph.values[place] for place in graph.inputs]
     # What is fed are real numbers, whatever the file stores.
-    wanted = {each.name: Input(_sizes(each)[1:], "float32" if each.scale else each.dtype) for each in values}
+    wanted = {each.name: Input(_sample(graph, each), "float32" if each.scale else each.dtype) for each in values}
     given = dataset_of(data, wanted)
-    return graph.format, given.inputs, f"{len(given)} samples of {_told(data)}"
+    return given.inputs, f"{len(given)} samples of {_told(data)}"
+
+
+def takes_no_batch(graph: "Graph") -> bool:
+    """Tell whether a file takes no batch of one: an input is a scalar, or its first size is fixed at another one.
+
+    A sample is then all that one call takes, for the runner too (``whole`` there).
+    """
+    shapes = [graph.values[place].shape for place in graph.inputs]
+    return any(shape is not None and (not shape or shape[0] not in (-1, 1)) for shape in shapes)
 
 
 def random_inputs(graph: "Graph", samples: int = RANDOM_SAMPLES) -> dict[str, np.ndarray]:
     """Return random inputs ``[samples, ...]`` of a fixed seed: normal floats, all of a quantized range.
 
     Integers that are not quantized are 0 or 1: what they may be, such as places in a table, does not stand in a file.
+
+    Raises:
+        InputError: an input that cannot be fed: not of numbers, of a type that NumPy lacks, or of unknown rank.
     """
+    _check_inputs(graph)
     random = np.random.default_rng(0)
     made = {}
     for place in graph.inputs:
         value = graph.values[place]
-        shape = (samples, *_sizes(value)[1:])
+        shape = (samples, *_sample(graph, value))
         if value.scale:
             limits = np.iinfo(value.dtype)
             stored = random.integers(limits.min, limits.max, shape, endpoint=True)
@@ -196,9 +216,32 @@ def random_inputs(graph: "Graph", samples: int = RANDOM_SAMPLES) -> dict[str, np
     return made
 
 
-def _sizes(value: "Value") -> tuple[int, ...]:
-    """Return a shape in which a size that is left open is 1, as the runner runs one sample at a time."""
-    return tuple(max(size, 1) for size in value.shape or (1,))
+def _check_inputs(graph: "Graph") -> None:
+    """Raise InputError where an input cannot be fed, neither random numbers nor a user's data."""
+    for value in (graph.values[place] for place in graph.inputs):
+        if not _is_number(value.dtype):
+            raise InputError(
+                f"Expected inputs of numbers in a type that NumPy has, such as float32. Got: input {value.name!r} of "
+                f"{value.dtype}: the file cannot be fed at all, neither random numbers nor your own data."
+            )
+        if value.shape is None:
+            raise InputError(
+                f"Expected inputs of a known number of dimensions. Got: input {value.name!r} without a shape: the file "
+                "cannot be fed at all, neither random numbers nor your own data."
+            )
+
+
+def _is_number(dtype: str) -> bool:
+    try:
+        return np.dtype(dtype).kind in "fiub"
+    except TypeError:
+        return False
+
+
+def _sample(graph: "Graph", value: "Value") -> tuple[int, ...]:
+    """Return the shape of a sample, in which a size that is left open is 1, as the runner runs one at a time."""
+    sizes = tuple(max(size, 1) for size in value.shape or ())
+    return sizes if takes_no_batch(graph) else sizes[1:]
 
 
 def _told(data: object) -> str:

@@ -6,6 +6,7 @@ It needs the standard library, NumPy and one runtime, on Python 3.7 or later, an
 
 The inputs hold an array [samples, ...] for each input of the model, by name; the model runs one sample at a time. Float
 inputs of a quantized model are quantized here, and its outputs dequantized. One JSON document is printed to stdout.
+Where an input is a scalar, or its first size is fixed at another than one, a sample is all that one call takes.
 
 With --count N the first sample is run N more times between marks that an emulator counts instructions by.
 
@@ -361,23 +362,32 @@ class InputsError(Exception):
 
 
 def prepare(arrays, tensors, stored=None):
-    """Return the samples as the model takes them: for each sample a list of arrays [1, ...] in the tensors' order.
+    """Return the samples as the model takes them: for each sample a list of arrays in the tensors' order.
 
-    ``stored`` maps (array, tensor) to the array as the file stores it; ``as_stored`` where None.
+    A sample is one row of a batch, arrays [1, ...]; of a model that takes no batch of one (``whole``), all that one
+    call takes. ``stored`` maps (array, tensor) to the array as the file stores it; ``as_stored`` where None.
     """
     expected = {tensor.name: tensor.shape for tensor in tensors}
     received = {name: array.shape for name, array in arrays.items()}
     if set(expected) != set(received):
         raise InputsError("expected inputs {}, got {}".format(sorted(expected), sorted(received)))
+    as_whole = whole(tensors)
     for name, shape in expected.items():
-        if len(received[name]) != len(shape) or received[name][1:] != shape[1:]:
-            samples = ", ".join(["samples"] + [str(size) for size in shape[1:]])
+        sizes = shape if as_whole else shape[1:]
+        if not received[name] or received[name][1:] != sizes:
+            samples = ", ".join(["samples"] + [str(size) for size in sizes])
             raise InputsError("expected {} as [{}], got {}".format(name, samples, list(received[name])))
     counts = {shape[0] for shape in received.values()}
     if len(counts) != 1 or 0 in counts:
         raise InputsError("expected as many samples, at least one, in each input, got {}".format(received))
     arrays = [(stored or as_stored)(arrays[tensor.name], tensor) for tensor in tensors]
-    return [[array[place : place + 1] for array in arrays] for place in range(counts.pop())]
+    places = [place if as_whole else slice(place, place + 1) for place in range(counts.pop())]
+    return [[np.asarray(array[place]) for array in arrays] for place in places]
+
+
+def whole(tensors):
+    """Tell whether a model takes no batch of one: an input is a scalar, or its first size is fixed at another one."""
+    return any(not tensor.shape or tensor.shape[0] != 1 for tensor in tensors)
 
 
 def as_stored(array, tensor):
@@ -402,11 +412,21 @@ def as_stored(array, tensor):
     return stored
 
 
-def collect(results, tensors):
-    """Return the outputs of all samples, [samples, ...] float where the model stores integers, by name."""
+def collect(results, tensors, as_whole=False):
+    """Return the outputs of all samples, [samples, ...] float where the model stores integers, by name.
+
+    An output whose size differs from sample to sample is all numbers in a row. ``as_whole``: see ``whole``.
+    """
     outputs = {}
     for place, tensor in enumerate(tensors):
-        array = np.concatenate([np.reshape(result[place], tensor.shape) for result in results])
+        arrays = [np.asarray(result[place]) for result in results]
+        # A size that the file leaves open counts as one: then an array stays as the runtime gave it.
+        if all(array.size == np.prod(tensor.shape, dtype=int) for array in arrays):
+            arrays = [np.reshape(array, tensor.shape) for array in arrays]
+        if len({array.shape for array in arrays}) > 1:
+            array = np.concatenate([np.ravel(array) for array in arrays])
+        else:
+            array = (np.stack if as_whole or not arrays[0].ndim else np.concatenate)(arrays)
         if tensor.scale:
             array = dequantize(array, tensor.scale, tensor.zero_point)
         outputs[tensor.name] = array
@@ -426,7 +446,7 @@ class Program(object):
 
     def collect(self, answers):
         """Return the outputs of all samples by name."""
-        return collect(answers, self.model.outputs)
+        return collect(answers, self.model.outputs, whole(self.model.inputs))
 
     def units(self):
         """Return how many units of work one answer is."""
