@@ -1,6 +1,7 @@
 """Errors that a user can act on, each with the exit code that the command line ends with."""
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -41,6 +42,17 @@ class Inconclusive(EdgewrightError):
     """A measurement was too noisy to decide."""
 
     exit_code = 5
+
+
+def check_limit(name: str, value: float | None, *, zero: bool = False) -> None:
+    """Raise InputError unless a limit is None or positive and finite; with ``zero``, nothing may be allowed too.
+
+    >>> check_limit("max_latency_ms", 2.0)
+    """
+    if value is None or (math.isfinite(value) and (value > 0 or (zero and value == 0))):
+        return
+    least = "zero or a positive number" if zero else "a positive number"
+    raise InputError(f"Expected {least} that is finite for {name}. Got: {value:g}.")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import GateFailed, InputError
+from .errors import GateFailed, InputError, check_limit
 from .figures import How
 from .progress import Event, OnProgress, part
 from .runtimes import (
@@ -149,8 +149,9 @@ def measure(
         on_progress: told what is being done.
 
     Raises:
-        InputError: see ``subjects_of``; no process at all.
+        InputError: see ``subjects_of``; no process at all; a limit that is not positive and finite.
     """
+    check_limit("max_latency_ms", max_latency_ms)
     report = part(on_progress, 0, 1)
     subjects = subjects_of(path, artifact, runtime, data)
     report(Event("measure", (str(path),)))
@@ -194,13 +195,14 @@ def compare(
         on_progress: told what is being done.
 
     Raises:
-        InputError: see ``subjects_of``; fewer than 7 pairs.
+        InputError: see ``subjects_of``; fewer than 7 pairs; a limit that is negative or not finite.
         GateFailed: one of them does not run.
     """
     if pairs < FEWEST_PAIRS:
         raise InputError(
             f"Expected at least {FEWEST_PAIRS} pairs of processes, to be certain of anything. Got: {pairs}."
         )
+    check_limit("max_regression", max_regression, zero=True)
     report = part(on_progress, 0, 1)
     (first,) = subjects_of(before, _of(artifacts, 0), _of(runtimes, 0), data, every=False)
     (second,) = subjects_of(after, _of(artifacts, 1), _of(runtimes, 1), data, every=False)

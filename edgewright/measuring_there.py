@@ -11,6 +11,7 @@ from .devices._found import Found, with_runtime
 from .devices._lease import Lease
 from .devices._links import Link
 from .devices._on_device import OnDevice
+from .errors import check_limit
 from .measuring import Measurements, Row
 from .progress import Event, OnProgress, part
 from .reaching import reached
@@ -51,11 +52,13 @@ def measure_there(
         on_progress: told what is being done.
 
     Raises:
-        InputError: see ``subjects_of``; no such device, or it is another machine than registered; no process at all.
+        InputError: see ``subjects_of``; no such device, or it is another machine than registered; no process at all; a
+            limit that is not positive and finite.
         MissingRequirement: the device lacks Python or a runtime.
         DeviceBusy: somebody else uses the device.
         DeviceError: it cannot be reached, or the line was cut.
     """
+    check_limit("max_latency_ms", max_latency_ms)
     report = part(on_progress, 0, 1)
     profile = profile_of(device)
     report(Event("connect", (device,)))

@@ -376,7 +376,7 @@ def test_measure_tells_and_gates(artifacts):
     (row,) = document["result"]["rows"]
     assert row["inputs"] == "16 random inputs, seed 0" and row["latency_ms"]["how"] == "measured here"
     assert row["load_cold_ms"] > 0 and row["measurement"]["processes"][0]["samples_ms"]
-    for limit, decided, verdict in ((0, 1, "not met"), (1e4, 0, "met")):
+    for limit, decided, verdict in ((1e-9, 1, "not met"), (1e4, 0, "met")):
         asked = "measure", artifacts["tflite", "int8"], "--runtime", "litert", "--quiet", "--max-latency-ms", limit
         told = _run_cli(*asked)
         noisy = "inconclusive: " in told.stdout  # a busy machine's figures decide nothing
@@ -409,6 +409,10 @@ def test_a_limit_gates_by_the_interval(median_ms, limit, code):
         (("--cores", "one"), "cores such as 0,2-3. Got: 'one'"),
         (("--threads", "0"), "at least one thread"),
         (("--data", "nowhere.npz"), "nowhere.npz"),
+        (("--max-latency-ms", "nan"), "a positive number that is finite for max_latency_ms. Got: nan"),
+        (("--max-latency-ms", "inf"), "Got: inf"),
+        (("--max-latency-ms", "0"), "Got: 0"),
+        (("--max-latency-ms", "-1"), "Got: -1"),
     ],
 )
 def test_measure_says_what_is_wrong(arguments, message, artifacts):
@@ -434,5 +438,16 @@ def test_compare_as_a_command(artifacts):
     done = _run_cli("compare", *files, "--pairs", 7, "--runtime", "litert", "--max-regression", "900%", "--quiet")
     assert done.exit_code == 0, done.output
     assert "times as long as the first" in done.stdout and "at most 900 % slower: pass" in done.stdout
-    done = _run_cli("compare", *files, "--max-regression", "lots", "--quiet")
-    assert done.exit_code == 2 and "such as 5% or 0.05" in done.output
+    for wrong in ("lots", "nan", "inf", "-5%"):
+        done = _run_cli("compare", *files, "--max-regression", wrong, "--quiet")
+        assert done.exit_code == 2 and "such as 5% or 0.05" in done.output
+    with pytest.raises(InputError, match="zero or a positive number that is finite for max_regression. Got: nan"):
+        edgewright.compare(*files, max_regression=math.nan)
+
+
+@pytest.mark.parametrize("option", ["--max-latency-ms", "--max-size-bytes", "--max-memory-bytes", "--max-drop"])
+def test_validate_refuses_limits_that_are_none(option, tmp_path):
+    """A limit below zero is exit code 2 before the bundle is looked at."""
+    done = _run_cli("validate", tmp_path, option, -1)
+    name = option.removeprefix("--").replace("-", "_")
+    assert done.exit_code == 2 and f"positive number that is finite for {name}. Got: -1." in done.output
