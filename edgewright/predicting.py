@@ -93,8 +93,10 @@ def predict(
         costliest: how many operations to list.
 
     Raises:
-        InputError: no such file, device or runtime; a file that is broken.
+        InputError: no such file, device or runtime; a file that is broken; a number of operations below zero.
     """
+    if costliest < 0:
+        raise InputError(f"Expected a number of operations to list, zero or more. Got: {costliest}.")
     path = Path(artifact)
     profile = profile_of(device)
     _check(profile, runtime, threads)

@@ -243,10 +243,11 @@ def test_predict_prints_one_document(artifacts):
         (["--device", "raspberry-pi-4"], "raspberry-pi-4b"),
         (["--device", "raspberry-pi-4b", "--threads", "9"], "1 to 4 threads"),
         (["--device", "raspberry-pi-4b", "--runtime", "LiteRTT"], "LiteRT"),
+        (["--device", "raspberry-pi-4b", "--operations", "-1"], "zero or more. Got: -1"),
     ],
 )
 def test_what_cannot_be_predicted_says_what_was_expected(artifacts, arguments, said):
-    """A device, number of threads or runtime that does not exist ends with exit code 2."""
+    """A device, runtime, number of threads or of operations that cannot be ends with exit code 2."""
     done = CliRunner().invoke(app, ["predict", str(artifacts["tflite", "float32"]), *arguments])
     assert done.exit_code == 2
     assert said in done.output
