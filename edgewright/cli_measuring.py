@@ -163,13 +163,13 @@ def _profiled_here(
     runs: int | None,
 ) -> tuple[dict[str, Any], int, Any]:
     """Return where an inference's time goes on this host, after writing the picture of it."""
-    from .files import check_parent, write_text
-    from .flame import flame_svg
+    from .files import write_text
+    from .flame import check_picture, flame_svg
     from .profile_text import profile_text
     from .profiling import profile_operations
 
     if picture is not None:
-        check_parent(picture)
+        check_picture(picture)
     counts = _counts(threads) or (1,)
     if len(counts) > 1:
         raise InputError(f"Expected one number of threads without a device. Got: {threads}.")

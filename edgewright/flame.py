@@ -4,12 +4,16 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from xml.sax.saxutils import escape
 
+from .errors import InputError
+from .files import check_parent
 from .profile_values import ONLY, GraphTime, OperationProfile, OperationTime
 
 WIDTH, ROW, MARGIN = 1200.0, 22.0, 12.0
 _HEAD, _LETTER = 44.0, 6.3
+_BEGINNING = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH:g}" '
 # What XML 1.0 does not allow in a text, escaped or not.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -23,6 +27,33 @@ class _Cell:
     title: str
     seed: str = ""
     inside: dict[str, "_Cell"] = field(default_factory=dict)
+
+
+def check_picture(path: Path) -> None:
+    """Raise unless a picture can be written at ``path``: nothing but a picture is written over.
+
+    Raises:
+        InputError: another ending than .svg, no such folder, or a file that is no picture of ours.
+        MissingRequirement: the folder cannot be written.
+    """
+    if path.suffix.lower() != ".svg":
+        raise InputError(f"Expected a picture whose name ends in .svg. Got: {path}.")
+    if not path.parent.is_dir():
+        raise InputError(
+            f"Expected a folder that exists, to write the picture {path.name} in. Got: {path.parent}, which does not."
+        )
+    if path.is_dir() or (path.is_file() and not _is_picture(path)):
+        raise InputError(f"Expected a free name for the picture, or one written before. Got: {path}, something else.")
+    check_parent(path)
+
+
+def _is_picture(path: Path) -> bool:
+    """Tell whether a file begins as a picture of ours does."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_BEGINNING)) == _BEGINNING.encode()
+    except OSError:
+        return False
 
 
 def flame_svg(profile: OperationProfile) -> str:
@@ -39,8 +70,7 @@ def flame_svg(profile: OperationProfile) -> str:
     under = f"{profile.answer_ms:.4g} ms an answer, {profile.how}, {profile.threads} thread(s); {profile.method}"
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH:g}" height="{height:g}" '
-            f'viewBox="0 0 {WIDTH:g} {height:g}">',
+            f'{_BEGINNING}height="{height:g}" viewBox="0 0 {WIDTH:g} {height:g}">',
             "<style>text{font:11px sans-serif;fill:#1b1b1b;pointer-events:none}"
             ".t{font-size:14px;font-weight:bold}rect.c{stroke:#fff;stroke-width:.6}rect.c:hover{stroke:#000}</style>",
             f'<rect width="{WIDTH:g}" height="{height:g}" fill="#fff"/>',

@@ -276,8 +276,29 @@ def test_the_command_prints_tables_or_json_and_writes_the_picture(bundle, tmp_pa
     assert {layer["layer"] for layer in graph["layers"]} == {"narrow_first", "flat", "heavy", "last"}
     told = {"kind", "unit", "ms", "layer", "macs", "weight_bytes", "activation_bytes", "gmacs_per_s", "gbytes_per_s"}
     assert told <= set(graph["operations"][0])
-    done = CliRunner().invoke(app, ["profile", path, "--runs", "5", "--picture", str(tmp_path / "no" / "flame.svg")])
-    assert done.exit_code == 3 and "Expected a folder" in done.stderr
+    done = CliRunner().invoke(app, ["profile", path, "--runs", "5", "--picture", str(picture)])
+    assert done.exit_code == 0, done.output  # a picture is written over a picture
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no/flame.svg", "Expected a folder that exists"),
+        ("model.tflite", "Expected a picture whose name ends in .svg"),
+        ("drawing.svg", "drawing.svg, something else"),
+        ("folder.svg", "folder.svg, something else"),
+    ],
+)
+def test_nothing_but_a_picture_is_written_over(name, message, bundle, tmp_path):
+    """A picture's path that is no free .svg, nor a picture written before, is exit code 2, and what is there stays."""
+    (tmp_path / "folder.svg").mkdir()
+    for other in ("model.tflite", "drawing.svg"):
+        (tmp_path / other).write_bytes(b"<svg>mine</svg>")
+    path = str(path_of(bundle, "tflite float32"))
+    done = CliRunner().invoke(app, ["profile", path, "--runs", "5", "--picture", str(tmp_path / name)])
+    assert done.exit_code == 2 and message in done.stderr
+    for other in ("model.tflite", "drawing.svg"):
+        assert (tmp_path / other).read_bytes() == b"<svg>mine</svg>"
 
 
 ODD = "λ <b>&\"'`\x00\x1b ]]>"
