@@ -443,11 +443,3 @@ def test_compare_as_a_command(artifacts):
         assert done.exit_code == 2 and "such as 5% or 0.05" in done.output
     with pytest.raises(InputError, match="zero or a positive number that is finite for max_regression. Got: nan"):
         edgewright.compare(*files, max_regression=math.nan)
-
-
-@pytest.mark.parametrize("option", ["--max-latency-ms", "--max-size-bytes", "--max-memory-bytes", "--max-drop"])
-def test_validate_refuses_limits_that_are_none(option, tmp_path):
-    """A limit below zero is exit code 2 before the bundle is looked at."""
-    done = _run_cli("validate", tmp_path, option, -1)
-    name = option.removeprefix("--").replace("-", "_")
-    assert done.exit_code == 2 and f"positive number that is finite for {name}. Got: -1." in done.output
