@@ -1,10 +1,11 @@
 """OpenVINO IR, by OpenVINO's own converter, which reads ONNX and TFLite too; quantized by NNCF."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from . import _openvino_lean, _openvino_metadata
-from ._artifact import Operation
+from ._artifact import Operation, Tensor
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._openvino_int8 import quantize_weights
 from ._read_openvino import read
@@ -28,8 +29,11 @@ def export(job: Job) -> Exported:
         model = openvino.convert_model(
             str(job.saved_model), input=[(tensor.name, list(tensor.shape)) for tensor in job.inputs]
         )
-        names = [_keras_name(port, job) for port in (*model.inputs, *model.outputs)]
-    for port, name in zip((*model.inputs, *model.outputs), names, strict=True):
+        names = [_keras_name(port, job.inputs) for port in model.inputs]
+        names += [_keras_name(port, job.outputs) for port in model.outputs]
+    _part_outputs_from_inputs(model)
+    # Inputs last: an output that was an input's takes its old name along until it has another.
+    for port, name in reversed(list(zip((*model.inputs, *model.outputs), names, strict=True))):
         port.get_tensor().set_names({name})
     if job.quantized:
         model = quantize_weights(model)
@@ -53,14 +57,24 @@ def _tell_nobody() -> None:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 
-def _keras_name(port: Any, job: Job) -> str:
-    """Return the name that the Keras model has for an input or output: OpenVINO adds others, such as "image:0"."""
-    known = {tensor.name for tensor in (*job.inputs, *job.outputs)}
+def _keras_name(port: Any, tensors: Sequence[Tensor]) -> str:
+    """Return which of the Keras model's inputs or outputs a port is: OpenVINO adds other names, such as "image:0"."""
+    known = {tensor.name for tensor in tensors}
     names = {name.split(":")[0] for name in port.get_names()} | set(port.get_names())
     matches = sorted(names & known)
     if len(matches) != 1:
         raise ValueError(f"expected one of {sorted(known)} among the names of an OpenVINO port, got {sorted(names)}")
     return matches[0]
+
+
+def _part_outputs_from_inputs(model: Any) -> None:
+    """Give an output that is an input a tensor, and so a name, of its own: a conversion to the type that it has."""
+    from openvino import opset13
+
+    for result in model.get_results():
+        source = result.input_value(0)
+        if source.get_node().get_type_name() == "Parameter":
+            result.input(0).replace_source_output(opset13.convert(source, source.get_element_type()).output(0))
 
 
 def _quantize(job: Job, model: Any) -> Any:

@@ -11,7 +11,7 @@ from edgewright.export import Artifact, convert, freeze, get, load_bundle, names
 from edgewright.export._bundle import artifact_at, bundle_manifest, files_of, plain_artifact, save_golden
 from edgewright.files import MANIFEST, write_json
 from edgewright.train import Dataset
-from edgewright.train._training import outputs_of
+from edgewright.train._training import output_names, outputs_of
 
 from ._broken_exporter import install_broken_exporter
 
@@ -107,6 +107,32 @@ def test_an_unknown_dimension_is_refused(tmp_path):
     x = keras.Input((None, 4), name="sequence")
     with pytest.raises(InputError, match=r"'sequence'.*\(None, None, 4\)"):
         freeze(keras.Model(x, keras.layers.Dense(2)(x)), tmp_path / "graph")
+
+
+def test_outputs_are_named_by_their_keys_and_never_as_inputs():
+    """A dictionary's keys name the outputs, else their layers do; an input that is an output has another name there."""
+    x = keras.Input((3,), name="x")
+    y = keras.layers.Dense(2, name="y")(x)
+    assert output_names(keras.Model(x, {"score": y, "raw": x})) == ["raw", "score"]
+    assert output_names(keras.Model(x, {"x": y})) == ["x_output"]
+    assert output_names(keras.Model(x, [y, x])) == ["y", "x_output"]
+    assert output_names(keras.Model(x, {"first": {"y": y}, "z": x})) == ["y", "x_output"]
+
+
+@pytest.mark.parametrize("format", names())
+def test_an_input_that_is_an_output_too_is_exported(format, tmp_path):
+    """Its values come back unchanged, beside what is computed of them."""
+    from edgewright.runtimes import for_format, run_artifact
+
+    x = keras.Input((6,), name="x")
+    both = keras.Model(x, {"y": keras.layers.Dense(1, name="y")(x), "raw": x})
+    made = convert(freeze(both, tmp_path / "graph"), format, "float32", tmp_path / "out")
+    assert made.artifact, made.reason
+    samples = {"x": np.random.default_rng(0).normal(size=(4, 6)).astype("float32")}
+    run = run_artifact(made.artifact.path, for_format(format)[0], samples)
+    assert run.ok, run.reason
+    assert set(run.outputs) == {"y", "raw"}
+    np.testing.assert_array_equal(run.outputs["raw"], samples["x"])
 
 
 @pytest.mark.parametrize(("format", "precision"), CELLS)

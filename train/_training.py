@@ -265,6 +265,22 @@ def input_of(model: "keras.Model") -> Any:
 
 
 def output_names(model: "keras.Model") -> list[str]:
-    """Return one distinct name for each output: the names of the layers that make them."""
+    """Return one distinct name for each output, none of them an input's: its key in a dictionary, else its layer's."""
+    import keras
+
     names = [str(name) for name in getattr(model, "output_names", None) or ["output"]]
-    return [name if names.count(name) == 1 else f"{name}_{place}" for place, name in enumerate(names)]
+    structure = getattr(model, "_outputs_struct", None)
+    if isinstance(structure, dict):
+        paths = [path for path, _ in keras.tree.flatten_with_path(structure)]
+        if all(len(path) == 1 for path in paths):
+            names = [str(key) for (key,) in paths]
+    # Files tell tensors apart by their names: an input that is an output too would be found twice.
+    taken = {tensor.name for tensor in getattr(model, "inputs", None) or ()}
+    distinct = []
+    for place, name in enumerate(names):
+        name = name if names.count(name) == 1 else f"{name}_{place}"
+        while name in taken:
+            name += "_output"
+        taken.add(name)
+        distinct.append(name)
+    return distinct
