@@ -27,7 +27,7 @@ app = typer.Typer(
     name="edgewright",
     help="Get a trained Keras model onto an edge device and prove that it fits there.",
     epilog="Exit codes: 0 done, 1 a gate failed, 2 usage, 3 environment or missing extra, 4 device or network, "
-    "5 inconclusive, 130 interrupted.",
+    "5 inconclusive, 70 a bug of edgewright, 130 interrupted.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -11,6 +12,8 @@ import typer
 from .errors import EdgewrightError, InputError
 
 SCHEMA = "edgewright/1"
+# The exit code of an exception that nobody thought of: EX_SOFTWARE of sysexits.h, so that no gate seems to have failed.
+BUG = 70
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; logs go to stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
@@ -59,24 +62,37 @@ def end(command: str, as_json: bool, work: Callable[[], tuple[dict[str, Any], in
     """Run a command, print its result or its error, and leave with its exit code."""
     try:
         result, code, text = work()
-        document: dict[str, Any] = {"schema": SCHEMA, "command": command, "exit_code": code, "result": result}
+        document = _document(command, code, result=result)
     except EdgewrightError as error:
         code, text = error.exit_code, None
-        document = {
-            "schema": SCHEMA,
-            "command": command,
-            "exit_code": code,
-            "error": {"type": type(error).__name__, "message": str(error)},
-        }
+        document = _error_document(command, code, error)
         print(f"edgewright {command}: {error}", file=sys.stderr)
+    except Exception as error:  # whatever nobody thought of: no verdict, and no fault of the user's
+        code, text = BUG, None
+        document = _error_document(command, code, error)
+        traceback.print_exc()
+        print(
+            f"edgewright {command}: this is a bug of edgewright, not a verdict on your model: please report it with "
+            "the lines above.",
+            file=sys.stderr,
+        )
     except KeyboardInterrupt:
         print(f"edgewright {command}: interrupted; finished stages are kept for the next run", file=sys.stderr)
         raise SystemExit(130) from None
     if as_json:
-        print(json.dumps(document, indent=1, allow_nan=False))
+        print(document)
     elif text is not None:
         _print(text)
     raise SystemExit(code)
+
+
+def _document(command: str, code: int, **more: Any) -> str:
+    document = {"schema": SCHEMA, "command": command, "exit_code": code, **more}
+    return json.dumps(document, indent=1, allow_nan=False)
+
+
+def _error_document(command: str, code: int, error: Exception) -> str:
+    return _document(command, code, error={"type": type(error).__name__, "message": str(error)})
 
 
 def share_of(text: str, option: str) -> float:

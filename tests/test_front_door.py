@@ -1,5 +1,6 @@
 """edgewright/: the command line and the Python API on a user's own model, and what bad input does."""
 
+import importlib
 import json
 import os
 import shutil
@@ -279,6 +280,20 @@ def test_an_error_is_a_json_document_too(tmp_path):
     document = json.loads(done.stdout)
     assert done.exit_code == document["exit_code"] == 2
     assert document["error"]["type"] == "InputError" and "manifest.json" in document["error"]["message"]
+
+
+def test_a_bug_is_no_verdict(monkeypatch):
+    """An exception that nobody thought of ends with 70 and a traceback, and with --json with one document too."""
+
+    def broken(name):
+        raise KeyError("forgotten")
+
+    monkeypatch.setattr(importlib.import_module("edgewright.compress"), "load_recipe", broken)
+    done = CliRunner().invoke(app, ["recipes", "--json"])
+    document = json.loads(done.stdout)
+    assert done.exit_code == document["exit_code"] == 70
+    assert document["error"] == {"type": "KeyError", "message": "'forgotten'"}
+    assert "Traceback" in done.stderr and "a bug of edgewright" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["recipes", "techniques", "devices"])
