@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,11 @@ T = TypeVar("T")
 GIB = 1024**3
 # What a child may not inherit: importing TF-MOT sets it, and it would turn a child's Keras 3 into Keras 2.
 _NOT_INHERITED = ("TF_USE_LEGACY_KERAS",)
+# A line such as "ValueError: text" or "error: text". Neither a library's log of what it did without, which begins with
+# a letter and the date, nor a line that announces others.
+_STATES_AN_ERROR = re.compile(r"^(?![IWE]\d{4} )([\w.]+(Error|Exception)(:.*)?|(.*\s)?error:.*)(?<!:)$")
+# Where in a graph MLIR found an error: longer than the error.
+_LOCATION = re.compile(r"<unknown>:0: |loc\(.*\): ")
 _POLL_S = 0.05
 # After a process has closed its stderr, as each does that ends; few go on after that.
 _ENDING_S = 0.005
@@ -55,9 +61,11 @@ class Child:
         return self.ending == "ok"
 
     def reason(self) -> str:
-        """Return the ending and the last line that it printed to stderr, for a report."""
-        lines = [line for line in self.stderr.splitlines() if line.strip()]
-        return f"{self.ending}: {lines[-1].strip()[:300]}" if lines else self.ending
+        """Return the ending and the last line of stderr that states an error, else the last line, for a report."""
+        lines = [line.strip() for line in self.stderr.splitlines() if line.strip()]
+        stated = [line for line in lines if _STATES_AN_ERROR.search(line)]
+        told = _LOCATION.sub("", (stated or lines or [""])[-1])[:300]
+        return f"{self.ending}: {told}" if told else self.ending
 
 
 def run_child(

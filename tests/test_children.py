@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from edgewright.children import run_child, run_together
+from edgewright.children import Child, run_child, run_together
 
 MIB = 1024**2
 
@@ -38,6 +38,23 @@ def test_a_signal_is_named(name):
 def test_an_exit_status_is_told():
     """A child's own exit status and last line are its reason."""
     assert _python("import sys; print('why', file=sys.stderr); sys.exit(7)").reason() == "exit 7: why"
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (
+            'loc(fused["Relu:", "re_lu"]): error: \'tf.Relu\' op is not\n<unknown>:0: error: failed:\n}) : () -> ()',
+            "error: 'tf.Relu' op is not",
+        ),
+        ("ValueError: shapes differ\n\nArguments received:\n  mask=None", "ValueError: shapes differ"),
+        ("E0000 00:00:1 cuda.cc:52] CUDA error: no device\nkilled while converting", "killed while converting"),
+        ("a.b.SomeError\nfree text with an Error: in it", "a.b.SomeError"),
+    ],
+)
+def test_a_reason_is_the_line_that_states_an_error(lines, told):
+    """What follows an error, and what a library logs that it does without, is not taken for the reason."""
+    assert Child("exit 1", "", lines, 0.0, 0).reason() == f"exit 1: {told}"
 
 
 def test_the_end_of_a_child_is_seen_at_once(monkeypatch):
