@@ -18,7 +18,23 @@ from .cli_deploying import devices_release, service
 from .cli_devices import devices_add, devices_list, devices_remove
 from .cli_emulator import emulator
 from .cli_measuring import COMMANDS
-from .cli_options import About, Allow, Data, Devices, Formats, Json, Model, Out, Quiet, Recipe, Seed, end
+from .cli_options import (
+    INTERRUPTED,
+    About,
+    Allow,
+    Data,
+    Devices,
+    Formats,
+    Json,
+    Model,
+    Out,
+    Quiet,
+    Recipe,
+    Seed,
+    end,
+    end_usage,
+    written,
+)
 from .cli_predicting import devices_calibrate, predict
 from .cli_probe import devices_probe
 from .progress import shown
@@ -480,7 +496,12 @@ def main() -> None:
     # A tenth of a second of a short command: what imports make is looked through for garbage, and again at the end.
     gc.set_threshold(20_000, 20, 20)
     atexit.register(gc.freeze)
-    app()
+    try:
+        written(app)
+    except SystemExit as ending:
+        end_usage(ending)
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What all commands of the command line share: their common options, and how a command ends."""
 
+import errno
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -9,11 +11,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from .errors import EdgewrightError, InputError
+from .errors import EdgewrightError, InputError, MissingRequirement
 
 SCHEMA = "edgewright/1"
 # The exit code of an exception that nobody thought of: EX_SOFTWARE of sysexits.h, so that no gate seems to have failed.
 BUG = 70
+INTERRUPTED = 130
+_NOBODY_READS = 128 + 13  # what a shell says of a program that SIGPIPE ended
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; logs go to stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
@@ -76,14 +80,37 @@ def end(command: str, as_json: bool, work: Callable[[], tuple[dict[str, Any], in
             "the lines above.",
             file=sys.stderr,
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        code, text = INTERRUPTED, None
+        document = _error_document(command, code, error)
         print(f"edgewright {command}: interrupted; finished stages are kept for the next run", file=sys.stderr)
-        raise SystemExit(130) from None
-    if as_json:
-        print(document)
-    elif text is not None:
-        _print(text)
+    written(lambda: print(document) if as_json else None if text is None else _print(text))
     raise SystemExit(code)
+
+
+def end_usage(ending: SystemExit) -> NoReturn:
+    """Leave as the parser of the command line would, with a document where one was asked for."""
+    asked = sys.argv[1:]
+    error = ending.__context__
+    if isinstance(error, BrokenPipeError):
+        raise SystemExit(_NOBODY_READS) from None
+    if ending.code == InputError.exit_code and "--json" in asked and error is not None:
+        command = next((word for word in asked if not word.startswith("-")), "")
+        told = getattr(error, "format_message", lambda: str(error))()
+        written(lambda: print(_error_document(command, InputError.exit_code, InputError(told))))
+    raise ending
+
+
+def written(write: Callable[[], None]) -> None:
+    """Write to stdout to the end; where nobody reads on, end as a signal would, where it cannot be written, with 3."""
+    try:
+        write()
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try again at its end
+        if error.errno != errno.EPIPE:
+            print(f"edgewright: could not write the output: {error.strerror}", file=sys.stderr)
+        raise SystemExit(_NOBODY_READS if error.errno == errno.EPIPE else MissingRequirement.exit_code) from None
 
 
 def _document(command: str, code: int, **more: Any) -> str:
@@ -91,8 +118,9 @@ def _document(command: str, code: int, **more: Any) -> str:
     return json.dumps(document, indent=1, allow_nan=False)
 
 
-def _error_document(command: str, code: int, error: Exception) -> str:
-    return _document(command, code, error={"type": type(error).__name__, "message": str(error)})
+def _error_document(command: str, code: int, error: BaseException) -> str:
+    message = str(error) or ("interrupted" if code == INTERRUPTED else "")
+    return _document(command, code, error={"type": type(error).__name__, "message": message})
 
 
 def share_of(text: str, option: str) -> float:

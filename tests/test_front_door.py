@@ -439,3 +439,35 @@ def test_an_interrupt_ends_with_130(folder, tmp_path):
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("compress",), "Missing argument"), (("predict", "any.tflite", "--device", "x", "--threads", "y"), "--threads")],
+)
+def test_a_misspelt_command_prints_one_document_too(arguments, said):
+    """What the command line's parser refuses ends with 2 and, asked for JSON, prints a document that says why."""
+    done = _edgewright(*arguments, "--json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["exit_code"], document["command"]) == (2, 2, arguments[0])
+    assert said in document["error"]["message"]
+
+
+@pytest.mark.parametrize("arguments", [("recipes",), ("formats", "--json"), ("--help",)])
+def test_output_that_cannot_be_written_is_no_failed_gate(arguments):
+    """A full disk behind stdout ends with 3 and a sentence; a reader that has gone ends as a signal would."""
+    with open("/dev/full", "w") as full:
+        done = _edgewright(*arguments, stdout=full)
+    assert done.returncode == 3
+    assert done.stderr.endswith("could not write the output: No space left on device\n")
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as gone:
+        done = _edgewright(*arguments, stdout=gone)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def _edgewright(*arguments, stdout=subprocess.PIPE):
+    """Run the command as it is installed."""
+    command = [sys.executable, "-m", "edgewright.cli", *arguments]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
