@@ -223,7 +223,9 @@ def _settings(
     try:
         chosen = tuple(sorted(cores_of(cores))) if cores else ()
     except ValueError:
-        raise InputError(f"Expected cores such as 0,2-3. Got: {cores!r}.") from None
+        chosen = ()
+    if cores and not chosen:
+        raise InputError(f"Expected cores such as 0,2-3. Got: {cores!r}.")
     return Settings(threads, chosen, tuple(delegates or ()), xnnpack, tuple(providers or ()), unit, precision)
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import GateFailed, InputError, check_limit
+from .errors import EdgewrightError, GateFailed, InputError, check_limit
 from .figures import How
 from .progress import Event, OnProgress, part
 from .runtimes import (
@@ -39,12 +39,14 @@ class Row:
         reason: why there is no measurement; empty where there is one.
         measurement: the latencies; None where it did not run.
         settings: how the runtime was to run it.
+        error: what kind of error it is that there is no measurement.
     """
 
     subject: Subject
     reason: str
     measurement: Measurement | None
     settings: Settings = Settings()
+    error: type[EdgewrightError] = GateFailed
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,17 @@ class Measurements:
 
     @property
     def exit_code(self) -> int:
-        """0; 1 when something did not run or is too slow; 5 when a figure decides nothing."""
+        """0; 1 when something did not run or is too slow; 5 when a figure decides nothing.
+
+        Where something asked of a runtime does not exist it is 2, and 3 where this machine or the device lacks it.
+        """
         codes = [self._code(row) for row in self.rows]
-        return 1 if 1 in codes else max(codes, default=0)
+        return next((code for code in (2, 3, 1, 5) if code in codes), 0)
 
     def _code(self, row: Row) -> int:
         latency = row.measurement.latency() if row.measurement else None
         if row.measurement is None:
-            return 1
+            return row.error.exit_code
         if latency is None or row.measurement.inconclusive():
             return 5
         if self.max_latency_ms is None:
@@ -161,7 +166,7 @@ def measure(
         runs = done
         report(Event("measured", (str(path), f"in {turn} processes each"), turn / processes))
     rows = (
-        Row(subject, run.reason, run.measurement if run.ok else None, settings or Settings())
+        Row(subject, run.reason, run.measurement if run.ok else None, settings or Settings(), run.error)
         for subject, run in zip(subjects, runs, strict=True)
     )
     return Measurements(tuple(rows), max_latency_ms)
@@ -196,6 +201,7 @@ def compare(
 
     Raises:
         InputError: see ``subjects_of``; fewer than 7 pairs; a limit that is negative or not finite.
+        MissingRequirement: this machine lacks what was asked of a runtime.
         GateFailed: one of them does not run.
     """
     if pairs < FEWEST_PAIRS:
@@ -218,7 +224,7 @@ def compare(
     for turn, (one, two) in enumerate(turns, 1):
         for subject, run in ((first, one), (second, two)):
             if run.measurement is None:
-                raise GateFailed(f"Expected {subject.name} to run. Got: {run.reason}.")
+                raise run.error(f"Expected {subject.name} to run. Got: {run.reason}.")
         report(Event("measured", (f"{turn} pairs",), turn / most))
         assert one.measurement is not None and two.measurement is not None
         if turn >= FEWEST_PAIRS:

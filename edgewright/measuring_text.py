@@ -38,7 +38,7 @@ def measurements_text(made: Measurements) -> "RenderableType":
     if notes:
         parts.append(Text("\n" + "\n".join(notes)))
     if made.max_latency_ms is not None:
-        verdict = {0: "met", 1: "not met", 5: "not certain"}[made.exit_code]
+        verdict = {0: "met", 1: "not met", 5: "not certain"}.get(made.exit_code, "not measured")
         parts.append(Text(f"\nat most {made.max_latency_ms:g} ms: {verdict}"))
     return Group(*parts)
 

@@ -85,7 +85,7 @@ def measure_there(
             report(Event("measured", (str(path), "on", device, f"in {turn} processes each"), turn / processes))
         places.remove()
     rows = (
-        Row(subject, run.reason, run.measurement if run.ok else None, settings or Settings())
+        Row(subject, run.reason, run.measurement if run.ok else None, settings or Settings(), run.error)
         for subject, run in zip(subjects, runs, strict=True)
     )
     return Measurements(tuple(rows), max_latency_ms)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..children import GIB, Child
-from ..errors import InputError
+from ..errors import EdgewrightError, GateFailed, InputError, MissingRequirement
 from ..export import Deployable
 from ..export import get as get_exporter
 from ..export import names as format_names
@@ -39,6 +39,7 @@ class Run:
         measurement: None unless asked for.
         ending: how the child process ended.
         instructions: per unit of work; None unless counted.
+        error: of a run that failed, what kind of error that is: the artifact's, the user's, or something is lacking.
     """
 
     artifact: Path
@@ -50,6 +51,7 @@ class Run:
     measurement: Measurement | None = None
     ending: str = ""
     instructions: Instructions | None = None
+    error: type[EdgewrightError] = GateFailed
 
 
 def run_artifact(
@@ -92,7 +94,8 @@ def run_artifact(
     file = artifact.artifacts[0].path if isinstance(artifact, Deployable) else artifact
     refusal = _refusal(adapter, file, place)
     if refusal:
-        return Run(file, runtime, version, ok=False, reason=refusal)
+        kind: type[EdgewrightError] = MissingRequirement if version is None else InputError
+        return Run(file, runtime, version, ok=False, reason=refusal, error=kind)
     assert version is not None
     conditions = place.conditions() if measure else {}
     with tempfile.TemporaryDirectory(prefix="edgewright-run-") as temporary:
@@ -126,8 +129,13 @@ def run_artifact(
             measurement = _measurement(artifact, answer, version, place, conditions) if measure else None
             instructions = _instructions(counts, answer, place, runtime, version) if count else None
         except _Missing as missing:
-            return Run(file, runtime, version, ok=False, reason=str(missing), ending=child.ending)
+            kind = _ERRORS.get(child.ending, GateFailed)
+            return Run(file, runtime, version, ok=False, reason=str(missing), ending=child.ending, error=kind)
     return Run(file, runtime, version, True, "", outputs, measurement, child.ending, instructions)
+
+
+# What the runner's exit statuses say; any other way to end is the artifact's failure.
+_ERRORS: Mapping[str, type[EdgewrightError]] = {"exit 2": InputError, "exit 3": MissingRequirement}
 
 
 class _Missing(Exception):
@@ -185,7 +193,8 @@ def _refusal(runtime: Runtime, artifact: Path, place: Place) -> str:
 
 def _answer(child: Child) -> tuple[dict[str, Any], str]:
     """Return the runner's answer, and why it is none."""
-    if child.ending not in ("ok", "exit 1", "exit 3"):
+    # Of wrong usage there is an answer, unless the command line itself was wrong.
+    if child.ending not in ("ok", "exit 1", "exit 2", "exit 3") or (child.ending == "exit 2" and not child.stdout):
         return {}, child.reason()
     try:
         answer = json.loads(child.stdout)

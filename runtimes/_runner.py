@@ -12,7 +12,8 @@ With --count N the first sample is run N more times between marks that an emulat
 
 With --host FILE the answer to a sample is made by the class Host in that file, which calls one or more graphs: then
 each --artifact is GRAPH=FILE, and the inputs are what Host.run takes.
-Exit status: 0 done, 1 the artifact or the inputs failed, 2 usage, 3 the runtime is not installed.
+Exit status: 0 done, 1 the artifact or the inputs failed, 2 usage, 3 the runtime is not installed, or this machine lacks
+what was asked of it.
 """
 
 import argparse
@@ -89,6 +90,10 @@ def dequantize(stored, scale, zero_point):
 
 class SettingsError(Exception):
     """What was asked of a runtime is not there: a delegate, an execution provider, a device."""
+
+
+class UsageError(Exception):
+    """What was asked for does not exist: a core, or a name that the runtime does not know on any machine."""
 
 
 class Settings(object):
@@ -186,6 +191,10 @@ class OnnxRuntime(object):
         options.intra_op_num_threads = settings.threads
         options.inter_op_num_threads = 1
         asked = [self.SHORT.get(name.lower(), name) for name in settings.providers] or [self.SHORT["cpu"]]
+        unknown = sorted(set(asked) - set(module.get_all_providers()))
+        if unknown:
+            text = "expected execution providers that ONNX Runtime knows ({}; get_all_providers() tells all), got {}"
+            raise UsageError(text.format(", ".join(sorted(self.SHORT)), ", ".join(unknown)))
         missing = sorted(set(asked) - set(module.get_available_providers()))
         if missing:
             text = "expected execution providers that this ONNX Runtime has ({}), got {}"
@@ -244,10 +253,14 @@ class OnnxReference(object):
 class OpenVino(object):
     """OpenVINO on the CPU, computing in float32 where the model does (bfloat16 is its default where the CPU has it)."""
 
+    UNITS = ("CPU", "GPU", "NPU")
+
     def __init__(self, module, artifact, settings):
         unit = settings.unit or "CPU"
         core = module.Core()
         if unit.split(".")[0] not in {name.split(".")[0] for name in core.available_devices}:
+            if unit.split(".")[0] not in self.UNITS:
+                raise UsageError("expected one of OpenVINO's units ({}), got {}".format(", ".join(self.UNITS), unit))
             text = "expected a device that OpenVINO finds here ({}), got {}"
             raise SettingsError(text.format(", ".join(core.available_devices), unit))
         options = {"INFERENCE_PRECISION_HINT": settings.precision or "f32", "PERFORMANCE_HINT": "LATENCY"}
@@ -323,6 +336,8 @@ def _onnx_tensor(value):
 def _delegate(module, text):
     """Return the delegate of a shared library: PATH or PATH,KEY=VALUE,..."""
     path, *entries = text.split(",")
+    if not all("=" in entry for entry in entries):
+        raise UsageError("expected a TFLite delegate as PATH or PATH,KEY=VALUE,..., got {}".format(text))
     try:
         return module.load_delegate(path, dict(entry.split("=", 1) for entry in entries))
     except (OSError, ValueError) as error:
@@ -699,7 +714,7 @@ class LiteRtProfiled(object):
 
     def __init__(self, module, artifact, settings):
         if settings.delegates:
-            raise SettingsError("expected no delegate with --profile, got {}".format(", ".join(settings.delegates)))
+            raise UsageError("expected no delegate with --profile, got {}".format(", ".join(settings.delegates)))
         plain = TFLite(module, artifact, settings)
         self.inputs, self.outputs = plain.inputs, plain.outputs
         self.partitions = _partitions(plain.interpreter)
@@ -1545,17 +1560,33 @@ def cores_of(text):
     return {core for part in ends for core in range(int(part[0]), int(part[-1]) + 1)}
 
 
+def hold_on(cores):
+    """Run on these cores alone."""
+    if not hasattr(os, "sched_setaffinity"):
+        raise SettingsError("expected a system that holds a process on cores, got {}".format(platform.system()))
+    there = sorted(os.sched_getaffinity(0))
+    try:
+        os.sched_setaffinity(0, cores)
+        missing = set(cores) - os.sched_getaffinity(0)
+    except (OSError, ValueError, OverflowError):  # none of them is there
+        missing = set(cores)
+    if missing:
+        text = "expected cores that this machine lets it use ({}), got {}"
+        raise UsageError(text.format(*(", ".join(map(str, sorted(each))) for each in (there, missing))))
+
+
 def main(arguments=None):
     """Answer on stdout; return the exit status."""
     options = parse(arguments)
     die_with_parent()
-    if options.cores:
-        os.sched_setaffinity(0, options.cores)
     # Runtimes write to stdout too: it is theirs, and the answer goes to a copy of it.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     answer, status = describe(options), 0
     try:
+        if options.cores:
+            hold_on(options.cores)
+            answer["affinity"] = sorted(options.cores)
         status = 3
         answer["peaks_bytes"] = {"python": peak_memory_bytes()}
         importlib.import_module(LOADERS[options.runtime][0])
@@ -1565,6 +1596,7 @@ def main(arguments=None):
         run(options, answer)
         status = 0
     except Exception as error:  # whatever a runtime raises is an answer
+        status = 2 if isinstance(error, UsageError) else 3 if isinstance(error, SettingsError) else status
         answer.update(ok=False, error=type(error).__name__, message=str(error))
     json.dump(answer, answers)
     answers.write("\n")

@@ -20,7 +20,7 @@ class Settings:
         precision: of OpenVINO, what it infers in: ``"f32"``, ``"f16"`` or ``"bf16"``; float32 when empty.
 
     Raises:
-        InputError: fewer than one thread, or a core below zero.
+        InputError: fewer than one thread, a core below zero, or another precision.
     """
 
     threads: int = 1
@@ -36,6 +36,8 @@ class Settings:
             raise InputError(f"Expected at least one thread. Got: {self.threads}.")
         if min(self.cores, default=0) < 0:
             raise InputError(f"Expected cores numbered from 0. Got: {', '.join(map(str, self.cores))}.")
+        if self.precision not in ("", "f32", "f16", "bf16"):
+            raise InputError(f"Expected the precision f32, f16 or bf16. Got: {self.precision!r}.")
 
     def arguments(self) -> list[str]:
         """Return the runner's arguments."""

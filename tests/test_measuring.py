@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import edgewright
 from edgewright.cli import app
-from edgewright.errors import InputError
+from edgewright.errors import GateFailed, InputError, MissingRequirement
 from edgewright.export import Artifact, Deployable, HostCode
 from edgewright.measuring import Measurements, Row
 from edgewright.runtimes import (
@@ -131,19 +131,25 @@ def test_throughput_is_told_in_the_unit_of_the_deployment(artifacts, inputs, tmp
     [
         ("litert", "tflite", Settings(delegates=("libnone.so",)), "expected a TFLite delegate.*libnone.so"),
         ("tflite_runtime", "tflite", Settings(delegates=("libnone.so,a=b",)), "expected a TFLite delegate"),
-        ("onnxruntime", "onnx", Settings(providers=("cuda",)), "expected execution providers.*CUDAExecutionProvider"),
+        ("litert", "tflite", Settings(delegates=("libnone.so,a",)), "expected a TFLite delegate as .*got libnone.so,a"),
+        ("onnxruntime", "onnx", Settings(providers=("cuda",)), "this ONNX Runtime has.*CUDAExecutionProvider"),
         ("onnxruntime", "onnx", Settings(providers=("TensorrtExecutionProvider",)), "this ONNX Runtime has"),
+        ("onnxruntime", "onnx", Settings(providers=("Cudda",)), "that ONNX Runtime knows .cpu, cuda.*, got Cudda"),
         ("openvino", "openvino", Settings(unit="NPU"), "expected a device that OpenVINO finds here .*CPU.*, got NPU"),
+        ("openvino", "openvino", Settings(unit="XPU"), "one of OpenVINO's units .CPU, GPU, NPU., got XPU"),
         ("openvino", "openvino", Settings(providers=("cuda",)), "openvino does not heed --provider"),
         ("onnxruntime", "onnx", Settings(xnnpack=False), "onnxruntime does not heed --no-xnnpack"),
-        ("litert", "tflite", Settings(cores=(4096,)), "exit 1"),
+        ("litert", "tflite", Settings(cores=(4096,)), r"cores that this machine lets it use .0.*\), got 4096"),
+        ("litert", "tflite", Settings(cores=(0, 4096)), r"cores that this machine lets it use .0.*\), got 4096"),
     ],
 )
 def test_what_a_runtime_does_not_have_is_a_reason(runtime, format, settings, reason, artifacts, inputs):
-    """A missing delegate, provider, device or core fails the run, which never goes on with something else."""
+    """A missing delegate, provider, device or core fails the run; what exists nowhere is usage, all else is lacking."""
     run = run_artifact(artifacts[format, "float32"], runtime, inputs, settings=settings)
     assert not run.ok
     pytest.raises(InputError, _raise, run.reason).match(reason)
+    usage = any(words in run.reason for words in ("UsageError: ", "does not heed"))
+    assert run.error is (InputError if usage else MissingRequirement) and (usage or "SettingsError: " in run.reason)
 
 
 def _raise(reason):
@@ -407,6 +413,10 @@ def test_a_limit_gates_by_the_interval(median_ms, limit, code):
         (("--runtime", "litertt"), "Did you mean 'litert'"),
         (("--runtime", "openvino"), "a runtime here that takes tflite"),
         (("--cores", "one"), "cores such as 0,2-3. Got: 'one'"),
+        (("--cores", "3-0"), "cores such as 0,2-3. Got: '3-0'"),
+        (("--cores", "4096"), "expected cores that this machine lets it use (0"),
+        (("--provider", "cuda"), "does not heed --provider"),
+        (("--precision", "f33"), "f32, f16 or bf16. Got: 'f33'"),
         (("--threads", "0"), "at least one thread"),
         (("--data", "nowhere.npz"), "nowhere.npz"),
         (("--max-latency-ms", "nan"), "a positive number that is finite for max_latency_ms. Got: nan"),
@@ -419,6 +429,32 @@ def test_measure_says_what_is_wrong(arguments, message, artifacts):
     """What cannot be measured is exit code 2 with what was expected."""
     done = _run_cli("measure", artifacts["tflite", "float32"], "--quiet", *arguments)
     assert done.exit_code == 2 and message in done.output
+
+
+def test_what_the_machine_lacks_is_exit_code_3(artifacts):
+    """An execution provider or a unit that is not here ends with 3, and with 2 where no machine has it."""
+    asked = [("onnx", "--provider", "cuda", 3), ("onnx", "--provider", "cudda", 2)]
+    for format, option, value, code in [*asked, ("openvino", "--unit", "NPU", 3), ("openvino", "--unit", "XPU", 2)]:
+        done = _run_cli("measure", artifacts[format, "float32"], option, value, "--json", "--quiet")
+        document = json.loads(done.stdout)
+        assert done.exit_code == code == document["exit_code"]
+        assert value in document["result"]["rows"][0]["reason"].replace("CUDAExecutionProvider", "cuda")
+    path = artifacts["onnx", "float32"]
+    done = _run_cli("measure", path, "--provider", "cuda", "--max-latency-ms", 1, "--quiet")
+    assert done.exit_code == 3 and "at most 1 ms: not measured" in done.stdout
+    with pytest.raises(InputError, match=r"cores that this machine lets it use .*got 4096"):
+        edgewright.compare(path, path, settings=Settings(cores=(4096,)))
+
+
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [((GateFailed,), 1), ((MissingRequirement, GateFailed), 3), ((GateFailed, MissingRequirement, InputError), 2)],
+)
+def test_usage_comes_before_what_is_lacking_before_what_failed(errors, code):
+    """Of several artifacts that did not run, the exit code is that of the error to be mended first."""
+    subject = Subject(Path("a.tflite"), Path("a.tflite"), "litert", {}, "none")
+    rows = (Row(subject, "no", None, error=error) for error in errors)
+    assert Measurements((*rows, Row(subject, "", _measurement([2.0] * 5)))).exit_code == code
 
 
 def test_compare_finds_what_is_slower(artifacts, inputs, tmp_path):
