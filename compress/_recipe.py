@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 import tomllib
 from dataclasses import dataclass
 from importlib import resources
@@ -11,7 +12,8 @@ from typing import Any
 
 import pydantic
 
-from ..errors import InputError, nearest
+from ..errors import InputError, expected, nearest
+from ..files import read_text
 from . import _technique
 
 # Processing units that ask for more than their format does.
@@ -113,11 +115,7 @@ def load_recipe(source: "str | Path | Recipe") -> Recipe:
             f"Expected a recipe: one of {', '.join(shipped_recipes())}, or a .toml file. Got: {str(source)!r}."
             f"{nearest(str(source), shipped_recipes())}"
         )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Expected a recipe in TOML at {path}. Got: {error}.") from error
-    return parse_recipe(text, where=str(path))
+    return parse_recipe(read_text(path, "a recipe in TOML"), where=str(path))
 
 
 def parse_recipe(text: str, where: str = "recipe") -> Recipe:
@@ -131,7 +129,8 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
     if unit and unit not in UNITS:
         raise InputError(f"Expected unit = one of {', '.join(UNITS)} in {where}. Got: {unit!r}.")
     max_drop = document.get("max_drop")
-    if max_drop is not None and (isinstance(max_drop, bool) or not isinstance(max_drop, int | float) or max_drop < 0):
+    is_number = isinstance(max_drop, int | float) and not isinstance(max_drop, bool)
+    if max_drop is not None and not (is_number and 0 <= max_drop < math.inf):
         raise InputError(f"Expected max_drop = a number of at least 0 in {where}. Got: {max_drop!r}.")
     steps = document.get("steps", [])
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
@@ -170,7 +169,7 @@ def _parse_step(table: dict[str, Any], where: str) -> Step:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the step"
-        raise InputError(f"{where}: {key}: expected {first['msg'].lower()}. Got: {first['input']!r}.") from error
+        raise InputError(f"{where}: {key}: expected {expected(first)}. Got: {first['input']!r}.") from error
 
 
 def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:

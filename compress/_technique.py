@@ -24,9 +24,9 @@ STAGES = (SHAPES, VALUES, PRECISION)
 
 
 class Parameters(pydantic.BaseModel):
-    """Base of a technique's parameters; an unknown key is an error."""
+    """Base of a technique's parameters: an unknown key is an error, and so are text for a number, NaN and infinity."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..errors import DeviceError
+from ..errors import DeviceError, InputError
 from ._links import Link
 
 # What edgewright keeps on a device lies below this folder of the user's home there.
 FOLDER = "edgewright"
+_LONGEST_S = 7 * 24 * 3600
 # What runs under the lease and would outlive its holder: the process group that "running" names. It ends with the
 # lease, so that two measurements never overlap.
 _END = """
@@ -96,6 +97,16 @@ class Holder:
     since_s: float
 
 
+def check_wait(wait_s: float) -> None:
+    """Raise unless a lease can be waited for so many seconds.
+
+    Raises:
+        InputError: they are negative, no number, or more than a week.
+    """
+    if not 0 <= wait_s <= _LONGEST_S:
+        raise InputError(f"Expected seconds to wait from 0 to {_LONGEST_S}, a week. Got: {wait_s:g}.")
+
+
 @contextmanager
 def lease(link: Link, why: str, *, wait_s: float = 0) -> Iterator[Lease]:
     """Hold the lease on a device while the block runs.
@@ -108,9 +119,11 @@ def lease(link: Link, why: str, *, wait_s: float = 0) -> Iterator[Lease]:
         wait_s: how long to wait where somebody else holds it, in seconds.
 
     Raises:
+        InputError: it cannot be waited for so long.
         DeviceBusy: somebody else holds it; the message says who, for what and since when.
         DeviceError: the device has no flock or no home that can be written; the link broke.
     """
+    check_wait(wait_s)
     token = secrets.token_hex(8)
     command = ["sh", "-c", _HOLD, "sh", str(max(1, int(wait_s))), token, _who(), " ".join(why.split())[:200]]
     with link.hold(command) as held:

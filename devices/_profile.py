@@ -9,8 +9,9 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import pydantic
 
-from ..errors import InputError, nearest
+from ..errors import InputError, expected, nearest
 from ..export._work import COUNTS
+from ..files import read_text
 from ._nearest import resolve_nearest
 
 T = TypeVar("T")
@@ -340,11 +341,7 @@ def load_profile(path: Path) -> Profile:
     Raises:
         InputError: no such file; not TOML; a key is missing or unknown; a value is outside its limits.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Expected a device profile in TOML at {path}. Got: {error}.") from error
-    return parse_profile(text, where=str(path))
+    return parse_profile(read_text(path, "a device profile in TOML"), where=str(path))
 
 
 def parse_profile(text: str, where: str = "profile") -> Profile:
@@ -409,9 +406,7 @@ def _first_error(error: pydantic.ValidationError, where: str) -> str:
         return f"{where}: expected the key {key}. Got: no such key in {'.'.join(parents) or 'the profile'}."
     if first["type"] == "extra_forbidden":
         return f"{where}: expected a known key. Got: {key}.{nearest(name, _known_keys(Profile))}"
-    expected = first["msg"].removeprefix("Value error, ").removesuffix(".")
-    expected = expected if expected.startswith("expected") else f"expected: {expected}"
-    return f"{where}: {key}: {expected}. Got: {first['input']!r}."
+    return f"{where}: {key}: expected {expected(first)}. Got: {first['input']!r}."
 
 
 def _known_keys(root: type[_Table]) -> set[str]:

@@ -81,11 +81,7 @@ def get(name: str) -> Registered:
         InputError: there is none of that name, or its file cannot be read.
     """
     if name not in names():
-        known = ", ".join(names()) or "none so far"
-        raise InputError(
-            f"Expected a registered device: {known}. Got: {name!r}.{nearest(name, names())} Register it: "
-            f"edgewright devices add {name} ssh://USER@HOST --profile PROFILE"
-        )
+        raise _unknown(name, " Register one: edgewright devices add NAME ssh://USER@HOST --profile PROFILE")
     path = _file(name)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -121,7 +117,7 @@ def remove(name: str) -> None:
         MissingRequirement: its file cannot be removed.
     """
     if name not in names():
-        get(name)  # raises, and says which there are
+        raise _unknown(name)
     try:
         _file(name).unlink(missing_ok=True)
         calibrated_file(name).unlink(missing_ok=True)
@@ -138,6 +134,14 @@ def measured_folder(name: str) -> Path:
 def calibrated_file(name: str) -> Path:
     """Return where a device's profile lies once it was calibrated by what was measured on it."""
     return _folder() / f"{name}.toml"
+
+
+def _unknown(name: str, advice: str = "") -> InputError:
+    """Return the error of a name that no registered device has; it tells those that are registered."""
+    if not names():
+        return InputError(f"Expected a registered device. Got: {name!r}, and none is registered.{advice}")
+    known = ", ".join(names())
+    return InputError(f"Expected a registered device: {known}. Got: {name!r}.{nearest(name, names())}{advice}")
 
 
 def _checked(device: Registered) -> Registered:

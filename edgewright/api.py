@@ -30,6 +30,7 @@ from .train import Dataset, Task
 from .train._data_file import Input, model_inputs
 from .train._inferred_task import given_task, infer_task
 from .train._model_file import load_model
+from .train._training import check_seed
 from .train._user_data import dataset_of
 
 if TYPE_CHECKING:
@@ -72,8 +73,9 @@ def compress(
         The compressed model, with what was done to each variable.
 
     Raises:
-        InputError: the model, the data or the recipe cannot be used; the message says why.
+        InputError: the model, the data, the recipe or the seed cannot be used; the message says why.
     """
+    check_seed(seed)
     report = part(on_progress, 0, 1)
     recipe = load_recipe(recipe)
     notes: tuple[str, ...] = ()
@@ -119,9 +121,11 @@ def quantize(
 
     Raises:
         InputError: a step of the recipe needs a Keras model; the file is broken, quantized already, or has open
-            dimensions besides the batch; its runtime does not run it; the data does not fit it.
+            dimensions besides the batch; its runtime does not run it; the data does not fit it; the seed is out of
+            range.
         MissingRequirement: its runtime is not installed.
     """
+    check_seed(seed)
     return import_model(Path(model), data, load_recipe(recipe), seed, part(on_progress, 0, 1))
 
 
@@ -141,7 +145,7 @@ def export(
     Args:
         compressed: what ``compress`` or ``quantize`` returned.
         out: the folder to write; nothing appears there before all of it is done.
-        formats: names of formats; all when None.
+        formats: names of formats, each taken once; all when None.
         deploy: maps a model to its deployment form: graphs, and the host code around them; None where the model itself
             is what is deployed.
         name: what reports call the model; when None what ``about`` names it, its Keras name, or the imported file's.
@@ -164,7 +168,7 @@ def export(
         )
     out = Path(out)
     check_output_folder(out)
-    formats = tuple(formats) if formats else format_names()
+    formats = tuple(dict.fromkeys(formats)) if formats else format_names()
     for format in formats:
         get_exporter(format)
     about = about or About()

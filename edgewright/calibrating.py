@@ -23,7 +23,7 @@ from .export import read_graph
 from .export._precision import precision_of
 from .export._work import COUNTS, total, work_of
 from .figures import How
-from .files import check_parent, write_text
+from .files import check_parent, read_text, write_text
 
 COLUMNS = ("file", "latency_ms", "threads", "runtime")
 
@@ -193,10 +193,7 @@ def _apart(speeds: Speeds, counts: np.ndarray, known: np.ndarray) -> float:
 
 
 def _rows(table: Path, left_out: list[str]) -> list[Taken]:
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Expected a table of measurements at {table}. Got: {error}.") from error
+    text = read_text(table, "a table of measurements")
     if table.suffix == ".json":
         return _of_document(table, text, left_out)
     lines = list(csv.DictReader(text.splitlines()))

@@ -69,8 +69,11 @@ def compress(
 
     def work() -> tuple[dict[str, Any], int, Any]:
         from .compress import load_recipe
+        from .export import get
 
         resolved = load_recipe(recipe)
+        for name in format or ():
+            get(name)  # raises where there is no such format
         if dry_run:
             return {"recipe": resolved.resolved(), "sha256": resolved.sha256}, 0, resolved.to_toml()
         from .export import load_about

@@ -50,6 +50,8 @@ def measure(
         from .measuring import measure as measure_files
         from .measuring_text import measurements_text
 
+        if on is None:
+            _refuse({"--wait": wait or None}, "without --on")
         settings = _settings(threads, cores, delegate, xnnpack, provider, unit, precision)
         asked: dict[str, Any] = {"settings": settings, "processes": processes, "max_latency_ms": max_latency_ms}
         with shown(quiet) as on_progress:

@@ -59,7 +59,7 @@ Providers = Annotated[
 Unit = Annotated[str, typer.Option(help="OpenVINO: CPU, GPU or NPU.")]
 Precision = Annotated[str, typer.Option(help="OpenVINO: infer in f32, f16 or bf16.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait where somebody else uses the device.")]
-Seed = Annotated[int, typer.Option(help="Of everything random.")]
+Seed = Annotated[int, typer.Option(help="Of everything random: from 0 to 4294967295.")]
 
 
 def end(command: str, as_json: bool, work: Callable[[], tuple[dict[str, Any], int, Any]]) -> NoReturn:

@@ -13,7 +13,7 @@ from typing import Any
 
 from . import serving
 from .choosing import Choice, choose
-from .device_names import profile_of
+from .device_names import registered_profile
 from .devices import _deployment as deployment
 from .devices._on_device import OnDevice
 from .devices._python import Python
@@ -106,7 +106,7 @@ def deploy(
     """
     report = part(on_progress, 0, 1)
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
-    profile = profile_of(device)
+    profile = registered_profile(device)
     name = model_name(model or str(bundle.manifest["model"]))
     clock = Clock()
     report(Event("connect", (device,)))

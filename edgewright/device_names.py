@@ -31,6 +31,16 @@ def profile_of(name: str) -> Profile:
     )
 
 
+def registered_profile(name: str) -> Profile:
+    """Return the profile of a registered device, under the name given to it.
+
+    Raises:
+        InputError: no device of that name is registered, or its profile is bad.
+    """
+    _registered.get(name)  # raises where there is none
+    return profile_of(name)
+
+
 def named(profile: Profile, name: str) -> Profile:
     """Return a profile under another name, with the speeds that edgewright finds by the name that it had."""
     calibrations = profile.calibrations

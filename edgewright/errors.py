@@ -2,7 +2,25 @@
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+# What pydantic's errors of a type ask for, and the beginnings of its other messages as ours.
+_KINDS = {
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "finite_number": "a finite number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+}
+_BEGINNINGS = {
+    "Input should be less": "a number less",
+    "Input should be greater": "a number greater",
+    "Input should be a valid": "a",
+    "Input should be": "one of",
+    "String should match pattern": "a text that matches the pattern",
+}
 
 
 class EdgewrightError(Exception):
@@ -65,3 +83,17 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """
     matches = difflib.get_close_matches(word, list(known), n=1)
     return f" Did you mean {matches[0]!r}?" if matches else ""
+
+
+def expected(found: Mapping[str, Any]) -> str:
+    """Return what a value should have been, from one of the errors that pydantic tells of.
+
+    >>> expected({"type": "less_than", "ctx": {"lt": 1.0}, "msg": "Input should be less than 1"})
+    'a number less than 1'
+    """
+    message = str(found["msg"]).removeprefix("Value error, ").removesuffix(".")
+    text = _KINDS.get(found["type"]) or message.removeprefix("expected ")
+    for begin, instead in _BEGINNINGS.items():
+        if text.startswith(begin):
+            text = instead + text.removeprefix(begin)
+    return text

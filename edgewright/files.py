@@ -39,18 +39,33 @@ def check_parent(path: Path) -> None:
         raise MissingRequirement(f"Expected a folder that the file {path} can be written in. Got: {found}.")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` in UTF-8 beside ``path`` and rename it into place.
+def read_text(path: Path, what: str) -> str:
+    """Return the text of a file in UTF-8, with a byte order mark or without; ``what`` names it in errors.
+
+    Raises:
+        InputError: it cannot be read, or holds something else than text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"Expected {what} at {path}. Got: something else than text in UTF-8.") from error
+    except OSError as error:
+        found = "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error)).lower()
+        raise InputError(f"Expected {what} at {path}. Got: {found}.") from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` beside ``path`` and rename it into place.
 
     A pipe or a device such as /dev/null is written into: renamed over, it would be gone.
     """
     if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(content)
         return
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
@@ -58,6 +73,11 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` in UTF-8, as ``write_bytes`` does."""
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, document: Any) -> None:

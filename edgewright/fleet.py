@@ -8,6 +8,7 @@ from typing import Any
 
 from .deploying import Deployed, deploy
 from .devices import _registered
+from .devices._lease import check_wait
 from .errors import EdgewrightError, InputError
 from .export import load_bundle
 from .progress import Event, OnProgress, part
@@ -83,12 +84,13 @@ def deploy_fleet(
         options: see ``deploy``.
 
     Raises:
-        InputError: no such bundle or device; a device twice; no canary.
+        InputError: no such bundle or device; a device twice; no canary; a wait that is no number of seconds.
     """
     if len(set(names)) < len(names):
         raise InputError(f"Expected each device once. Got: {', '.join(names)}.")
     if canaries < 1 or at_once < 1:
         raise InputError(f"Expected at least one canary, and one device at a time. Got: {canaries} and {at_once}.")
+    check_wait(options.get("wait_s", 0))
     loaded = load_bundle(Path(bundle))
     for name in names:
         _registered.get(name)

@@ -13,6 +13,7 @@ from .checks import read_check
 from .compress import load_recipe
 from .converting import make_ready, versions
 from .device_names import profile_of
+from .devices import Profile
 from .errors import InputError
 from .export import About, Bundle, load_bundle
 from .export import names as format_names
@@ -22,7 +23,7 @@ from .report import Report, joined
 from .stages import Stages
 from .train import Experiment
 from .train._checkpoints import load, shipped
-from .train._training import train
+from .train._training import check_seed, train
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ OnDone = Callable[[str, float], None]
 
 
 def defaults_of(architectures: Sequence[str]) -> tuple[Default, ...]:
-    """Return the defaults of some architectures.
+    """Return the defaults of some architectures, once each.
 
     Raises:
         InputError: the main job does not run one of them.
@@ -67,7 +68,7 @@ def defaults_of(architectures: Sequence[str]) -> tuple[Default, ...]:
     for name in architectures:
         if name not in known:
             raise InputError(f"Expected an architecture of the main job: {', '.join(known)}. Got: {name!r}.")
-    return tuple(known[name] for name in architectures)
+    return tuple(known[name] for name in dict.fromkeys(architectures))
 
 
 def run(
@@ -95,9 +96,11 @@ def run(
         on_done: told how long each default took.
 
     Raises:
-        InputError: ``out`` holds something else.
+        InputError: there is no such device, the seed is out of range, or ``out`` holds something else.
         MissingRequirement: the data is not installed, or ``out`` cannot be written.
     """
+    check_seed(seed)
+    profiles = tuple(profile_of(device) for device in devices or DEVICES)
     check_output_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / MANIFEST, new_manifest("run", 1))
@@ -105,7 +108,7 @@ def run(
     reports = []
     for place, default in enumerate(defaults):
         listener = part(on_progress, place / len(defaults), (place + 1) / len(defaults))
-        made, took_s = _one(default, out, work, devices, seed, listener)
+        made, took_s = _one(default, out, work, profiles, seed, listener)
         reports.append(made)
         if on_done:
             on_done(default.architecture, took_s)
@@ -117,7 +120,7 @@ def run(
 
 
 def _one(
-    default: Default, out: Path, work: Path, devices: tuple[str, ...] | None, seed: int, report: OnProgress
+    default: Default, out: Path, work: Path, profiles: Sequence[Profile], seed: int, report: OnProgress
 ) -> tuple[Report, float]:
     """Return the report of a default, and how many seconds its bundle and its measurements took."""
     name = default.architecture
@@ -140,7 +143,6 @@ def _one(
         stages.forget("checked", key)
     assert bundle is not None
     limits = {} if default.max_drop is None else {"max_drop": default.max_drop}
-    profiles = [profile_of(device) for device in devices or DEVICES]
     checks = tuple(read_check(document) for document in done["checks"])
     return judged(bundle, checks, profiles, limits), done["took_s"]
 

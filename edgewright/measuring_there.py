@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from . import runtimes
 from .choosing import check_machine
-from .device_names import profile_of
+from .device_names import registered_profile
 from .devices._found import Found, with_runtime
 from .devices._lease import Lease
 from .devices._links import Link
@@ -60,7 +60,7 @@ def measure_there(
     """
     check_limit("max_latency_ms", max_latency_ms)
     report = part(on_progress, 0, 1)
-    profile = profile_of(device)
+    profile = registered_profile(device)
     report(Event("connect", (device,)))
     with reached(device, f"measure {Path(path).name}", wait_s) as on:
         link, held, found = on.link, on.held, on.found

@@ -12,7 +12,7 @@ from .devices import _registered
 from .devices._probed import Probed, probed_profile
 from .devices._toml import profile_toml
 from .errors import DeviceError, InputError
-from .files import check_parent, write_text
+from .files import check_parent, read_text, write_text
 from .registering import open_link
 
 PROBE = Path(devices.__file__).parent / "_probe.py"
@@ -115,10 +115,7 @@ def _facts_there(device: str, measure: bool) -> dict[str, Any]:
 
 
 def _facts_in(path: Path) -> dict[str, Any]:
-    try:
-        return _checked(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Expected what the probe printed on a device, in {path}. Got: {error}.") from error
+    return _checked(read_text(path, "what the probe printed on a device"), str(path))
 
 
 def _checked(text: str, where: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .devices import _registered, _transports
 from .devices._found import Found, asked, look
-from .devices._lease import Lease, lease
+from .devices._lease import Lease, check_wait, lease
 from .devices._links import Link
 from .devices._registered import Registered
 from .registering import open_link
@@ -37,11 +37,12 @@ def reached(name: str, why: str, wait_s: float = 0) -> Iterator[Reached]:
         wait_s: how long to wait where somebody else uses the device, in seconds.
 
     Raises:
-        InputError: there is no such device.
+        InputError: there is no such device, or it cannot be waited for so long.
         MissingRequirement: asyncssh is missing here, or Python there.
         DeviceBusy: somebody else uses the device.
         DeviceError: it cannot be reached, or answers something else.
     """
+    check_wait(wait_s)
     with ExitStack() as stack:
         yield _reach(stack, _registered.get(name), why, wait_s)
 
@@ -54,9 +55,10 @@ def reaching(name: str, why: str, wait_s: float = 0) -> Iterator[Future[Reached]
     given up; one that is not open yet is not waited for.
 
     Raises:
-        InputError: there is no such device.
+        InputError: there is no such device, or it cannot be waited for so long.
         MissingRequirement: asyncssh is missing here.
     """
+    check_wait(wait_s)
     device = _registered.get(name)
     # What this needs is imported before the thread begins: there it would wait for what is imported meanwhile.
     _transports.get(device.url).prepare()

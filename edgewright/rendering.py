@@ -1,5 +1,6 @@
 """A view of a neural radiance field as a PNG file, rendered by an exported artifact or by the Keras model."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 from . import runtimes
 from .errors import GateFailed, InputError
 from .export import Deployable, load_bundle
+from .files import check_parent
 from .runtimes import run_artifact
 from .train import get
 from .train._checkpoints import load, shipped
@@ -18,6 +20,8 @@ from .train._nerf_cameras import pose_on_sphere
 from .train._nerf_render import Answer, answer_of, picture, save_png
 
 _TIME_LIMIT_S = 600.0
+# The rays of a picture lie in memory all at once.
+_LARGEST_SIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -50,19 +54,26 @@ def render_view(
         bundle: of a radiance field; None for the shipped model in Keras.
         out: the file.
         azimuth_degrees, elevation_degrees: where the camera stands.
-        side: pixels along each side.
+        side: pixels along each side, at most 4096.
         artifact: a format and precision of the bundle, such as "tflite int8"; its first when None.
         runtime: what runs it; the first that takes the format when None.
 
     Raises:
-        InputError: no such bundle, artifact or runtime; a bundle of something else; a camera above the pole.
+        InputError: no such bundle, artifact or runtime; a bundle of something else; a camera above the pole; a
+            picture without pixels or with too many; an artifact or runtime without a bundle.
+        MissingRequirement: ``out`` cannot be written.
         GateFailed: the artifact did not run.
     """
-    if side < 1 or not -90 < elevation_degrees < 90:
+    if not 1 <= side <= _LARGEST_SIDE:
+        raise InputError(f"Expected a side of at least 1 pixel and at most {_LARGEST_SIDE}. Got: {side}.")
+    if not math.isfinite(azimuth_degrees) or not -90 < elevation_degrees < 90:
         raise InputError(
-            f"Expected a side of at least 1 pixel, and an elevation between -90 and 90 degrees. "
-            f"Got: {side} and {elevation_degrees:g}."
+            f"Expected a finite azimuth, and an elevation between -90 and 90 degrees. "
+            f"Got: {azimuth_degrees:g} and {elevation_degrees:g}."
         )
+    if bundle is None and (artifact or runtime):
+        raise InputError(f"Expected a bundle with --artifact and --runtime. Got: none, for {artifact or runtime!r}.")
+    check_parent(out)
     answer, source = _shipped() if bundle is None else _exported(bundle, artifact, runtime)
     started = time.perf_counter()
     colours = picture(answer, pose_on_sphere(azimuth_degrees, elevation_degrees), side, side)

@@ -10,7 +10,7 @@ from typing import Any
 from . import devices
 from .devices import _registered
 from .devices._deployment import link_back
-from .devices._lease import lease
+from .devices._lease import check_wait, lease
 from .devices._links import Link
 from .devices._python import Python
 from .devices._service_scripts import LOG, SOCKET, start_script, status_script, stop_script
@@ -101,6 +101,7 @@ def start(device: str, model: str, *, systemd: bool = False, wait_s: float = 0) 
         DeviceBusy, DeviceError: see ``deploy``; the device has no systemd of the user's.
     """
     _registered.get(device)
+    check_wait(wait_s)
     with open_link(device) as link, lease(link, f"start {model}", wait_s=wait_s) as held:
         folder = _folder(link, held.folder, model, device)
         if systemd and not _unit_runs(link, model):
@@ -118,6 +119,7 @@ def stop(device: str, model: str, *, wait_s: float = 0) -> Service:
         DeviceBusy, DeviceError: see ``deploy``.
     """
     _registered.get(device)
+    check_wait(wait_s)
     with open_link(device) as link, lease(link, f"stop {model}", wait_s=wait_s) as held:
         folder = _folder(link, held.folder, model, device)
         if _unit_runs(link, model):

@@ -150,8 +150,10 @@ def bundle_at(given: Bundle | str | Path) -> Bundle | None:
     """Return the bundle, or None where a file is named.
 
     Raises:
-        InputError: a folder that is no bundle.
+        InputError: nothing is there, or a folder that is no bundle.
     """
+    if not isinstance(given, Bundle) and not Path(given).exists():
+        raise InputError(f"Expected a .tflite, .onnx or .xml file, or a bundle's folder. Got: nothing at {given}.")
     if isinstance(given, Bundle) or not Path(given).is_dir():
         return given if isinstance(given, Bundle) else None
     if not is_ours(Path(given)):

@@ -12,7 +12,7 @@ import numpy as np
 from .agreement import GARBAGE_PERCENT, agreement, answers_fit
 from .checks import AT_SPEED
 from .choosing import candidates, check_machine
-from .device_names import profile_of
+from .device_names import registered_profile
 from .devices._found import with_runtime
 from .errors import GateFailed, InputError, MissingRequirement
 from .export import Bundle, Deployable, load_bundle
@@ -139,7 +139,7 @@ def sweep(
     """
     report = part(on_progress, 0, 1)
     bundle = bundle if isinstance(bundle, Bundle) else load_bundle(Path(bundle))
-    profile = profile_of(device)
+    profile = registered_profile(device)
     report(Event("connect", (device,)))
     with reached(device, f"profile {bundle.manifest['model']}", wait_s) as on:
         link, held, found = on.link, on.held, on.found

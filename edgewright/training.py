@@ -1,5 +1,6 @@
 """The training job: an experiment trained, measured, and written down with what made it."""
 
+import json
 import shlex
 import time
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from .progress import Event, OnProgress, part
 from .train import Experiment, Task
 from .train._checkpoints import load
 from .train._sources import digest_of_arrays
-from .train._training import CHECKPOINT, outputs_of, train
+from .train._training import CHECKPOINT, check_seed, outputs_of, schedule_of, train
 
 if TYPE_CHECKING:
     import keras
@@ -58,15 +59,18 @@ def train_experiment(
         size: one of the experiment's.
         seed: of everything random.
         out: a folder that is empty, missing or ours; build/train/ARCHITECTURE/EXPERIMENT-SIZE-SEED when None.
-        resume: go on from the checkpoint in ``out``, with the result of a training that was never stopped.
+        resume: go on from the checkpoint in ``out``, with the result of a training that was never stopped; what is
+            finished there is returned.
         on_progress: told each epoch.
 
     Raises:
         InputError: there is no such architecture, experiment or size; an unfinished training lies in ``out`` and
-            ``resume`` is not set, or it is another training's.
+            ``resume`` is not set, or what lies there is another training's.
         MissingRequirement: the data's package is not installed.
     """
+    check_seed(seed)
     chosen = _train.get(architecture).experiment(experiment) if experiment else _train.get(architecture).default
+    schedule = schedule_of(chosen, size)
     out = Path(out) if out else Path("build", "train", architecture, f"{chosen.name}-{size}-{seed}")
     check_output_folder(out)
     if (out / _WORK / CHECKPOINT).exists() and not resume:
@@ -74,6 +78,9 @@ def train_experiment(
             f"Expected a folder without an unfinished training. Got: {out / _WORK / CHECKPOINT}. "
             "Give --resume to go on with it, or another --out."
         )
+    asked = {"architecture": architecture, "experiment": chosen.name, "size": size, "seed": seed}
+    if resume and not (out / _WORK / CHECKPOINT).exists() and (out / RECORD).exists():
+        return _finished(out, asked)
     report = part(on_progress, 0, 1)
     report(Event("data", (architecture, chosen.name)))
     task = chosen.task()
@@ -96,11 +103,8 @@ def train_experiment(
     command = ["edgewright", "train", architecture, "--experiment", chosen.name, "--size", size, "--seed", str(seed)]
     record = {
         "command": shlex.join(command),
-        "architecture": architecture,
-        "experiment": chosen.name,
-        "size": size,
-        "seed": seed,
-        "schedule": asdict(chosen.schedules[size]),
+        **asked,
+        "schedule": asdict(schedule),
         "parameters": int(model.count_params()),
         "wall_s": round(seconds, 1),
         "data_sha256": data_digest(task),
@@ -110,6 +114,20 @@ def train_experiment(
     write_json(out / RECORD, record)
     (out / _WORK / CHECKPOINT).unlink()
     (out / _WORK).rmdir()
+    return Trained(out / MODEL, record)
+
+
+def _finished(out: Path, asked: dict[str, Any]) -> Trained:
+    """Return the finished training in a folder, which is what was asked to go on with.
+
+    Raises:
+        InputError: it is another one.
+    """
+    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    there = {name: record[name] for name in asked}
+    if there != asked:
+        wanted, found = (", ".join(f"{name} {value}" for name, value in each.items()) for each in (asked, there))
+        raise InputError(f"Expected {wanted} in {out}, to go on with. Got: {found}, which is finished.")
     return Trained(out / MODEL, record)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pydantic
 
 from ..errors import InputError, nearest
+from ..files import read_text
 
 # A recipe's SHA-256 is written into the files by so many of its hexadecimal digits.
 RECIPE_DIGITS = 16
@@ -94,10 +95,8 @@ def load_about(path: Path) -> About:
         InputError: no such file, no TOML, or a key or value that is not one of these.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"Expected a TOML file that tells of the model. Got: {path}: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        document = tomllib.loads(read_text(path, "a TOML file that tells of the model"))
+    except tomllib.TOMLDecodeError as error:
         raise InputError(f"Expected TOML in {path}. Got: {error}.") from error
     try:
         return About(**_File(**document).model_dump())

@@ -92,6 +92,13 @@ def test_samples_that_do_not_fit_are_refused(kind):
         check_data(arrays, TWO)
 
 
+def test_a_number_in_a_file_is_no_array_of_samples(tmp_path):
+    """An array without dimensions in an .npz is refused with the shape that was expected."""
+    np.savez(tmp_path / "scalar.npz", image=np.float32(3))
+    with pytest.raises(InputError, match=r"array 'image' of shape \[samples, 4, 4, 1\]. Got: \[\]"):
+        load_data(tmp_path / "scalar.npz", ONE)
+
+
 def test_files_that_are_no_npz_are_refused(tmp_path):
     """A missing, foreign, truncated or object-holding file is refused with its name, and nothing is unpickled."""
     whole = tmp_path / "whole.npz"

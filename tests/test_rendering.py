@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import edgewright
-from edgewright.errors import InputError
+from edgewright.errors import InputError, MissingRequirement
 from edgewright.rendering import render_view
 from edgewright.train import get
 from edgewright.train._checkpoints import load, shipped
@@ -72,6 +72,9 @@ def test_the_command_says_what_rendered_how_fast(bundle, tmp_path):
     ("changes", "message"),
     [
         ({"side": 0}, "at least 1 pixel"),
+        ({"side": 100_000_000}, "at most 4096"),
+        ({"azimuth_degrees": float("nan")}, "Expected a finite azimuth"),
+        ({"bundle": None, "artifact": "tflit"}, "Expected a bundle with --artifact and --runtime. Got: none, for 't"),
         ({"elevation_degrees": 90}, "between -90 and 90"),
         ({"artifact": "onnx int8"}, "tflite float32. Got: 'onnx int8'"),
         ({"bundle": Path("nowhere")}, "Expected a bundle"),
@@ -83,3 +86,9 @@ def test_what_cannot_be_rendered_is_told(bundle, tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         render_view(out=tmp_path / "v.png", **asked)
     assert not (tmp_path / "v.png").exists()
+
+
+def test_a_picture_without_a_folder_is_refused_before_it_is_rendered(tmp_path):
+    """The folder of the picture is looked at before the bundle is."""
+    with pytest.raises(MissingRequirement, match="Expected a folder that the file .* Got: none"):
+        render_view(Path("nowhere"), tmp_path / "nodir" / "v.png", 0, 20, 4)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..files import write_bytes
 from ._nerf_cameras import FIELD_OF_VIEW_DEGREES, rays_of
 from ._task import Dataset
 from ._training import outputs_of
@@ -54,7 +55,7 @@ def save_png(path: Path, colours: np.ndarray) -> None:
     rows = b"".join(b"\0" + row.tobytes() for row in levels)  # each row begins with its filter: none
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 9)), (b"IEND", b""))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks))
+    write_bytes(path, b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks))
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

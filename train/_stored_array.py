@@ -65,7 +65,7 @@ class StoredArray:
 
     def __getitem__(self, places: Any) -> np.ndarray:
         chosen = self._places[places]
-        found = self._read(chosen.reshape(-1)).reshape(*chosen.shape, *self._sample)
+        found = self._read(chosen.reshape(-1)).reshape((*chosen.shape, *self._sample))
         return found.astype(self.dtype, copy=False)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

@@ -18,6 +18,28 @@ if TYPE_CHECKING:
 
 OnEpoch = Callable[[int, int], None]
 CHECKPOINT = "checkpoint.npz"
+_SEEDS = 2**32
+
+
+def check_seed(seed: int) -> None:
+    """Raise unless everything random can be seeded with ``seed``.
+
+    Raises:
+        InputError: it is no whole number, or one that NumPy and Keras do not take.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < _SEEDS:
+        raise InputError(f"Expected a seed from 0 to {_SEEDS - 1}. Got: {seed!r}.")
+
+
+def schedule_of(experiment: Experiment, size: str) -> Schedule:
+    """Return how an experiment is trained in a size.
+
+    Raises:
+        InputError: it has no such size.
+    """
+    if size not in experiment.schedules:
+        raise InputError(f"Expected a size of {experiment.name}: {', '.join(experiment.schedules)}. Got: {size!r}.")
+    return experiment.schedules[size]
 
 
 def train(
@@ -37,12 +59,11 @@ def train(
         folder: where a checkpoint is kept after each epoch; a training that finds one there goes on from it.
 
     Raises:
-        InputError: the experiment has no such size, or the checkpoint is another training's.
+        InputError: the experiment has no such size, the seed is out of range, or the checkpoint is another training's.
         FloatingPointError: the loss became NaN or infinite.
     """
-    if size not in experiment.schedules:
-        raise InputError(f"Expected a size of {experiment.name}: {', '.join(experiment.schedules)}. Got: {size!r}.")
-    schedule = experiment.schedules[size]
+    check_seed(seed)
+    schedule = schedule_of(experiment, size)
     with devices():
         model = experiment.build(size, seed)
     fit(
