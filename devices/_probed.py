@@ -69,8 +69,9 @@ def probed_profile(facts: Facts, name: str) -> Probed:
     _put_runtimes(document, facts, notes)
     _put_accelerators(document, facts, notes)
     _put_rates(document, facts, base, same_board, notes)
-    # Speeds were fitted at the shipped clock; at another one the scaled rates stand for them.
-    if same_board and abs(clock_ratio(base.cpu, document["cpu"], cores=False) - 1) < 0.02:
+    # Speeds were fitted at the shipped clock and on all cores; at another one the scaled rates stand for them.
+    same_clock = abs(clock_ratio(base.cpu, document["cpu"], cores=False) - 1) < 0.02
+    if same_board and same_clock and document["cpu"]["count"]["value"] >= base.cpu.count.value:
         fitted = (*base.calibrations, *shipped_calibrations(base.name))
         document["calibrations"] = [each.model_dump() for each in fitted]
     else:
@@ -221,8 +222,10 @@ def _put_accelerators(document: Facts, facts: Facts, notes: list[str]) -> None:
 
 
 def _put_rates(document: Facts, facts: Facts, base: Profile, same_board: bool, notes: list[str]) -> None:
-    """Scale the rates by the clocks that were read; of another board also by the number of cores."""
-    clocks = {"cpu": clock_ratio(base.cpu, document["cpu"], cores=not same_board)}
+    """Scale the rates by the clocks that were read; of another board, or with fewer cores, also by their number."""
+    threads = document["cpu"]["count"]["value"]
+    fewer = threads < base.cpu.count.value
+    clocks = {"cpu": clock_ratio(base.cpu, document["cpu"], cores=not same_board or fewer)}
     for each in base.accelerators:
         new = next(entry for entry in document["accelerators"] if entry["unit"] == each.unit)
         clocks[each.unit] = new["clock_ghz"]["value"] / each.clock_ghz.value
@@ -233,11 +236,10 @@ def _put_rates(document: Facts, facts: Facts, base: Profile, same_board: bool, n
         if facts.get("measured"):
             product = facts["measured"]["product_gmacs_per_s"]["value"]
             notes.append(f"A product in NumPy did {product:.3g} GMAC/s on one thread; networks reach a share of that.")
-    threads = document["cpu"]["count"]["value"]
     for target in document["targets"]:
         for roofline in filter(None, (target, target["fallback"])):
             scaled(roofline, clocks[roofline["unit"]], wider, base.title)
-            if not same_board and roofline["unit"] == "cpu":
+            if (not same_board or fewer) and roofline["unit"] == "cpu":
                 roofline["threads"] = threads
             if not same_board and not same_core:
                 roofline["fitted_rows"] = 0

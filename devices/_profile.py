@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import pydantic
 
 from ..errors import InputError, expected, nearest
+from ..export import names as formats
 from ..export._work import COUNTS
 from ..files import read_text
 from ._nearest import resolve_nearest
@@ -443,8 +444,14 @@ def _check_consistent(profile: Profile, where: str) -> None:
             f"{where}: expected power.idle_w below power.load_w. "
             f"Got: {power.idle_w.value:g} and {power.load_w.value:g}."
         )
+    for place, runtime in enumerate(profile.runtimes):
+        _check_format(runtime.format, f"{where}: runtimes.{place}.format")
+    for place, refusal in enumerate(profile.unsupported):
+        _check_format(refusal.format, f"{where}: unsupported.{place}.format")
     runtimes = [runtime.name for runtime in profile.runtimes]
-    for target in profile.targets:
+    for place, target in enumerate(profile.targets):
+        _check_format(target.format, f"{where}: targets.{place}.format")
+        _check_threads(profile, target, f"{where}: {target.format} {target.precision}")
         if target.runtime not in runtimes:
             raise InputError(
                 f"{where}: {target.format} {target.precision}: expected runtime to be one of {', '.join(runtimes)}. "
@@ -455,3 +462,18 @@ def _check_consistent(profile: Profile, where: str) -> None:
                 f"{where}: {target.format} {target.precision}: expected an [[accelerators]] entry "
                 f"with unit = {target.unit!r}. Got: none."
             )
+
+
+def _check_format(format: str, where: str) -> None:
+    """Raise where a format is none that edgewright, or a plug-in of it, writes."""
+    known = formats()
+    if format not in known:
+        raise InputError(f"{where}: expected one of {', '.join(known)}. Got: {format!r}.{nearest(format, known)}")
+
+
+def _check_threads(profile: Profile, target: Target, where: str) -> None:
+    """Raise where a target, or what it falls back to, has more threads than the device has cores."""
+    count = profile.cpu.count.value
+    for key, roofline in (("threads", target), ("fallback.threads", target.fallback)):
+        if roofline is not None and roofline.threads > count:
+            raise InputError(f"{where}: expected {key} from 1 to {count}, as cpu.count. Got: {roofline.threads}.")

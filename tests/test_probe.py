@@ -155,6 +155,16 @@ def test_a_jetson_tells_its_power_mode_and_tensorrt(tree):
     assert [mode.name for mode in profile.power_modes] == ["7W", "15W"]
 
 
+def test_a_board_with_cores_off_is_predicted_with_those_that_are_on(tree):
+    """With two of four cores on, no target has more threads than two, and rates are of two cores."""
+    made = probe(root=tree(_arm(*PI_4[:-1], 2), "Raspberry Pi 4 Model B Rev 1.1", 1_800_000)).probed
+    mine, theirs = (each.target("tflite", "float32") for each in (made.profile, devices.get("raspberry-pi-4b")))
+    assert (made.board, made.profile.cpu.count.value) == ("raspberry-pi-4b", 2)
+    assert all(target.threads <= 2 for target in made.profile.targets)
+    assert mine.effective_gmacs_per_s.value == pytest.approx(theirs.effective_gmacs_per_s.value / 2)
+    assert not made.profile.calibrations
+
+
 @pytest.mark.parametrize(
     ("cpuinfo", "board", "widest"), [(_arm(*RK3328), "raspberry-pi-3b-plus", 0.5), (X86, "raspberry-pi-5", 0.1)]
 )
