@@ -9,6 +9,7 @@ Gaussian around it). So three rows set the level, thirty the single kinds, and w
 as it was.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ class Speeds:
     Attributes:
         ms: milliseconds for one; shape [kinds].
         covariance: of the logarithms of ``ms``; shape [kinds, kinds].
-        spread: standard deviation of the logarithm of measured / predicted among the rows of the fit, at least NOISE.
+        spread: standard deviation of the logarithm of measured / predicted; see ``fit``.
         rows: how many measurements were fitted.
     """
 
@@ -71,6 +72,12 @@ def prior(ms: np.ndarray, shared: float = SHARED, own: float = OWN, spread: floa
 def fit(expected: Speeds, counts: np.ndarray, latency_ms: np.ndarray, noise: float = NOISE) -> Speeds:
     """Return the speeds after measurements.
 
+    Its spread is the residuals' root mean square over what the rows leave free. Of more rows than kinds of work those
+    are the rows beyond their number, and the spread is at least ``noise``. Fewer rows could be fitted exactly, and the
+    prior alone keeps them from it: there it is their number less the parameters that they set (the effective number of
+    parameters; Bishop, section 3.5.3) and at least one, and the spread is at least twice ``noise``. So rows that
+    contradict each other widen the intervals however few they are.
+
     Args:
         expected: before them.
         counts: of each measured model, shape [rows, len(expected.ms)].
@@ -99,12 +106,18 @@ def fit(expected: Speeds, counts: np.ndarray, latency_ms: np.ndarray, noise: flo
         loss, residuals, hessian, gradient = found
         if gained < 1e-7:
             break
-    # As many rows as kinds of work fit exactly: what they are off by says nothing then.
-    kinds = counts.shape[1]
-    free = max(len(latency_ms) - kinds, 1)
-    spread = float(np.sqrt(np.sum((noise * residuals) ** 2) / free)) if len(latency_ms) > kinds else 2 * noise
-    covariance = np.linalg.inv(hessian) * max(1.0, (spread / noise) ** 2)
-    return Speeds(np.exp(theta), covariance, max(noise, spread), len(latency_ms))
+    squares = float(np.sum((noise * residuals) ** 2))
+    beyond = len(latency_ms) - counts.shape[1]
+    if beyond > 0:
+        spread = max(noise, math.sqrt(squares / beyond))
+        covariance = np.linalg.inv(hessian) * (spread / noise) ** 2
+    else:
+        told = hessian - precision
+        free = max(len(latency_ms) - float(np.trace(np.linalg.solve(hessian, told))), 1.0)
+        spread = max(2 * noise, math.sqrt(squares / free))
+        # Rows that are as far off as these say as much less of the speeds.
+        covariance = 4 * np.linalg.inv(precision + told * (2 * noise / spread) ** 2)
+    return Speeds(np.exp(theta), covariance, spread, len(latency_ms))
 
 
 def _around(

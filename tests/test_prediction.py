@@ -188,6 +188,24 @@ def test_an_outlier_moves_the_fit_little():
     assert np.median(apart) < 0.05
 
 
+def _width(speeds, row):
+    return speeds.latency(row)[1]
+
+
+def test_rows_that_contradict_each_other_widen_the_interval_however_few_they_are():
+    """One model at 1 and at 100 ms leaves its prediction less sure than before; agreeing rows make it surer."""
+    row = models(1)
+    expected = prior(1 / _SIZES, shared=0.3, own=0.3)
+    level = float((row @ expected.ms)[0])
+    twice = np.repeat(row, 2, axis=0)
+    apart = fit(expected, twice, np.array([level, 100 * level]))
+    assert _width(apart, row[0]) > math.log(10) > _width(expected, row[0])
+    agreeing = fit(expected, twice, np.array([2.0 * level, 2.02 * level]))
+    assert agreeing.spread == 2 * NOISE and _width(agreeing, row[0]) < _width(expected, row[0])
+    noisy = fit(expected, models(8), models(8) @ expected.ms * np.array([1, 1.5] * 4))
+    assert 0.15 < noisy.spread < 0.5
+
+
 def test_latencies_that_are_not_positive_are_refused():
     """Zero is no latency."""
     with pytest.raises(ValueError, match="positive"):
