@@ -116,7 +116,7 @@ def fit(expected: Speeds, counts: np.ndarray, latency_ms: np.ndarray, noise: flo
         free = max(len(latency_ms) - float(np.trace(np.linalg.solve(hessian, told))), 1.0)
         spread = max(2 * noise, math.sqrt(squares / free))
         # Rows that are as far off as these say as much less of the speeds.
-        covariance = 4 * np.linalg.inv(precision + told * (2 * noise / spread) ** 2)
+        covariance = np.linalg.inv(precision + told * (2 * noise / spread) ** 2) * 4.0
     return Speeds(np.exp(theta), covariance, spread, len(latency_ms))
 
 

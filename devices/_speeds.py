@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..export._work import COUNTS, MULTIPLYING
-from ._expected import expected_speeds, least_ms, thread_factor
+from ._expected import expected_speeds, thread_factor
 from ._fitted import document, shipped_calibrations
 from ._fitting import OWN, Speeds, prior
 from ._profile import Calibration, Profile, Roofline, Target
@@ -16,8 +16,7 @@ from ._profile import Calibration, Profile, Roofline, Target
 _VERSIONS = 0.1
 # Rows of TFLite's own matrix library, where the device's LiteRT uses XNNPACK: as much faster as that may be, a third.
 _RUY, _XNNPACK = "(ruy)", 0.25
-_MOVING, _IRREDUCIBLE = ("inputs", "outputs", "weights", "moved"), ("pointwise", "depthwise", "matrix")
-_NINETY = 1.645  # standard deviations to either side that hold 90 % of a normal distribution
+NINETY = 1.645  # standard deviations to either side that hold 90 % of a normal distribution
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,6 @@ class DeviceSpeeds:
         low_spread, high_spread: what comes on top of the speeds' own uncertainty to either side, as standard deviations
             of a logarithm: another runtime version, or the width of the profile's interval.
         basis: what they rest on, in a few words.
-        least_ms: what a unit of each kind of work takes at least, shape [len(COUNTS)]; 0 where nothing tells.
         fixed_ms: of one inference, whatever it computes.
     """
 
@@ -37,23 +35,14 @@ class DeviceSpeeds:
     low_spread: float
     high_spread: float
     basis: str
-    least_ms: np.ndarray
     fixed_ms: float = 0.0
 
     def latency(self, counts: np.ndarray) -> tuple[float, float, float]:
         """Return the latency of work in ms, and its 90 % interval; ``counts`` has the shape [len(COUNTS)]."""
-        _, spread = self.speeds.latency(counts)
-        least = float(self.least_ms @ counts)
-        value = float(self.ms_of(counts) @ counts) + self.fixed_ms
+        value, spread = self.speeds.latency(counts)
+        value += self.fixed_ms
         low, high = math.hypot(spread, self.low_spread), math.hypot(spread, self.high_spread)
-        return value, max(least, value * math.exp(-_NINETY * low)), value * math.exp(_NINETY * high)
-
-    def ms_of(self, counts: np.ndarray) -> np.ndarray:
-        """Return what a unit of each kind of work takes in a file that does so much of each: the speeds, or the least.
-
-        A GPU computes while it reads: the longer of the two is what a file takes.
-        """
-        return self.speeds.ms if self.speeds.ms @ counts >= self.least_ms @ counts else self.least_ms
+        return value, value * math.exp(-NINETY * low), value * math.exp(NINETY * high)
 
 
 def speeds_of(profile: Profile, target: Target, threads: int | None = None) -> DeviceSpeeds:
@@ -72,21 +61,40 @@ def speeds_of(profile: Profile, target: Target, threads: int | None = None) -> D
         if (each.format, each.precision) == (target.format, target.precision)
     ]
     if known:
-        # Of a user's own, those with as many threads; they stand before the published ones.
-        own = [each for each in known if each.whose == "own" and each.threads == asked]
-        return _calibrated((own or known)[0], profile, target, asked)
+        return _calibrated(max(known, key=lambda each: _nearness(each, profile, target, asked)), target, asked)
     return _set_by_profile(profile, target, asked)
 
 
-def _calibrated(calibration: Calibration, profile: Profile, target: Target, threads: int) -> DeviceSpeeds:
-    factor, doubt = _other_threads(target, threads, calibration.threads)
+def _same_runtime(measured_with: str, runtime: str) -> bool:
+    """Tell whether a runtime, with its version or without, is the one that a target names."""
+    return measured_with == runtime or measured_with.startswith(f"{runtime} ")
+
+
+def _nearness(calibration: Calibration, profile: Profile, target: Target, threads: int) -> tuple[float, ...]:
+    """Return what is larger the nearer a calibration is to what is predicted.
+
+    A user's own go before published ones; then count the runtime, the number of threads, the runtime's version and how
+    many rows there are. The first of two that are equally near is taken.
+    """
+    version = next((each.version.value for each in profile.runtimes if each.name == target.runtime), "")
+    return (
+        calibration.whose == "own",
+        _same_runtime(calibration.measured_with, target.runtime),
+        -abs(math.log(threads / calibration.threads)),
+        calibration.measured_with.startswith(f"{target.runtime} {version}"),
+        calibration.rows if calibration.whose == "own" else 0,
+    )
+
+
+def _calibrated(calibration: Calibration, target: Target, threads: int) -> DeviceSpeeds:
+    factor, doubt = _other_threads(target.precision, threads, calibration.threads)
     speeds = Speeds(
         factor * np.array([calibration.ms[name] for name in COUNTS]),
         np.array(calibration.covariance),
         calibration.spread,
         calibration.rows,
     )
-    version = 0.0 if calibration.measured_with.startswith(target.runtime) else _VERSIONS
+    version = 0.0 if _same_runtime(calibration.measured_with, target.runtime) else _VERSIONS
     faster = _XNNPACK if _RUY in calibration.measured_with and target.runtime == "LiteRT" else 0.0
     rows = f"{calibration.rows} {calibration.whose} measurements with {calibration.measured_with}"
     return DeviceSpeeds(
@@ -94,7 +102,6 @@ def _calibrated(calibration: Calibration, profile: Profile, target: Target, thre
         math.hypot(version, doubt, faster),
         math.hypot(version, doubt),
         f"per operation, {_where(target, threads)}, fitted on {rows}",
-        _least_ms(profile, target, threads),
     )
 
 
@@ -105,14 +112,13 @@ def _set_by_profile(profile: Profile, target: Target, threads: int) -> DeviceSpe
     # What is known of processors' kernels does not hold for a GPU's: there the profile's rates are all there is.
     shape = rates if target.unit == "gpu" else expected_speeds(profile.cpu, profile.memory, kind, target.threads).ms
     level = float(rates @ reference)
-    factor, doubt = _other_threads(target, threads, target.threads)
+    factor, doubt = _other_threads(target.precision, threads, target.threads)
     interval = target.interval.value
     return DeviceSpeeds(
         prior(factor * level / float(shape @ reference) * shape, shared=0.0, own=OWN),
-        math.hypot(math.log(1 / interval.low) / _NINETY, doubt),
-        math.hypot(math.log(interval.high) / _NINETY, doubt),
+        math.hypot(math.log(1 / interval.low) / NINETY, doubt),
+        math.hypot(math.log(interval.high) / NINETY, doubt),
         f"per operation, {_where(target, threads)}, {_origin(target)}{_scaled_from(profile)}",
-        _least_ms(profile, target, threads),
         target.overhead_ms.value,
     )
 
@@ -124,24 +130,11 @@ def _rates(target: Target) -> np.ndarray:
     return np.array([stated.get(name, 1e-15) for name in COUNTS])
 
 
-def _least_ms(profile: Profile, target: Target, threads: int) -> np.ndarray:
-    """Return what each kind of work takes at least.
-
-    On a GPU that is the memory's time for all bytes, of which no published measurement there takes less; on a core
-    whose vector units are known it is their time for products that no kernel does with fewer multiplications.
-    """
-    if target.unit == "gpu":
-        byte_ms = 1e-6 / profile.memory.bandwidth_gbytes_per_s.value
-        return np.array([byte_ms if name in _MOVING else 0.0 for name in COUNTS])
-    least = least_ms(profile.cpu, profile.memory, kind_of(target.precision), threads)
-    return np.array([value if name in _IRREDUCIBLE else 0.0 for name, value in zip(COUNTS, least, strict=True)])
-
-
-def _other_threads(target: Target, threads: int, fitted_at: int) -> tuple[float, float]:
+def _other_threads(precision: str, threads: int, fitted_at: int) -> tuple[float, float]:
     """Return the factor for another number of threads, and how uncertain its logarithm is: half of it."""
-    if threads == fitted_at or target.unit != "cpu":
+    if threads == fitted_at:
         return 1.0, 0.0
-    factor = thread_factor(kind_of(target.precision), threads, fitted_at)
+    factor = thread_factor(kind_of(precision), threads, fitted_at)
     return factor, abs(math.log(factor)) / 2
 
 

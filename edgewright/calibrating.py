@@ -16,16 +16,20 @@ from .device_names import profile_of
 from .devices import Profile, Target, Unsupported, speeds_of, vector
 from .devices._fitted import shipped_calibrations
 from .devices._fitting import Speeds, fit
-from .devices._profile import Calibration
+from .devices._profile import ADAPTERS, Calibration
+from .devices._speeds import NINETY
 from .devices._toml import profile_toml
-from .errors import InputError
-from .export import read_graph
+from .errors import InputError, nearest
+from .export import Graph, read_graph
 from .export._precision import precision_of
 from .export._work import COUNTS, total, work_of
 from .figures import How
 from .files import check_parent, read_text, write_text
 
 COLUMNS = ("file", "latency_ms", "threads", "runtime")
+# Predictions are seldom off by more than this before a calibration; another unit of time is 1,000.
+_FAR_OFF = 10
+_MOST_SPREAD = 10.0  # the limit of a profile's ``spread``
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Refitted:
         rows: how many measurements were fitted.
         before, after: the median of how far predicted and measured latencies of these rows are apart, as a share.
         held_out: the same where each row is predicted from the others; None for a single row.
+        warnings: what speaks against the measurements, as sentences.
     """
 
     name: str
@@ -55,6 +60,20 @@ class Refitted:
     before: float
     after: float
     held_out: float | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """A measurement whose file's work is counted, and its runtime's version; shape of ``counts``: [len(COUNTS)]."""
+
+    taken: Taken
+    counts: np.ndarray
+    version: str
+
+
+# By format, precision, threads and runtime.
+_Groups = Mapping[tuple[str, str, int, str], list[_Counted]]
 
 
 @dataclass(frozen=True)
@@ -81,7 +100,9 @@ def calibrate(
 ) -> Calibrated:
     """Fit a device's prediction to measured latencies: its format's and precision's speeds move as far as rows tell.
 
-    One row sets the level; ten tell kinds of work apart. Files are read, not run.
+    One row sets the level; ten tell kinds of work apart. Files are read, not run. Rows of another runtime than the
+    device's profile runs the file in are left out where there are rows of that one, those of its versions are fitted
+    together; left out are also files that cannot be counted in full.
 
     Args:
         device: the name or file of the profile to start from, or the name of a registered device.
@@ -92,8 +113,8 @@ def calibrate(
         force: write over an existing file.
 
     Raises:
-        InputError: no such profile or table; a bad row, or one that was emulated; a file that the device does not run;
-            ``out`` exists.
+        InputError: no such profile or table; a bad row, or one that was emulated; a file that the device does not run,
+            or that does no work; a runtime that does not run it; more threads than cores; ``out`` exists.
     """
     base = profile_of(device)
     path = None if out is None else Path(out)
@@ -120,11 +141,11 @@ def calibrated(base: Profile, rows: Sequence[Taken], name: str, left_out: Sequen
         left_out: which others were left out, and why, as sentences.
 
     Raises:
-        InputError: there is none; one is of a file that the device does not run.
+        InputError: there is none; one is of a file that the device does not run, of a runtime that does not run the
+            file, or on more threads than the device has cores.
     """
-    if not rows:
-        raise InputError(f"Expected at least one measurement. Got: none. {' '.join(left_out)}".strip())
-    groups: dict[tuple[str, str, int, str], list[tuple[np.ndarray, float]]] = defaultdict(list)
+    left = list(left_out)
+    counted: dict[tuple[str, str, int, str], list[_Counted]] = defaultdict(list)
     targets: dict[tuple[str, str], Target] = {}
     for row in rows:
         graph = read_graph(row.file)
@@ -132,9 +153,23 @@ def calibrated(base: Profile, rows: Sequence[Taken], name: str, left_out: Sequen
         if isinstance(target, Unsupported) or target.unit == "edgetpu":
             reason = target.reason if isinstance(target, Unsupported) else "An Edge TPU's operations overlap."
             raise InputError(f"{row.where}: expected a file that can be calibrated. Got: {row.file}. {reason}")
+        if row.threads > base.cpu.count.value:
+            raise InputError(
+                f"{row.where}: expected 1 to {base.cpu.count.value} threads on {base.title}. Got: {row.threads}."
+            )
+        runtime, version = _runtime(base, target, row)
+        counts = vector(total(work_of(graph)))
+        if not counts.any():
+            raise InputError(f"{row.where}: expected a file that does some work. Got: {row.file}, which does none.")
+        if why := not_counted(graph):
+            left.append(f"{row.where}: {row.file} is left out: {why}.")
+            continue
         targets[target.format, target.precision] = target
-        key = (target.format, target.precision, row.threads or target.threads, row.runtime or target.runtime)
-        groups[key].append((vector(total(work_of(graph))), row.latency_ms))
+        key = (target.format, target.precision, row.threads or target.threads, runtime)
+        counted[key].append(_Counted(row, counts, version))
+    groups = _of_one_runtime(counted, targets, left)
+    if not groups:
+        raise InputError(f"Expected at least one measurement. Got: none. {' '.join(left)}".strip())
     made, refitted = [], []
     for (format, precision, threads, runtime), taken in groups.items():
         calibration, fitted = _refit(base, targets[format, precision], threads, runtime, taken)
@@ -145,37 +180,142 @@ def calibrated(base: Profile, rows: Sequence[Taken], name: str, left_out: Sequen
     before = (*base.calibrations, *(shipped_calibrations(base.name) if name != base.name else ()))
     kept = [each for each in before if (each.format, each.precision) not in own]
     profile = base.model_copy(update={"name": name, "calibrations": (*made, *kept)})
-    return Calibrated(profile, tuple(refitted), tuple(left_out))
+    return Calibrated(profile, tuple(refitted), tuple(left))
+
+
+def not_counted(graph: Graph) -> str:
+    """Return why a file's latency says little of the speed of what is counted of it, or nothing."""
+    kinds = sorted({node.kind for node in graph.nodes if node.macs is None})
+    if kinds:
+        return f"not all of its operations are counted ({', '.join(kinds)}), and its time is of all"
+    if any(node.times is None for node in graph.nodes):
+        return "how often its loop turns is decided as it runs"
+    return ""
+
+
+def _runtime(base: Profile, target: Target, row: Taken) -> tuple[str, str]:
+    """Return a row's runtime as profiles call it, and its version where it is told; the target's own for none."""
+    profiles = {name: title for title, name in ADAPTERS.items()}
+    known = {each.name: each.name for each in base.runtimes if each.format == target.format}
+    for each in map(runtimes.get, runtimes.for_format(target.format)):
+        title = profiles.get(each.name, each.title)
+        if not each.referee:
+            known |= dict.fromkeys((each.name, each.title, title), title)
+    known[target.runtime] = target.runtime
+    asked = row.runtime.strip() or target.runtime
+    for name in sorted(known, key=len, reverse=True):
+        first, rest = asked[: len(name)], asked[len(name) :]
+        if first.casefold() == name.casefold() and (not rest or rest.startswith(" ")):
+            # On a GPU ONNX Runtime is what loads a file for TensorRT.
+            through = target.unit == "gpu" and target.runtime.startswith(f"{known[name]} ")
+            return target.runtime if through else known[name], rest.strip()
+    titles = sorted(set(known.values()))
+    raise InputError(
+        f"{row.where}: expected a runtime of {target.format} files: {', '.join(titles)}, with or without its version. "
+        f"Got: {row.runtime!r}.{nearest(row.runtime, titles)}"
+    )
+
+
+def _of_one_runtime(
+    groups: _Groups, targets: Mapping[tuple[str, str], Target], left_out: list[str]
+) -> dict[tuple[str, str, int, str], list[_Counted]]:
+    """Return for each target the groups of the runtime that its profile names, or of the one with the most rows.
+
+    The others' rows are told in ``left_out``.
+    """
+    kept = {}
+    for (format, precision, threads, runtime), taken in groups.items():
+        target = targets[format, precision]
+        rows: dict[str, int] = defaultdict(int)
+        for key, each in groups.items():
+            if key[:2] == (format, precision):
+                rows[key[3]] += len(each)
+        chosen = target.runtime if target.runtime in rows else max(rows, key=lambda name: rows[name])
+        if runtime == chosen:
+            kept[format, precision, threads, runtime] = taken
+            continue
+        left_out += [
+            f"{each.taken.where}: {each.taken.file} is left out: it was run in {runtime}, and {format} {precision} is "
+            f"predicted by what was run in {chosen}."
+            for each in taken
+        ]
+    return kept
 
 
 def _refit(
-    base: Profile, target: Target, threads: int, runtime: str, taken: list[tuple[np.ndarray, float]]
+    base: Profile, target: Target, threads: int, runtime: str, taken: list[_Counted]
 ) -> tuple[Calibration, Refitted]:
     start = _start(base, target, threads)
-    counts, known = np.array([each for each, _ in taken]), np.array([latency for _, latency in taken])
+    versions = " and ".join(sorted({each.version for each in taken if each.version}))
+    measured_with = f"{runtime} {versions}".strip()
+    counts, known = np.array([each.counts for each in taken]), np.array([each.taken.latency_ms for each in taken])
     speeds = fit(start, counts, known)
-    others = [
-        abs(fit(start, np.delete(counts, place, 0), np.delete(known, place)).latency(counts[place])[0] / latency - 1)
-        for place, latency in enumerate(known)
-    ]
+    others = (
+        [
+            fit(start, np.delete(counts, place, 0), np.delete(known, place)).latency(counts[place])
+            for place in range(len(known))
+        ]
+        if len(taken) > 1
+        else []
+    )
     calibration = Calibration(
         format=target.format,
         precision=target.precision,
         threads=threads,
-        measured_with=runtime,
+        measured_with=measured_with,
         whose="own",
         rows=len(taken),
-        spread=speeds.spread,
+        spread=min(speeds.spread, _MOST_SPREAD),
         ms={name: float(value) for name, value in zip(COUNTS, speeds.ms, strict=True)},
         covariance=tuple(tuple(float(value) for value in row) for row in speeds.covariance),
     )
+    warnings = [*_far_off(start, taken), *_contradicting(taken, others)]
+    if runtime != target.runtime:
+        warnings.append(
+            f"Measured in {runtime}, while the profile runs {target.format} {target.precision} in {target.runtime}."
+        )
     return calibration, Refitted(
-        f"{target.format} {target.precision}, {threads} thread{'s' if threads > 1 else ''}, {runtime}",
+        f"{target.format} {target.precision}, {threads} thread{'s' if threads > 1 else ''}, {measured_with}",
         len(taken),
         _apart(start, counts, known),
         _apart(speeds, counts, known),
-        float(np.median(others)) if len(taken) > 1 else None,
+        float(np.median([abs(value / own - 1) for (value, _), own in zip(others, known, strict=True)]))
+        if others
+        else None,
+        tuple(warnings),
     )
+
+
+def _far_off(start: Speeds, taken: Sequence[_Counted]) -> list[str]:
+    """Return a sentence for each row that is many times what was predicted before any row, or a small part of it."""
+    said = []
+    for each in taken:
+        value, latency = start.latency(each.counts)[0], each.taken.latency_ms
+        factor = max(latency / value, value / latency)
+        if factor > _FAR_OFF:
+            said.append(
+                f"{each.taken.where}: {latency:.4g} ms measured and {value:.4g} ms predicted before are {factor:,.0f} "
+                "times apart: look whether it is in ms, and of this file on this device."
+            )
+    return said
+
+
+def _contradicting(taken: Sequence[_Counted], others: Sequence[tuple[float, float]]) -> list[str]:
+    """Return a sentence for each row outside the 90 % interval that the others predict, if more than one in ten are.
+
+    Args:
+        taken: the rows.
+        others: for each the latency that the other rows predict, and the standard deviation of its logarithm.
+    """
+    said = []
+    for each, (value, deviation) in zip(taken, others, strict=False):
+        latency, wide = each.taken.latency_ms, math.exp(NINETY * deviation)
+        if not value / wide <= latency <= value * wide:
+            said.append(
+                f"{each.taken.where}: {latency:.4g} ms is outside what the other measurements predict, {value:.4g} ms "
+                f"({value / wide:.4g} to {value * wide:.4g})."
+            )
+    return said if len(said) > len(taken) / 10 else []
 
 
 def _start(base: Profile, target: Target, threads: int) -> Speeds:
@@ -280,4 +420,5 @@ def calibrated_text(made: Calibrated, out: Path | None) -> str:
         rows = f"{each.rows} measurement{'s' if each.rows > 1 else ''}"
         lines.append(f"  {each.name}: {rows}; predictions were off by {each.before:.1%} in the median,")
         lines.append(f"    and are off by {each.after:.1%} now{others}")
+        lines += [f"    Warning: {sentence}" for sentence in each.warnings]
     return "\n".join([*lines, *(f"  {sentence}" for sentence in made.left_out)])

@@ -11,6 +11,8 @@ from .device_names import named
 from .devices import Profile, Unsupported, _registered
 from .devices._toml import profile_toml
 from .errors import InputError, MissingRequirement
+from .export import read_graph
+from .export._work import work_of
 from .figures import How
 from .files import write_text
 from .kept import Recorded, kept_of
@@ -96,8 +98,11 @@ def _taken(rows: Sequence[Recorded], base: Profile) -> tuple[list[Taken], list[s
             why = "it has several graphs or host code around them, and is not one file"
         elif not Path(first.file).is_file() or identity(Path(first.file)) != digest:
             why = f"{first.file} is not there any more, or is another file"
+        elif not work_of(read_graph(Path(first.file))):
+            why = "it does no work"
         else:
             sound = [row for row in comparable(mine, target) if row.measurement and not row.measurement.inconclusive()]
+            sound = [row for row in sound if row.settings.threads <= base.cpu.count.value]
             taken += [each for row in sound for each in [_one(row, Path(first.file))] if each]
             why = "" if sound else "no figure of it is steady, right, and of the runtime and unit that are predicted"
         if why:

@@ -22,7 +22,7 @@ from edgewright.errors import InputError
 from edgewright.export import Graph, read_graph
 from edgewright.export._graph import Node, Value
 from edgewright.export._precision import precision_of
-from edgewright.export._work import COUNTS, MULTIPLYING, kind_of, total, work_of
+from edgewright.export._work import COUNTS, DETECTIONS, MULTIPLYING, kind_of, total, work_of
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 _SIZES = np.array([1e6, 1e6, 1e6, 1e5, 1e5, 1e5, 1e5, 1e4, 1e5, 1e5, 1e2, 1e3, 50, 1])
@@ -73,8 +73,8 @@ def test_the_sorting_of_a_detectors_boxes_is_read_and_counted(tmp_path):
     assert any("TFLite_Detection_PostProcess" in each.name and each.latency_ms > 0 for each in ours.operations)
 
 
-def _detector(boxes, classes, options):
-    """Return a TFLite file of the operation that sorts boxes, alone."""
+def _detector(boxes, classes, options, kind=DETECTIONS):
+    """Return a TFLite file of the operation that sorts boxes, or of another of one's own, alone; of none for None."""
     shapes = (("boxes", (1, boxes, 4)), ("scores", (1, boxes, classes)), ("sorted", (1, 7, 4)))
     tensors = []
     for name, shape in shapes:
@@ -84,8 +84,9 @@ def _detector(boxes, classes, options):
     operator, code, subgraph, model = schema.OperatorT(), schema.OperatorCodeT(), schema.SubGraphT(), schema.ModelT()
     operator.inputs, operator.outputs, operator.customOptions = [0, 1], [2], list(options)
     code.builtinCode = schema.BuiltinOperator.CUSTOM
-    code.deprecatedBuiltinCode, code.customCode = schema.BuiltinOperator.CUSTOM, "TFLite_Detection_PostProcess"
-    subgraph.tensors, subgraph.inputs, subgraph.outputs, subgraph.operators = tensors, [0, 1], [2], [operator]
+    code.deprecatedBuiltinCode, code.customCode = schema.BuiltinOperator.CUSTOM, kind
+    subgraph.tensors, subgraph.inputs, subgraph.outputs = tensors, [0, 1], [2]
+    subgraph.operators = [operator] if kind else []
     model.version, model.subgraphs, model.operatorCodes, model.buffers = 3, [subgraph], [code], [schema.BufferT()]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
@@ -324,6 +325,103 @@ def test_a_bad_table_of_measurements_says_where(tmp_path, table, said):
     with pytest.raises(InputError, match=said):
         calibrate("raspberry-pi-4b", [tmp_path / "bad.csv"], tmp_path / "out.toml")
     assert not (tmp_path / "out.toml").exists()
+
+
+def _of_custom(folder, name, kind):
+    """Write a TFLite file of one operation of the user's own, which nobody can count."""
+    path = folder / name
+    path.write_bytes(_detector(boxes=50, classes=3, options=b"", kind=kind))
+    return path
+
+
+def _table(folder, *lines):
+    path = folder / "mine.csv"
+    path.write_text("\n".join(["file,latency_ms,threads,runtime", *lines]) + "\n")
+    return path
+
+
+def _calibrating(*arguments):
+    return CliRunner().invoke(app, ["devices", "calibrate", "raspberry-pi-4b", *map(str, arguments)])
+
+
+def test_contradicting_measurements_are_told_and_make_the_prediction_less_sure(artifacts, tmp_path):
+    """1 and 100 ms of one file: a wider interval than before, and each row that the other does not predict is named."""
+    file, out = artifacts["tflite", "float32"], tmp_path / "mine.toml"
+    done = _calibrating(_table(tmp_path, f"{file},0.01,4,LiteRT", f"{file},1,4,LiteRT"), "--out", out)
+    assert done.exit_code == 0
+    assert "line 2: 0.01 ms is outside" in done.output and "line 3: 1 ms is outside" in done.output
+    (before,), (after,) = predict(file, "raspberry-pi-4b"), predict(file, str(out))
+    assert after.latency_ms.high / after.latency_ms.low > before.latency_ms.high / before.latency_ms.low
+    agreeing = _calibrating(_table(tmp_path, f"{file},0.02,4,LiteRT", f"{file},0.0201,4,LiteRT"))
+    assert agreeing.exit_code == 0 and "Warning" not in agreeing.output
+
+
+def test_a_measurement_far_from_what_was_predicted_is_told(artifacts, tmp_path):
+    """A latency in another unit is a thousand times off: the output says so."""
+    file = artifacts["tflite", "float32"]
+    (before,) = predict(file, "raspberry-pi-4b")
+    done = _calibrating(_table(tmp_path, f"{file},{35000 * before.latency_ms.value},4,LiteRT"))
+    assert done.exit_code == 0
+    assert "35,000 times apart: look whether it is in ms" in done.output
+
+
+def test_a_file_that_does_no_work_is_refused_by_its_row(tmp_path):
+    """A latency of a file without a counted operation tells nothing, which is said with exit code 2."""
+    (tmp_path / "view.tflite").write_bytes(_detector(boxes=1, classes=1, options=b"", kind=None))
+    done = _calibrating(_table(tmp_path, "view.tflite,3,4,LiteRT"))
+    assert done.exit_code == 2
+    assert "mine.csv, line 2: expected a file that does some work" in done.output and "view.tflite" in done.output
+
+
+def test_a_file_that_is_not_counted_in_full_is_left_out_of_a_calibration(artifacts, tmp_path):
+    """An operation that nobody can count moves no prediction: its row is named, and alone it is an error."""
+    path, file = _of_custom(tmp_path, "custom.tflite", "Mine"), artifacts["tflite", "float32"]
+    alone = _calibrating(_table(tmp_path, f"{path},3,4,LiteRT"))
+    assert alone.exit_code == 2 and "not all of its operations are counted (Mine)" in alone.output
+    made = calibrate("raspberry-pi-4b", [_table(tmp_path, f"{path},3,4,LiteRT", f"{file},0.02,4,LiteRT")])
+    assert [each.rows for each in made.refitted] == [1]
+    assert "line 2" in made.left_out[0] and "custom.tflite" in made.left_out[0]
+    detector = _of_custom(tmp_path, "detector.tflite", DETECTIONS)
+    assert not calibrate("raspberry-pi-4b", [_table(tmp_path, f"{detector},0.02,4,LiteRT")]).left_out
+
+
+def test_the_profiles_runtime_goes_before_another_of_the_same_table(artifacts, tmp_path):
+    """Of rows in TFLite and in LiteRT, in either order, those in LiteRT are predicted by, and the others are named."""
+    file = artifacts["tflite", "float32"]
+    for lines in ((f"{file},1,4,TFLite", f"{file},0.02,4,litert 2.2"), (f"{file},0.02,4,LiteRT", f"{file},1,4,TFLite")):
+        made = calibrate("raspberry-pi-4b", [_table(tmp_path, *lines)], tmp_path / "mine.toml", force=True)
+        (found,) = predict(file, str(tmp_path / "mine.toml"))
+        assert found.latency_ms.value == pytest.approx(0.02, rel=0.1)
+        assert len(made.left_out) == 1 and "it was run in TFLite" in made.left_out[0]
+    made = calibrate("raspberry-pi-4b", [_table(tmp_path, f"{file},0.02,4,tflite-runtime 2.14")])
+    assert made.refitted[0].name.endswith("TFLite 2.14") and "Measured in TFLite" in made.refitted[0].warnings[0]
+
+
+def test_versions_of_one_runtime_are_fitted_together(artifacts, tmp_path):
+    """Rows of two versions make one calibration that names both."""
+    file = artifacts["tflite", "float32"]
+    table = _table(tmp_path, f"{file},0.02,4,LiteRT 2.3", f"{file},0.021,4,LiteRT 2.2", f"{file},0.02,,")
+    (calibration,) = [
+        each for each in calibrate("raspberry-pi-4b", [table]).profile.calibrations if each.whose == "own"
+    ]
+    assert (calibration.measured_with, calibration.rows) == ("LiteRT 2.2 and 2.3", 3)
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("4,Banana", ("LiteRT, TFLite", "Banana")),
+        ("4,OpenVINO", ("LiteRT, TFLite", "OpenVINO")),
+        ("4,LiteRTT", ("Did you mean 'LiteRT'",)),
+        ("8,LiteRT", ("1 to 4 threads on Raspberry Pi 4 Model B", "8")),
+    ],
+)
+def test_a_row_of_what_the_device_cannot_be_is_refused(artifacts, tmp_path, end, said):
+    """A runtime that does not run the file, and more threads than cores, are named with what was expected."""
+    done = _calibrating(_table(tmp_path, f"{artifacts['tflite', 'float32']},3,{end}"))
+    assert done.exit_code == 2
+    for part in ("mine.csv, line 2", *said):
+        assert part in done.output
 
 
 def _holds(script):
