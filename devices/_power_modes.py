@@ -13,7 +13,7 @@ from ._expected import expected_speeds
 from ._fitted import document, shipped_calibrations
 from ._probed_values import scaled
 from ._profile import Calibration, Cpu, Memory, PowerMode, Profile, Unsupported
-from ._speeds import kind_of
+from ._speeds import kind_of, slower_than_copied
 
 # How much wider a scaled interval is, by unit. Of networks in lower modes (benchmarks/prediction.py, "power modes"),
 # ResNet-50 on an AGX Xavier's cores took 1.05 to 1.54 times as long as scaled; on GPUs, two networks on a TX2 took 0.96
@@ -62,9 +62,10 @@ def in_mode(profile: Profile, name: str) -> Profile:
     for entry in known["accelerators"]:
         if entry["unit"] == "gpu":
             entry["clock_ghz"] = mode.gpu_clock_ghz.model_dump()
-    for target in known["targets"]:
+    for target, own in zip(known["targets"], profile.targets, strict=True):
         for roofline in filter(None, (target, target["fallback"])):
-            _scale(roofline, kind_of(target["precision"]), profile, mode, cpu, memory)
+            slower = slower_than_copied(profile, own) if roofline is target else 1.0
+            _scale(roofline, kind_of(target["precision"]), profile, mode, cpu, memory, slower)
     return Profile.model_validate(known)
 
 
@@ -80,10 +81,13 @@ def _unknown(profile: Profile, name: str) -> str:
     return f"Expected a power mode of {profile.title}: {modes}. Got: {name!r}.{hint}"
 
 
-def _scale(roofline: dict[str, Any], kind: str, profile: Profile, mode: PowerMode, cpu: Cpu, memory: Memory) -> None:
+def _scale(
+    roofline: dict[str, Any], kind: str, profile: Profile, mode: PowerMode, cpu: Cpu, memory: Memory, slower: float
+) -> None:
     """Scale a roofline in place: on a processor as the datasheet of a reference network's work, on a GPU by its clock.
 
-    A GPU's multiplications are also done by the processors that the mode leaves on, where it says how many.
+    A GPU's multiplications are also done by the processors that the mode leaves on, where it says how many. ``slower``
+    is how many times slower the profile's processor is than the one that the rates are of.
     """
     threads, share = roofline["threads"], 1.0
     accelerator = profile.accelerator(roofline["unit"])
@@ -98,7 +102,7 @@ def _scale(roofline: dict[str, Any], kind: str, profile: Profile, mode: PowerMod
     else:
         return
     wider = _wider(roofline["unit"], 1 / (ratio * share), _memory_slower(profile, memory))
-    scaled(roofline, ratio, wider, profile.title, f"what the mode {mode.name} caps", share)
+    scaled(roofline, ratio / slower, wider, profile.title, f"what the mode {mode.name} caps", share)
 
 
 def _processors_left_on(profile: Profile, mode: PowerMode) -> float:
@@ -131,7 +135,7 @@ def _calibrations(profile: Profile, mode: PowerMode, cpu: Cpu, memory: Memory, w
     Of a GPU the scaled rates stand for what was fitted: no datasheet tells how its kinds of work follow the clock.
     """
     made = []
-    for each in (*profile.calibrations, *shipped_calibrations(profile.name)):
+    for each in (*profile.calibrations, *shipped_calibrations(profile)):
         target = profile.target(each.format, each.precision)
         if isinstance(target, Unsupported) or target.unit != "cpu":
             continue

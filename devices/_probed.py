@@ -72,7 +72,7 @@ def probed_profile(facts: Facts, name: str) -> Probed:
     # Speeds were fitted at the shipped clock and on all cores; at another one the scaled rates stand for them.
     same_clock = abs(clock_ratio(base.cpu, document["cpu"], cores=False) - 1) < 0.02
     if same_board and same_clock and document["cpu"]["count"]["value"] >= base.cpu.count.value:
-        fitted = (*base.calibrations, *shipped_calibrations(base.name))
+        fitted = (*base.calibrations, *shipped_calibrations(base))
         document["calibrations"] = [each.model_dump() for each in fitted]
     else:
         document["calibrations"] = []

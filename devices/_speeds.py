@@ -7,7 +7,7 @@ import numpy as np
 
 from ..export._work import COUNTS, MULTIPLYING
 from ._expected import expected_speeds, thread_factor
-from ._fitted import document, shipped_calibrations
+from ._fitted import differs_in, document, rates_of, shipped_calibrations
 from ._fitting import OWN, Speeds, prior
 from ._profile import Calibration, Profile, Roofline, Target
 
@@ -16,6 +16,8 @@ from ._profile import Calibration, Profile, Roofline, Target
 _VERSIONS = 0.1
 # Rows of TFLite's own matrix library, where the device's LiteRT uses XNNPACK: as much faster as that may be, a third.
 _RUY, _XNNPACK = "(ruy)", 0.25
+# What is expected of two processors is the same where it is no further apart than this.
+_SAME = 0.02
 NINETY = 1.645  # standard deviations to either side that hold 90 % of a normal distribution
 
 
@@ -49,15 +51,19 @@ def speeds_of(profile: Profile, target: Target, threads: int | None = None) -> D
     """Return the speeds of a device for one of its targets on a processor or GPU.
 
     Where measurements of the device were fitted, those speeds. Elsewhere what the datasheet lets expect of each kind of
-    work, all of it made slower or faster until a reference network takes what the profile's rates give.
+    work, all of it made slower or faster until a reference network takes what the profile's rates give. These are as
+    stated, whatever the clock is; where they are those of a shipped profile with another clock, bandwidth or number of
+    cores or threads, they are scaled by what the datasheets let expect of the two.
 
     Args:
-        threads: of the runtime; the target's own where None.
+        threads: of the runtime; the target's own where None. On a processor no more than its cores.
     """
     asked = target.threads if threads is None else threads
+    if target.unit == "cpu":
+        asked = min(asked, profile.cpu.count.value)
     known = [
         each
-        for each in (*profile.calibrations, *shipped_calibrations(profile.name))
+        for each in (*profile.calibrations, *shipped_calibrations(profile))
         if (each.format, each.precision) == (target.format, target.precision)
     ]
     if known:
@@ -108,19 +114,56 @@ def _calibrated(calibration: Calibration, target: Target, threads: int) -> Devic
 def _set_by_profile(profile: Profile, target: Target, threads: int) -> DeviceSpeeds:
     kind = kind_of(target.precision)
     rates = _rates(target)
-    reference = np.array([document()["reference"][kind][name] for name in COUNTS])
+    reference = _reference(kind)
     # What is known of processors' kernels does not hold for a GPU's: there the profile's rates are all there is.
     shape = rates if target.unit == "gpu" else expected_speeds(profile.cpu, profile.memory, kind, target.threads).ms
-    level = float(rates @ reference)
-    factor, doubt = _other_threads(target.precision, threads, target.threads)
+    stated = min(target.threads, profile.cpu.count.value) if target.unit == "cpu" else target.threads
+    factor, doubt = _other_threads(target.precision, threads, stated)
+    slower = slower_than_copied(profile, target)
+    scaled = "" if slower == 1 else _copied_from(profile, target)
+    level = slower * float(rates @ reference)
+    doubt = math.hypot(doubt, abs(math.log(slower)) / 2)
     interval = target.interval.value
     return DeviceSpeeds(
         prior(factor * level / float(shape @ reference) * shape, shared=0.0, own=OWN),
         math.hypot(math.log(1 / interval.low) / NINETY, doubt),
         math.hypot(math.log(interval.high) / NINETY, doubt),
-        f"per operation, {_where(target, threads)}, {_origin(target)}{_scaled_from(profile)}",
-        target.overhead_ms.value,
+        f"per operation, {_where(target, threads)}, {_origin(target)}{_scaled_from(profile)}{scaled}"
+        f"{_not_fitted(profile, target)}",
+        slower * target.overhead_ms.value,
     )
+
+
+def slower_than_copied(profile: Profile, target: Target) -> float:
+    """Return how many times slower a processor is expected to be than that whose rates a target has.
+
+    It is 1 where they are the profile's own, on another unit than a processor, and where the two are as fast.
+    """
+    copied = rates_of(profile, target) if target.unit == "cpu" else None
+    if copied is None:
+        return 1.0
+    kind = kind_of(target.precision)
+    mine, theirs = (
+        float(expected_speeds(each.cpu, each.memory, kind, its.threads).ms @ _reference(kind))
+        for each, its in ((profile, target), copied)
+    )
+    return 1.0 if abs(mine / theirs - 1) < _SAME else mine / theirs
+
+
+def _copied_from(profile: Profile, target: Target) -> str:
+    copied = rates_of(profile, target)
+    return f", scaled from the processor and memory of {copied[0].title}, whose rates it has" if copied else ""
+
+
+def _reference(kind: str) -> np.ndarray:
+    """Return the work of the network that rates are of, shape [len(COUNTS)]."""
+    return np.array([document()["reference"][kind][name] for name in COUNTS])
+
+
+def _not_fitted(profile: Profile, target: Target) -> str:
+    """Return what to say where a profile has a shipped one's name, and what was fitted to that is not used."""
+    keys = differs_in(profile, target.format, target.precision)
+    return f"; not fitted as the shipped {profile.name}, which has another {', '.join(keys)}" if keys else ""
 
 
 def _rates(target: Target) -> np.ndarray:

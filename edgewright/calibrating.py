@@ -177,7 +177,7 @@ def calibrated(base: Profile, rows: Sequence[Taken], name: str, left_out: Sequen
         refitted.append(fitted)
     own = {(each.format, each.precision) for each in made}
     # Under another name the speeds that come with edgewright would not be found.
-    before = (*base.calibrations, *(shipped_calibrations(base.name) if name != base.name else ()))
+    before = (*base.calibrations, *(shipped_calibrations(base) if name != base.name else ()))
     kept = [each for each in before if (each.format, each.precision) not in own]
     profile = base.model_copy(update={"name": name, "calibrations": (*made, *kept)})
     return Calibrated(profile, tuple(refitted), tuple(left))

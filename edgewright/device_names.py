@@ -45,5 +45,5 @@ def named(profile: Profile, name: str) -> Profile:
     """Return a profile under another name, with the speeds that edgewright finds by the name that it had."""
     calibrations = profile.calibrations
     if name != profile.name:
-        calibrations = (*calibrations, *shipped_calibrations(profile.name))
+        calibrations = (*calibrations, *shipped_calibrations(profile))
     return profile.model_copy(update={"name": name, "calibrations": calibrations})

@@ -229,6 +229,75 @@ def test_every_target_on_a_processor_predicts_with_an_interval(name):
             assert 0 < low < latency < high < math.inf
 
 
+_SMALL = models(1)[0] * 1e-2
+
+
+def _changed(folder, *changes):
+    """Return the Raspberry Pi 4's profile from a copy of its file with texts replaced, and its target for int8."""
+    text = (Path(devices.__file__).parent / "profiles/raspberry-pi-4b.toml").read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "copy.toml").write_text(text)
+    profile = devices.get(str(folder / "copy.toml"))
+    return profile, profile.target("tflite", "int8")
+
+
+_NAMED = ('"raspberry-pi-4b"', '"mine"')
+_THIRD = ("clock_ghz = { value = 1.8", "clock_ghz = { value = 0.6")
+_ONE_CORE = (("count = { value = 4", "count = { value = 1"), ("threads = 4", "threads = 1"))
+
+
+def test_a_copy_of_a_shipped_profile_is_predicted_as_the_shipped_one(tmp_path):
+    """What was fitted is used for a copy, with more memory or other sources too, which speed does not depend on."""
+    shipped = devices.get("raspberry-pi-4b")
+    expected = speeds_of(shipped, shipped.target("tflite", "int8"))
+    more = ("size_bytes = { value = 4294967296", "size_bytes = { value = 8589934592")
+    for changes in ((), (more,), (('source = "stream" }', 'source = "host" }'),)):
+        found = speeds_of(*_changed(tmp_path, *changes))
+        assert found.latency(_SMALL) == expected.latency(_SMALL) and found.basis == expected.basis
+
+
+@pytest.mark.parametrize(
+    ("changes", "least", "key"),
+    [
+        ((_THIRD,), 2.0, "cpu.clock_ghz"),
+        (_ONE_CORE, 1.5, "cpu.count"),
+        ((("value = 19.03", "value = 1.903"),), 4.0, "effective_gmacs_per_s"),
+        ((("bandwidth_gbytes_per_s = { value = 5.56", "bandwidth_gbytes_per_s = { value = 0.1"),), 2.0, "bandwidth"),
+    ],
+)
+def test_a_changed_copy_of_a_shipped_profile_is_predicted_by_what_it_says(changes, least, key, tmp_path):
+    """A third of the clock, one core, a tenth of the rate or of the bandwidth: slower, and the basis names the key."""
+    whole, changed = (speeds_of(*_changed(tmp_path, *each)) for each in ((), changes))
+    assert changed.latency(_SMALL)[0] > least * whole.latency(_SMALL)[0]
+    assert "not fitted as the shipped raspberry-pi-4b, which has another" in changed.basis and key in changed.basis
+
+
+@pytest.mark.parametrize("changes", [(_THIRD,), _ONE_CORE, (("threads = 4", "threads = 2"),)])
+def test_rates_that_were_copied_are_scaled_to_another_processor(changes, tmp_path):
+    """Under a name of its own, a third of the clock, one core or two threads are slower by what datasheets tell."""
+    whole, changed = (speeds_of(*_changed(tmp_path, _NAMED, *each)) for each in ((), changes))
+    assert changed.latency(_SMALL)[0] > 1.3 * whole.latency(_SMALL)[0]
+    assert "scaled from" in changed.basis and "scaled from" not in whole.basis
+
+
+def test_rates_of_a_profiles_own_are_not_scaled(tmp_path):
+    """Rates that no shipped profile states are those of the clock that the profile states."""
+    own = ("value = 19.03", "value = 12.5")
+    at_both = [speeds_of(*_changed(tmp_path, _NAMED, own, *each)) for each in ((), (_THIRD,))]
+    assert at_both[0].latency(_SMALL)[0] == pytest.approx(at_both[1].latency(_SMALL)[0], rel=0.3)
+    assert all("scaled from" not in each.basis for each in at_both)
+
+
+def test_no_more_threads_than_cores_are_predicted_with():
+    """Asked for eight threads, four cores are as fast as with four."""
+    profile = devices.get("raspberry-pi-4b")
+    for precision in ("float32", "float16"):
+        target = profile.target("tflite", precision)
+        assert speeds_of(profile, target, 8).latency(_SMALL) == speeds_of(profile, target, 4).latency(_SMALL)
+
+
 def test_each_format_is_predicted_on_a_device(artifacts):
     """A prediction tells latency, memory, energy and the costliest operations, whose times add up."""
     for path in artifacts.values():
