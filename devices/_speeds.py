@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..export._work import COUNTS, MULTIPLYING
-from ._expected import expected_speeds, thread_factor
+from ._expected import expected_speeds, least_ms, thread_factor
 from ._fitted import differs_in, document, rates_of, shipped_calibrations
 from ._fitting import OWN, Speeds, prior
 from ._profile import Calibration, Profile, Roofline, Target
@@ -18,6 +18,7 @@ _VERSIONS = 0.1
 _RUY, _XNNPACK = "(ruy)", 0.25
 # What is expected of two processors is the same where it is no further apart than this.
 _SAME = 0.02
+_MOVING, _IRREDUCIBLE = ("inputs", "outputs", "weights", "moved"), ("pointwise", "depthwise", "matrix")
 NINETY = 1.645  # standard deviations to either side that hold 90 % of a normal distribution
 
 
@@ -30,6 +31,7 @@ class DeviceSpeeds:
         low_spread, high_spread: what comes on top of the speeds' own uncertainty to either side, as standard deviations
             of a logarithm: another runtime version, or the width of the profile's interval.
         basis: what they rest on, in a few words.
+        least_ms: what a unit of each kind of work takes at least, shape [len(COUNTS)]; 0 where nothing tells.
         fixed_ms: of one inference, whatever it computes.
     """
 
@@ -37,14 +39,23 @@ class DeviceSpeeds:
     low_spread: float
     high_spread: float
     basis: str
+    least_ms: np.ndarray
     fixed_ms: float = 0.0
 
     def latency(self, counts: np.ndarray) -> tuple[float, float, float]:
         """Return the latency of work in ms, and its 90 % interval; ``counts`` has the shape [len(COUNTS)]."""
-        value, spread = self.speeds.latency(counts)
-        value += self.fixed_ms
+        _, spread = self.speeds.latency(counts)
+        least = float(self.least_ms @ counts)
+        value = float(self.ms_of(counts) @ counts) + self.fixed_ms
         low, high = math.hypot(spread, self.low_spread), math.hypot(spread, self.high_spread)
-        return value, value * math.exp(-NINETY * low), value * math.exp(NINETY * high)
+        return value, max(least, value * math.exp(-NINETY * low)), value * math.exp(NINETY * high)
+
+    def ms_of(self, counts: np.ndarray) -> np.ndarray:
+        """Return what a unit of each kind of work takes in a file that does so much of each: the speeds, or the least.
+
+        A GPU computes while it reads: the longer of the two is what a file takes.
+        """
+        return self.speeds.ms if self.speeds.ms @ counts >= self.least_ms @ counts else self.least_ms
 
 
 def speeds_of(profile: Profile, target: Target, threads: int | None = None) -> DeviceSpeeds:
@@ -67,7 +78,8 @@ def speeds_of(profile: Profile, target: Target, threads: int | None = None) -> D
         if (each.format, each.precision) == (target.format, target.precision)
     ]
     if known:
-        return _calibrated(max(known, key=lambda each: _nearness(each, profile, target, asked)), target, asked)
+        nearest = max(known, key=lambda each: _nearness(each, profile, target, asked))
+        return _calibrated(nearest, profile, target, asked)
     return _set_by_profile(profile, target, asked)
 
 
@@ -92,8 +104,8 @@ def _nearness(calibration: Calibration, profile: Profile, target: Target, thread
     )
 
 
-def _calibrated(calibration: Calibration, target: Target, threads: int) -> DeviceSpeeds:
-    factor, doubt = _other_threads(target.precision, threads, calibration.threads)
+def _calibrated(calibration: Calibration, profile: Profile, target: Target, threads: int) -> DeviceSpeeds:
+    factor, doubt = _other_threads(target, threads, calibration.threads)
     speeds = Speeds(
         factor * np.array([calibration.ms[name] for name in COUNTS]),
         np.array(calibration.covariance),
@@ -108,6 +120,7 @@ def _calibrated(calibration: Calibration, target: Target, threads: int) -> Devic
         math.hypot(version, doubt, faster),
         math.hypot(version, doubt),
         f"per operation, {_where(target, threads)}, fitted on {rows}",
+        _least_ms(profile, target, threads),
     )
 
 
@@ -118,7 +131,7 @@ def _set_by_profile(profile: Profile, target: Target, threads: int) -> DeviceSpe
     # What is known of processors' kernels does not hold for a GPU's: there the profile's rates are all there is.
     shape = rates if target.unit == "gpu" else expected_speeds(profile.cpu, profile.memory, kind, target.threads).ms
     stated = min(target.threads, profile.cpu.count.value) if target.unit == "cpu" else target.threads
-    factor, doubt = _other_threads(target.precision, threads, stated)
+    factor, doubt = _other_threads(target, threads, stated)
     slower = slower_than_copied(profile, target)
     scaled = "" if slower == 1 else _copied_from(profile, target)
     level = slower * float(rates @ reference)
@@ -130,6 +143,7 @@ def _set_by_profile(profile: Profile, target: Target, threads: int) -> DeviceSpe
         math.hypot(math.log(interval.high) / NINETY, doubt),
         f"per operation, {_where(target, threads)}, {_origin(target)}{_scaled_from(profile)}{scaled}"
         f"{_not_fitted(profile, target)}",
+        _least_ms(profile, target, threads),
         slower * target.overhead_ms.value,
     )
 
@@ -173,11 +187,24 @@ def _rates(target: Target) -> np.ndarray:
     return np.array([stated.get(name, 1e-15) for name in COUNTS])
 
 
-def _other_threads(precision: str, threads: int, fitted_at: int) -> tuple[float, float]:
+def _least_ms(profile: Profile, target: Target, threads: int) -> np.ndarray:
+    """Return what each kind of work takes at least.
+
+    On a GPU that is the memory's time for all bytes, of which no published measurement there takes less; on a core
+    whose vector units are known it is their time for products that no kernel does with fewer multiplications.
+    """
+    if target.unit == "gpu":
+        byte_ms = 1e-6 / profile.memory.bandwidth_gbytes_per_s.value
+        return np.array([byte_ms if name in _MOVING else 0.0 for name in COUNTS])
+    least = least_ms(profile.cpu, profile.memory, kind_of(target.precision), threads)
+    return np.array([value if name in _IRREDUCIBLE else 0.0 for name, value in zip(COUNTS, least, strict=True)])
+
+
+def _other_threads(target: Target, threads: int, fitted_at: int) -> tuple[float, float]:
     """Return the factor for another number of threads, and how uncertain its logarithm is: half of it."""
-    if threads == fitted_at:
+    if threads == fitted_at or target.unit != "cpu":
         return 1.0, 0.0
-    factor = thread_factor(kind_of(precision), threads, fitted_at)
+    factor = thread_factor(kind_of(target.precision), threads, fitted_at)
     return factor, abs(math.log(factor)) / 2
 
 

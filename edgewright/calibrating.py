@@ -158,15 +158,15 @@ def calibrated(base: Profile, rows: Sequence[Taken], name: str, left_out: Sequen
                 f"{row.where}: expected 1 to {base.cpu.count.value} threads on {base.title}. Got: {row.threads}."
             )
         runtime, version = _runtime(base, target, row)
-        counts = vector(total(work_of(graph)))
-        if not counts.any():
+        works = work_of(graph)
+        if not works:
             raise InputError(f"{row.where}: expected a file that does some work. Got: {row.file}, which does none.")
         if why := not_counted(graph):
             left.append(f"{row.where}: {row.file} is left out: {why}.")
             continue
         targets[target.format, target.precision] = target
         key = (target.format, target.precision, row.threads or target.threads, runtime)
-        counted[key].append(_Counted(row, counts, version))
+        counted[key].append(_Counted(row, vector(total(works)), version))
     groups = _of_one_runtime(counted, targets, left)
     if not groups:
         raise InputError(f"Expected at least one measurement. Got: none. {' '.join(left)}".strip())
