@@ -18,6 +18,7 @@ from .errors import InputError
 from .export import About, Bundle, load_bundle
 from .export import get as get_exporter
 from .export import names as format_names
+from .export._exportable import blaming, check_exportable
 from .files import check_output_folder
 from .hosting import answers_of
 from .importing import ImportedModel, bundled_reference, import_model, make_imported_bundle
@@ -52,6 +53,7 @@ def compress(
     seed: int = 0,
     deploy: Deploy | None = None,
     allow: Sequence[str] = (),
+    for_export: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Compressed:
     """Apply a recipe to a model.
@@ -67,6 +69,8 @@ def compress(
         deploy: as for ``export``, where the model itself is not what goes to a device: what the host computes is not
             quantized.
         allow: classes that the model file may hold although they run code; see ``load_model``.
+        for_export: the model itself is what is exported afterwards: refuse at once, before anything is trained, what
+            ``export`` would refuse of its names and sizes.
         on_progress: told what is being done.
 
     Returns:
@@ -84,15 +88,18 @@ def compress(
         report(Event("load", (str(model),)))
         loaded = load_model(Path(model), allow)
         model, notes, self_contained = loaded.model, loaded.notes, loaded.self_contained
-    task = task_of(data, model)
-    compressed = apply_recipe(
-        model,
-        task,
-        recipe,
-        seed,
-        lambda step, done, total: report(Event(step, (model.name, f"epoch {done}"), done / max(total, 1))),
-        deploy,
-    )
+    if for_export:
+        check_exportable(model)
+    with blaming(model):
+        task = task_of(data, model)
+        compressed = apply_recipe(
+            model,
+            task,
+            recipe,
+            seed,
+            lambda step, done, total: report(Event(step, (model.name, f"epoch {done}"), done / max(total, 1))),
+            deploy,
+        )
     return replace(compressed, notes=(*notes, *compressed.notes), self_contained=self_contained)
 
 

@@ -91,7 +91,15 @@ def compress(
             compressed = (
                 api.quantize(model, data, resolved, seed=seed, on_progress=listener)
                 if is_imported(model)
-                else api.compress(model, data, resolved, seed=seed, allow=tuple(allow or ()), on_progress=listener)
+                else api.compress(
+                    model,
+                    data,
+                    resolved,
+                    seed=seed,
+                    allow=tuple(allow or ()),
+                    for_export=True,
+                    on_progress=listener,
+                )
             )
             bundle = api.export(
                 compressed, out, format, about=told, work=_work_folder(out), on_progress=part(on_progress, 0.3, 1)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..compress._calibration import Range
-from ..errors import InputError
 from ..train._training import input_of, output_names
 from ._artifact import Tensor
+from ._exportable import blaming, check_exportable
 from ._graph import einsum_macs
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | Non
         by.
 
     Raises:
-        InputError: an input has an unknown dimension besides the batch.
+        InputError: an input has an unknown dimension besides the batch; a name that no graph can have; a model that
+            cannot be run.
     """
     import keras
     import tensorflow as tf
@@ -65,18 +66,21 @@ def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | Non
     from ..compress._activations import fake_quantizer
     from ..compress._points import run_at_points
 
-    specs = [tf.TensorSpec(_static_shape(tensor), tensor.dtype, name=tensor.name) for tensor in model.inputs]
+    check_exportable(model)
+    specs = [tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for tensor in model.inputs]
     names = output_names(model)
 
     def call(*arrays: Any) -> list[Any]:
         by_name = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
         structured = keras.tree.map_structure(lambda tensor: by_name[tensor.name], input_of(model))
         if ranges is None:
-            return keras.tree.flatten(model(structured, training=False))
-        outputs = run_at_points(model, structured, fake_quantizer(ranges), frozenset(ranges))
+            outputs = model(structured, training=False)
+        else:
+            outputs = run_at_points(model, structured, fake_quantizer(ranges), frozenset(ranges))
         return keras.tree.flatten(outputs)
 
-    graph = tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
+    with blaming(model):
+        graph = tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
     # Loops stay loops: taken apart, their shapes are unknown.
     frozen = convert_variables_to_constants_v2(graph, lower_control_flow=False)
     module = tf.Module()
@@ -106,16 +110,6 @@ def types_in(definition: Any) -> frozenset[str]:
     """Return the types of the operations in a GraphDef, those of its functions included."""
     nodes = [*definition.node, *(node for function in definition.library.function for node in function.node_def)]
     return frozenset(node.op for node in nodes)
-
-
-def _static_shape(tensor: Any) -> tuple[int, ...]:
-    shape = tuple(tensor.shape)
-    if None in shape[1:]:
-        raise InputError(
-            f"Expected fixed dimensions besides the batch in input {tensor.name!r}: devices run static shapes. "
-            f"Got: {shape}. Rebuild the model with a fixed shape."
-        )
-    return (1, *shape[1:])
 
 
 def _macs(graph: Any) -> int:

@@ -109,6 +109,24 @@ def test_an_unknown_dimension_is_refused(tmp_path):
         freeze(keras.Model(x, keras.layers.Dense(2)(x)), tmp_path / "graph")
 
 
+@pytest.mark.parametrize("wrong", [{"model": "my model"}, {"model": "modèle"}, {"x": "in put"}, {"y": "dé nse"}])
+def test_a_name_that_no_graph_can_have_is_refused(wrong, tmp_path):
+    """A space or an accent in the name of a model, an input or a layer is an error that tells which."""
+    x = keras.Input((3,), name=wrong.get("x", "x"))
+    y = keras.layers.Dense(2, name=wrong.get("y", "y"))(x)
+    (name,) = wrong.values()
+    with pytest.raises(InputError, match=f"Expected a name of ASCII letters.*Got: {name!r}"):
+        freeze(keras.Model(x, y, name=wrong.get("model", "model")), tmp_path / "graph")
+
+
+def test_a_model_that_cannot_be_run_is_refused(tmp_path):
+    """Of a model that Keras builds but cannot compute, the model and the layer are told."""
+    x = keras.Input((6,), name="x")
+    broken = keras.layers.Dense(10, activation="glu", name="second")(keras.layers.Dense(10, activation="glu")(x))
+    with pytest.raises(InputError, match="'halved', whose call at batch 1 fails: .*'second'"):
+        freeze(keras.Model(x, broken, name="halved"), tmp_path / "graph")
+
+
 def test_outputs_are_named_by_their_keys_and_never_as_inputs():
     """A dictionary's keys name the outputs, else their layers do; an input that is an output has another name there."""
     x = keras.Input((3,), name="x")

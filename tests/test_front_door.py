@@ -274,6 +274,20 @@ def test_bad_input_is_a_clear_error_and_leaves_nothing(folder, tmp_path):
     assert (tmp_path / "other" / "precious.txt").read_text() == "keep me"
 
 
+def test_what_cannot_be_exported_is_not_trained_first(tmp_path, monkeypatch):
+    """A length that is not fixed is refused before the recipe begins; from Python such a model may be compressed."""
+    x = keras.Input((None, 4), name="sequence")
+    keras.Model(x, keras.layers.Dense(2)(x)).save(tmp_path / "open.keras")
+    np.savez(tmp_path / "data.npz", sequence=np.zeros((20, 5, 4), "float32"))
+    with monkeypatch.context() as patched:
+        patched.setattr("edgewright.api.apply_recipe", lambda *given: pytest.fail("the recipe began"))
+        given = [str(tmp_path / "open.keras"), "--data", str(tmp_path / "data.npz"), "--recipe", "float32"]
+        done = CliRunner().invoke(app, ["compress", *given, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2, (done.stderr, done.exception)
+    assert "Expected fixed dimensions besides the batch in input 'sequence'" in done.stderr
+    assert edgewright.compress(tmp_path / "open.keras", tmp_path / "data.npz", "float32").model
+
+
 def test_an_error_is_a_json_document_too(tmp_path):
     """With --json an error is one document on stdout, with its type, message and exit code."""
     done = CliRunner().invoke(app, ["validate", str(tmp_path), "--json"])

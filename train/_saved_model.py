@@ -1,5 +1,6 @@
 """A SavedModel without Keras metadata: a graph behind a signature, used as one layer of a functional Keras model."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,5 +94,5 @@ def load_graph(folder: Path) -> "keras.Model":
     return keras.Model(
         tensors if len(tensors) > 1 else tensors[0],
         named if len(named) > 1 else named[0],
-        name=folder.resolve().name.replace("/", "_") or "saved_model",
+        name=re.sub(r"[^A-Za-z0-9_.-]", "_", folder.resolve().name).lstrip("_-") or "saved_model",
     )
