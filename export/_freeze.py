@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..compress._calibration import Range
+from ..train._data_file import outside_type
 from ..train._training import input_of, output_names
 from ._artifact import Tensor
 from ._exportable import blaming, check_exportable
@@ -67,17 +68,21 @@ def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | Non
     from ..compress._points import run_at_points
 
     check_exportable(model)
-    specs = [tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name=tensor.name) for tensor in model.inputs]
+    specs = [
+        tf.TensorSpec((1, *tensor.shape[1:]), outside_type(tensor.dtype), name=tensor.name) for tensor in model.inputs
+    ]
     names = output_names(model)
 
     def call(*arrays: Any) -> list[Any]:
         by_name = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
-        structured = keras.tree.map_structure(lambda tensor: by_name[tensor.name], input_of(model))
+        structured = keras.tree.map_structure(
+            lambda tensor: tf.cast(by_name[tensor.name], tensor.dtype), input_of(model)
+        )
         if ranges is None:
             outputs = model(structured, training=False)
         else:
             outputs = run_at_points(model, structured, fake_quantizer(ranges), frozenset(ranges))
-        return keras.tree.flatten(outputs)
+        return [tf.cast(tensor, outside_type(tensor.dtype.name)) for tensor in keras.tree.flatten(outputs)]
 
     with blaming(model):
         graph = tf.function(call, input_signature=specs, autograph=False).get_concrete_function()

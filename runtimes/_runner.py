@@ -273,7 +273,10 @@ class OpenVino(object):
         if settings.profiling:
             options["PERF_COUNT"] = True
         self.settings = dict(options, unit=unit)
-        self.compiled = model = core.compile_model(artifact, unit, options)
+        model = core.compile_model(artifact, unit, options)
+        if any(port.get_element_type().get_type_name() == "bf16" for port in model.inputs + model.outputs):
+            model = core.compile_model(_without_bfloat16(core.read_model(artifact)), unit, options)
+        self.compiled = model
         self.request = model.create_infer_request()
         self.inputs = [self._tensor(port, place) for place, port in enumerate(model.inputs)]
         self.outputs = [self._tensor(port, place) for place, port in enumerate(model.outputs)]
@@ -304,6 +307,19 @@ class OpenVino(object):
                 continue
             found[name] = [str(each) for each in value] if isinstance(value, (list, tuple)) else str(value)
         return found
+
+
+def _without_bfloat16(model):
+    """Return an OpenVINO model with float32 inputs and outputs for bfloat16 ones, of which NumPy would read float16."""
+    preprocess = importlib.import_module("openvino.preprocess")
+    steps, kind = preprocess.PrePostProcessor(model), importlib.import_module("openvino").Type.f32
+    for place, port in enumerate(model.inputs):
+        if port.get_element_type().get_type_name() == "bf16":
+            steps.input(place).tensor().set_element_type(kind)
+    for place, port in enumerate(model.outputs):
+        if port.get_element_type().get_type_name() == "bf16":
+            steps.output(place).tensor().set_element_type(kind)
+    return steps.build()
 
 
 def _bare(name):

@@ -127,12 +127,32 @@ def test_a_model_that_cannot_be_run_is_refused(tmp_path):
         freeze(keras.Model(x, broken, name="halved"), tmp_path / "graph")
 
 
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_files_have_no_16_bit_floats_at_their_edges(kind, tmp_path):
+    """A model of 16-bit floats is fed float32 and answers in it, what Keras computes to that type's precision."""
+    from edgewright.runtimes import run_artifact
+
+    x = keras.Input((6,), name="x", dtype=kind)
+    narrow = keras.Model(x, keras.layers.Dense(3, name="y", dtype=kind)(x))
+    frozen = freeze(narrow, tmp_path / "graph")
+    assert {tensor.dtype for tensor in (*frozen.inputs, *frozen.outputs)} == {"float32"}
+    made = convert(frozen, "openvino", "float32", tmp_path / "out")
+    assert made.artifact, made.reason
+    samples = {"x": np.random.default_rng(0).normal(size=(4, 6)).astype("float32")}
+    run = run_artifact(made.artifact.path, "openvino", samples)
+    assert run.ok, run.reason
+    expected = outputs_of(narrow, Dataset(samples))["y"]
+    assert expected.dtype == run.outputs["y"].dtype == np.float32
+    np.testing.assert_allclose(run.outputs["y"], expected, atol=0.05)
+
+
 def test_outputs_are_named_by_their_keys_and_never_as_inputs():
     """A dictionary's keys name the outputs, else their layers do; an input that is an output has another name there."""
     x = keras.Input((3,), name="x")
     y = keras.layers.Dense(2, name="y")(x)
     assert output_names(keras.Model(x, {"score": y, "raw": x})) == ["raw", "score"]
     assert output_names(keras.Model(x, {"x": y})) == ["x_output"]
+    assert output_names(keras.Model(x, {"a:b": y})) == ["a_b"]
     assert output_names(keras.Model(x, [y, x])) == ["y", "x_output"]
     assert output_names(keras.Model(x, {"first": {"y": y}, "z": x})) == ["y", "x_output"]
 

@@ -289,6 +289,20 @@ class _Slow:
         return 1
 
 
+def test_bfloat16_of_an_openvino_file_is_not_read_as_float16(tmp_path):
+    """A file that takes and gives bfloat16, which NumPy lacks, is fed float32 and answers in it."""
+    openvino = pytest.importorskip("openvino")
+    x = openvino.opset13.parameter([1, 3], openvino.Type.bf16, name="x")
+    y = openvino.opset13.result(openvino.opset13.add(x, x))
+    model = openvino.Model([y], [x], "doubled")
+    model.inputs[0].get_tensor().set_names({"x"})
+    model.outputs[0].get_tensor().set_names({"y"})
+    openvino.save_model(model, str(tmp_path / "doubled.xml"), compress_to_fp16=False)
+    run = run_artifact(tmp_path / "doubled.xml", "openvino", {"x": np.float32([[1, -1.4140625, 0.5]])})
+    assert run.ok, run.reason
+    np.testing.assert_array_equal(run.outputs["y"], np.float32([[2, -2.828125, 1]]))
+
+
 def test_measuring_a_slow_model_ends_in_time():
     """At its time limit measuring stops with the few samples that it has, at least one."""
     for max_time_s in (0.2, 0.0):

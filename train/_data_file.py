@@ -169,10 +169,15 @@ def check_finite(array: np.ndarray | StoredArray, name: str, where: str, first: 
         )
 
 
+def outside_type(dtype: str) -> str:
+    """Return the type that an input or output has outside the model: not every runtime reads 16-bit floats."""
+    return "float32" if dtype in ("float16", "bfloat16") else dtype
+
+
 def number_type(expected: Input, name: str) -> np.dtype:
     """Return the type that an input's samples are kept in, or raise InputError."""
     try:
-        return np.dtype("float32" if expected.dtype == "bfloat16" else expected.dtype)
+        return np.dtype(outside_type(expected.dtype))
     except TypeError as error:
         raise InputError(
             f"Expected a model with inputs of numbers. Got: input {name!r} of {expected.dtype}."

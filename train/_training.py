@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, MissingRequirement
+from ._data_file import outside_type
 from ._task import Arrays, Dataset, Experiment, Schedule, Task
 
 if TYPE_CHECKING:
@@ -268,6 +269,7 @@ def outputs_of(model: "keras.Model", data: Dataset, batch_size: int = 256) -> di
         inputs = {name: array[start : start + batch_size] for name, array in data.inputs.items()}
         batches.append(keras.tree.flatten(model(as_inputs(model, inputs), training=False)))
     arrays = [np.concatenate([np.asarray(array) for array in parts]) for parts in zip(*batches, strict=True)]
+    arrays = [array.astype(outside_type(str(array.dtype)), copy=False) for array in arrays]
     return dict(zip(output_names(model), arrays, strict=True))
 
 
@@ -294,7 +296,7 @@ def output_names(model: "keras.Model") -> list[str]:
     if isinstance(structure, dict):
         paths = [path for path, _ in keras.tree.flatten_with_path(structure)]
         if all(len(path) == 1 for path in paths):
-            names = [str(key) for (key,) in paths]
+            names = [str(key).replace(":", "_") for (key,) in paths]  # runtimes put a port's number after a colon
     # Files tell tensors apart by their names: an input that is an output too would be found twice.
     taken = {tensor.name for tensor in getattr(model, "inputs", None) or ()}
     distinct = []
