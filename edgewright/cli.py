@@ -107,7 +107,7 @@ def compress(
         _remove(_work_folder(out))
         return {"bundle": str(bundle.path), "manifest": bundle.manifest}, 0, _bundle_text(bundle)
 
-    end("compress", json_, work)
+    end("compress", json_, work, keeps_stages=True)
 
 
 @app.command()
@@ -228,7 +228,7 @@ def run(
         # Nobody asked for a gate: the job is done when every cell has its verdict. ``validate`` is the gate.
         return report.plain(), 0, table(report)
 
-    end("run", json_, work)
+    end("run", json_, work, keeps_stages=True)
 
 
 @app.command()
@@ -254,7 +254,7 @@ def train(
             )
         return {"model": str(trained.model), "trained": trained.record}, 0, _trained_text(trained)
 
-    end("train", json_, work)
+    end("train", json_, work, keeps_stages=True)
 
 
 @app.command()

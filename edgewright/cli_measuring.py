@@ -152,7 +152,7 @@ def profile(
         options |= {} if processes is None else {"processes": processes}
         return _profiled_there(source, device, artifact, runtime, threads, out, quiet, options)
 
-    end("profile", json_, work)
+    end("profile", json_, work, keeps_stages=device is not None)
 
 
 def _profiled_here(

@@ -62,8 +62,13 @@ Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait where someb
 Seed = Annotated[int, typer.Option(help="Of everything random: from 0 to 4294967295.")]
 
 
-def end(command: str, as_json: bool, work: Callable[[], tuple[dict[str, Any], int, Any]]) -> NoReturn:
-    """Run a command, print its result or its error, and leave with its exit code."""
+def end(
+    command: str, as_json: bool, work: Callable[[], tuple[dict[str, Any], int, Any]], *, keeps_stages: bool = False
+) -> NoReturn:
+    """Run a command, print its result or its error, and leave with its exit code.
+
+    ``keeps_stages`` tells that a command that was interrupted goes on from what it had finished.
+    """
     try:
         result, code, text = work()
         document = _document(command, code, result=result)
@@ -83,7 +88,8 @@ def end(command: str, as_json: bool, work: Callable[[], tuple[dict[str, Any], in
     except KeyboardInterrupt as error:
         code, text = INTERRUPTED, None
         document = _error_document(command, code, error)
-        print(f"edgewright {command}: interrupted; finished stages are kept for the next run", file=sys.stderr)
+        kept = "; finished stages are kept for the next run" if keeps_stages else ""
+        print(f"edgewright {command}: interrupted{kept}", file=sys.stderr)
     written(lambda: print(document) if as_json else None if text is None else _print(text))
     raise SystemExit(code)
 
