@@ -37,6 +37,7 @@ from .cli_options import (
 )
 from .cli_predicting import devices_calibrate, predict
 from .cli_probe import devices_probe
+from .interrupting import obeyed
 from .progress import shown
 
 app = typer.Typer(
@@ -67,6 +68,7 @@ def compress(
 ) -> None:
     """Compress MODEL by a recipe, export it to each format, and write a bundle with the evidence."""
 
+    @obeyed()
     def work() -> tuple[dict[str, Any], int, Any]:
         from .compress import load_recipe
         from .export import get
@@ -129,6 +131,7 @@ def validate(
 ) -> None:
     """Judge each artifact of BUNDLE against each device; the exit code is the verdict."""
 
+    @obeyed()
     def work() -> tuple[dict[str, Any], int, Any]:
         from . import api
         from .report import table
@@ -207,6 +210,7 @@ def run(
 ) -> None:
     """Run the main job: the shipped models, compressed and exported on real data, to verdicts for three devices."""
 
+    @obeyed()
     def work() -> tuple[dict[str, Any], int, Any]:
         _import_tensorflow()
         from .main_job import DEFAULTS, defaults_of
@@ -244,6 +248,7 @@ def train(
 ) -> None:
     """Train an ARCHITECTURE on its task; a checkpoint is kept after each epoch."""
 
+    @obeyed()
     def work() -> tuple[dict[str, Any], int, Any]:
         _import_tensorflow()
         from .training import train_experiment
@@ -295,6 +300,7 @@ def render(
 ) -> None:
     """Render a view of a neural radiance field, by an exported artifact or by the shipped Keras model."""
 
+    @obeyed()
     def work() -> tuple[dict[str, Any], int, Any]:
         from .rendering import render_view
 
