@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ..errors import InputError
 from ..train import Schedule, Task
-from ..train._training import as_inputs, fit, input_of, steps_of
+from ..train._training import as_inputs, fit, steps_of, structured
 from ._technique import Parameters, Work
 from ._transform import Transform
 
@@ -143,7 +143,7 @@ def _imitation(work: Work, temperature: float) -> Callable[[Any, Any], Any]:
     spreads = [max(float(np.var(each)), 1e-12) for each in outputs]
 
     def imitates(inputs: Any, received: Any) -> Any:
-        wanted = keras.tree.flatten(original(_structured(original, inputs), training=False))
+        wanted = keras.tree.flatten(original(structured(original, inputs), training=False))
         total = 0.0
         for place, (target, value) in enumerate(zip(wanted, keras.tree.flatten(received), strict=True)):
             target = keras.ops.stop_gradient(target)
@@ -154,13 +154,6 @@ def _imitation(work: Work, temperature: float) -> Callable[[Any, Any], Any]:
         return total
 
     return imitates
-
-
-def _structured(model: "keras.Model", inputs: Any) -> Any:
-    """Return inputs in the structure that the model takes, whether they come by name or in it already."""
-    if isinstance(inputs, dict) and not isinstance(input_of(model), dict):
-        return as_inputs(model, inputs)
-    return inputs
 
 
 def _are_probabilities(values: np.ndarray) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from ..train._training import input_of
+from ..train._training import input_of, structured
 from ._transform import Transform, computed
 
 # Runs a model on its inputs: how the activations are computed, such as fake-quantized.
@@ -54,7 +54,8 @@ class MappedModel(keras.Model):
         ]
         with keras.StatelessScope(state_mapping=mapping) as scope:
             run = self._run or (lambda model, inputs, training: model(inputs, training=training))
-            outputs = run(self.inner, inputs, training)
+            # Inputs in a list come by name from what trains the model.
+            outputs = run(self.inner, structured(self.inner, inputs), training)
         # Moving statistics and seeds that the layers assigned were recorded in the scope; they are applied here.
         for variable in self.inner.non_trainable_variables:
             value = scope.get_current_value(variable)

@@ -220,6 +220,20 @@ def test_quantization_aware_training_takes_every_layer_kind(ranges):
     assert bool(moved) == (ranges != "fixed")
 
 
+@pytest.mark.parametrize("labelled", [True, False])
+def test_inputs_in_a_list_train_with_rounding(labelled):
+    """A model that takes its inputs in a list is trained, with labels and without, and its kernels are rounded."""
+    sides = [keras.Input((4,), name=name) for name in ("left", "right")]
+    x = keras.layers.Dense(8, activation="relu")(keras.layers.Concatenate()(sides))
+    model = keras.Model(sides, keras.layers.Dense(3, activation="softmax")(x))
+    random = np.random.default_rng(0)
+    inputs = {name: random.normal(size=(64, 4)).astype("float32") for name in ("left", "right")}
+    data = Dataset(inputs, random.integers(0, 3, 64) if labelled else None)
+    task = Task("sides", data, data, *(("sparse_categorical_crossentropy", ACCURACY) if labelled else (None, None)))
+    recipe = parse_recipe("[[steps]]\ntechnique='quantization_aware_training'\nepochs=1\n")
+    assert len([each for each in compress(model, task, recipe).report if each.applied]) == 2
+
+
 def test_a_layer_that_stays_in_float_keeps_its_kernel_off_the_grid(convolutional):
     """What keep_float names is neither rounded nor reported as int8, and says so."""
     recipe = "[[steps]]\ntechnique='quantization_aware_training'\nepochs=1\nbatch_size=32\nkeep_float='classes'\n"

@@ -280,6 +280,13 @@ def as_inputs(model: "keras.Model", inputs: Arrays) -> Any:
     return keras.tree.map_structure(lambda tensor: inputs[tensor.name], input_of(model))
 
 
+def structured(model: "keras.Model", inputs: Any) -> Any:
+    """Return inputs in the structure that the model takes, whether they come by name or in it already."""
+    if isinstance(inputs, dict) and not isinstance(input_of(model), dict):
+        return as_inputs(model, inputs)
+    return inputs
+
+
 def input_of(model: "keras.Model") -> Any:
     """Return a model's inputs in their structure; Keras has none for a sequential model that nothing called."""
     import keras
