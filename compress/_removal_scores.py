@@ -61,7 +61,9 @@ def by_taylor(
     def slopes_of(batch: Any) -> Any:
         with tf.GradientTape() as tape:
             loss = loss_of(batch)
-        return tape.gradient(loss, [variable.value for variable in variables], unconnected_gradients="zero")
+        slopes = tape.gradient(loss, [variable.value for variable in variables], unconnected_gradients="zero")
+        # Of a table of embeddings the slope comes as the rows that were looked up.
+        return [tf.convert_to_tensor(slope) for slope in slopes]
 
     for batch in batches:
         slopes = slopes_of(batch)

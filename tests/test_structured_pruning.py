@@ -49,6 +49,20 @@ def test_a_unit_that_does_nothing_goes_first(criterion, labelled):
     np.testing.assert_array_equal(np.asarray(result.model.get_layer("hidden").kernel), np.delete(kernel, 3, axis=1))
 
 
+def test_features_of_embeddings_are_ranked_by_the_loss():
+    """A table of embeddings, whose slope comes as the rows that were looked up, loses features with labels given."""
+    tokens = keras.Input((7,), dtype="int32", name="tokens")
+    x = layers.Bidirectional(layers.LSTM(4))(layers.Embedding(20, 8, name="table")(tokens))
+    model = keras.Model(tokens, layers.Dense(3, name="logits")(x))
+    random = np.random.default_rng(0)
+    data = Dataset({"tokens": random.integers(0, 20, (64, 7)).astype("int32")}, random.integers(0, 3, 64))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    result = apply(
+        Work(model, Task("tokens", data, data, loss, ACCURACY), 0, model), StructuredPruning(share=0.5, epochs=0)
+    )
+    assert result.model.get_layer("table").embeddings.shape == (20, 4)
+
+
 def test_activation_tells_apart_what_magnitude_does_not():
     """A unit that the data never activates goes by the criterion activation, though its weights are the largest."""
     model = _dense()
