@@ -192,7 +192,12 @@ def _histograms(model: "keras.Model", samples: Samples, extremes: Mapping[str, R
     counts = {name: tf.Variable(np.zeros(_BINS), trainable=False, dtype=tf.float64) for name in extremes}
 
     def at(name: str, tensor: Any) -> Any:
-        found = tf.histogram_fixed_width(tensor, tf.constant(extremes[name], tf.float32), _BINS)
+        low, high = extremes[name]
+        places = tf.cast((tf.reshape(tensor, [-1]) - low) * (_BINS / (high - low)), tf.int32)
+        # Not histogram_fixed_width: XLA, by which Keras compiles a convolution in groups, lacks it.
+        found = tf.raw_ops.DenseBincount(
+            input=tf.clip_by_value(places, 0, _BINS - 1), size=_BINS, weights=tf.zeros([0], tf.float32)
+        )
         counts[name].assign_add(tf.cast(found, tf.float64))
         return tensor
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ._kernel_trace import Trace
-from ._points import each_operation
+from ._points import caller_of, each_operation
 from ._product_layouts import Layout, layout_of
 from ._samples import Samples, run_over
 
@@ -68,7 +68,7 @@ def find_products(
         else:
             _, inputs, outputs = layout.places.shape
             elements = (operation.outputs[0].shape.num_elements() or 0) // outputs * inputs
-            found.setdefault(path, []).append((name or "", layout, operation.graph is not trace.graph, elements))
+            found.setdefault(path, []).append((name or "", layout, _is_in_loop(operation.graph, trace), elements))
     for path in wanted - set(found) - set(reasons):
         reasons[path] = "is in no product with activations in 32 bits: it is changed before, or looked up"
     made = [
@@ -83,6 +83,12 @@ def find_products(
         if path not in reasons
     ]
     return sorted(made, key=lambda product: order[product.sites[0]]), reasons
+
+
+def _is_in_loop(graph: Any, trace: Trace) -> bool:
+    while graph is not trace.graph and (call := caller_of(graph)) is not None:
+        graph = call.graph
+    return graph is not trace.graph
 
 
 def in_parts(products: Sequence[Products]) -> Iterable[list[Products]]:

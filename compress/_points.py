@@ -36,6 +36,7 @@ _MOVES = frozenset((
     "FakeQuantWithMinMaxVarsPerChannel", "Select", "SelectV2",
 ))
 # fmt: on
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 # The range of what these return is known: TFLite's integer kernels have exactly these scales.
 FIXED_RANGES = {
     "Softmax": (0.0, 255 / 256),
@@ -181,6 +182,8 @@ def _goes_on_as_one(operation: Any) -> bool:
 
 def _ends_a_product(operation: Any) -> bool:
     """Tell whether an operation is a product by weights, or what is folded into one."""
+    if operation.type in _CALLS:
+        return _ends_a_product(_last_within(operation))
     if operation.type in PRODUCTS:
         return any(_is_constant(tensor) for tensor in operation.inputs)
     if not _is_affine(operation):
@@ -206,10 +209,47 @@ def _is_affine(operation: Any) -> bool:
 
 
 def only_consumer(tensor: Any) -> Any:
-    consumers = tensor.consumers()
-    while len(consumers) == 1 and consumers[0].type in ("Reshape", "Identity") and consumers[0].outputs[0].consumers():
-        consumers = consumers[0].outputs[0].consumers()
+    """Return the operation that alone takes a tensor, reshaped or not, or None."""
+    consumers = _consumers(tensor)
+    while len(consumers) == 1 and consumers[0].type in ("Reshape", "Identity"):
+        after = _consumers(consumers[0].outputs[0])
+        if not after:
+            break
+        consumers = after
     return consumers[0] if len(consumers) == 1 else None
+
+
+def _consumers(tensor: Any) -> list[Any]:
+    """Return the operations that take a tensor; where a called function returns it, those that take the result.
+
+    Keras compiles a convolution in groups as a function of its own, and adds the bias outside.
+    """
+    found: list[Any] = tensor.consumers()
+    if found:
+        return found
+    call = caller_of(tensor.graph)
+    places = [place for place, output in enumerate(tensor.graph.outputs) if output is tensor] if call else []
+    return _consumers(call.outputs[places[0]]) if len(places) == 1 else found
+
+
+def caller_of(graph: Any) -> Any:
+    """Return the one operation that calls a graph as a function, or None: loops call theirs in other ways."""
+    outer = getattr(graph, "outer_graph", None)
+    calls = [each for each in outer.get_operations() if each.type in _CALLS and _called(each) is graph] if outer else []
+    return calls[0] if len(calls) == 1 else None
+
+
+def _called(call: Any) -> Any:
+    """Return the graph of the function that an operation calls."""
+    return call.graph._get_function(call.get_attr("f").name).graph
+
+
+def _last_within(call: Any) -> Any:
+    """Return the operation that computes what a called function returns."""
+    operation = _called(call).outputs[0].op
+    while operation.type == "Identity":
+        operation = operation.inputs[0].op
+    return operation
 
 
 def _is_constant(tensor: Any) -> bool:

@@ -234,6 +234,29 @@ def test_inputs_in_a_list_train_with_rounding(labelled):
     assert len([each for each in compress(model, task, recipe).report if each.applied]) == 2
 
 
+def test_a_convolution_in_groups_is_calibrated_trained_and_exported(tmp_path):
+    """A convolution in groups, compiled by XLA, has one point with its bias and activation, and exports as trained."""
+    image = keras.Input((8, 8, 4), name="image")
+    x = keras.layers.Conv2D(8, 3, groups=2, activation="relu", name="fused")(image)
+    x = keras.layers.Conv2D(8, 3, groups=4, use_bias=False, name="bare")(x)
+    model = keras.Model(image, keras.layers.Dense(3, name="classes")(keras.layers.Flatten()(x)))
+    layers = [point.layer for point in find_points(model)]
+    assert layers == ["input", "fused", "bare", "classes"]
+    data = Dataset({"image": np.random.default_rng(0).normal(size=(64, 8, 8, 4)).astype("float32")})
+    recipe = parse_recipe("[[steps]]\ntechnique='quantization_aware_training'\nepochs=1\n")
+    made = compress(model, Task("images", data, data, None, None), recipe)
+    for name in ("fused", "bare"):
+        kernel = made.model.get_layer(name).kernel
+        integers, scale = quantized(np.asarray(kernel), summed_axes(made.model)[kernel.path])
+        np.testing.assert_allclose(integers * scale, np.asarray(kernel), rtol=1e-3, atol=1e-6)
+    wanted = made.model(data.inputs["image"])
+    for artifact in export_bundle(made, tmp_path / "bundle").deployables:
+        for runtime in for_format(artifact.format) if artifact.precision == "int8" else ():
+            ran = run_artifact(artifact, runtime, data.inputs)
+            assert ran.ok, (artifact.name, runtime, ran.reason)
+            np.testing.assert_allclose(ran.outputs["classes"], wanted, atol=0.1)
+
+
 def test_a_layer_that_stays_in_float_keeps_its_kernel_off_the_grid(convolutional):
     """What keep_float names is neither rounded nor reported as int8, and says so."""
     recipe = "[[steps]]\ntechnique='quantization_aware_training'\nepochs=1\nbatch_size=32\nkeep_float='classes'\n"
