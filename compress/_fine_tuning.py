@@ -115,10 +115,14 @@ def objective(work: Work, parameters: FineTuning) -> tuple[Task, Any]:
     """Return the task, and the loss against the original's outputs with its share; None where only labels count.
 
     Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015 (arXiv 1503.02531).
+
+    Raises:
+        InputError: there are no samples, or no output is of floats.
     """
     task = work.task
     if not len(task.train):
         raise InputError("Expected samples to fine-tune on. Got: none. Give data, or set epochs = 0 in the recipe.")
+    float_outputs(work.original, work.original.outputs)
     labelled = task.train.labels is not None and bool(task.loss)
     share = parameters.distillation if labelled else 1.0
     if not labelled:
@@ -132,20 +136,20 @@ def _imitation(work: Work, temperature: float) -> Callable[[Any, Any], Any]:
     """Return a loss of (inputs, outputs): how far the outputs are from the original model's.
 
     Where the original's outputs are probabilities it is the divergence at a temperature (Hinton et al., section 2),
-    elsewhere the squared error over the variance that the original's output has.
+    elsewhere the squared error over the variance that the original's output has. Integers and booleans are left out.
     """
     import keras
 
     original = work.original
     some = work.task.train.at(work.task.train.evenly(_SAMPLES))
-    outputs = [np.asarray(each) for each in keras.tree.flatten(original(as_inputs(original, some.inputs)))]
+    outputs = [np.asarray(each) for each in float_outputs(original, original(as_inputs(original, some.inputs)))]
     probabilities = [_are_probabilities(each) for each in outputs]
     spreads = [max(float(np.var(each)), 1e-12) for each in outputs]
 
     def imitates(inputs: Any, received: Any) -> Any:
-        wanted = keras.tree.flatten(original(structured(original, inputs), training=False))
+        wanted = float_outputs(original, original(structured(original, inputs), training=False))
         total = 0.0
-        for place, (target, value) in enumerate(zip(wanted, keras.tree.flatten(received), strict=True)):
+        for place, (target, value) in enumerate(zip(wanted, float_outputs(original, received), strict=True)):
             target = keras.ops.stop_gradient(target)
             if probabilities[place]:
                 total += temperature**2 * _divergence(target, value, temperature)
@@ -154,6 +158,25 @@ def _imitation(work: Work, temperature: float) -> Callable[[Any, Any], Any]:
         return total
 
     return imitates
+
+
+def float_outputs(model: "keras.Model", outputs: Any) -> list[Any]:
+    """Return those of a model's outputs that are floats: integers and booleans have no slope to train by.
+
+    Raises:
+        InputError: there are none.
+    """
+    import keras
+
+    everything = keras.tree.flatten(outputs)
+    types = [keras.backend.standardize_dtype(each.dtype) for each in everything]
+    floats = [each for each, dtype in zip(everything, types, strict=True) if keras.backend.is_float_dtype(dtype)]
+    if not floats:
+        raise InputError(
+            f"Expected an output of floats, to train by. Got: {', '.join(types)} from {model.name}. Let the model "
+            "return what they are made of too, such as scores."
+        )
+    return floats
 
 
 def _are_probabilities(values: np.ndarray) -> bool:

@@ -70,7 +70,7 @@ def disagreement_percent(wanted: Iterable[np.ndarray], received: Iterable[np.nda
 def _distance(wanted: Iterable[np.ndarray], received: Iterable[np.ndarray]) -> float:
     """Return the root mean squared difference over the deviation, of the worst output."""
     return max(
-        float(np.sqrt(np.mean((expected - output) ** 2)) / max(float(np.std(expected)), 1e-12))
+        float(np.sqrt(np.mean((np.float64(expected) - output) ** 2)) / max(float(np.std(expected)), 1e-12))
         for expected, output in zip(wanted, received, strict=True)
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import InputError
 from ..train import Dataset
 from ..train._training import as_inputs
+from ._fine_tuning import float_outputs
 from ._mapped_model import MappedModel
 from ._removal_groups import Family
 from ._removal_trace import SAMPLES, Trace, trace
@@ -165,9 +166,10 @@ def losses(work: Work, samples: int) -> tuple[list[Any], Callable[[Any], Any]]:
     """Return batches and a function from one to the model's loss: the task's, or how far it is from the original.
 
     Raises:
-        InputError: there are no samples.
+        InputError: there are no samples, or no output is of floats.
     """
     model, original, task = work.model, work.original, work.task
+    float_outputs(original, original.outputs)
     labelled = task.train.labels is not None and bool(task.loss)
     batches = [
         (as_inputs(model, batch.inputs), batch.labels if labelled else None)
@@ -177,7 +179,7 @@ def losses(work: Work, samples: int) -> tuple[list[Any], Callable[[Any], Any]]:
 
         def apart(batch: Any) -> Any:
             pairs = zip(
-                *(keras.tree.flatten(each(batch[0], training=False)) for each in (model, original)), strict=True
+                *(float_outputs(each, each(batch[0], training=False)) for each in (model, original)), strict=True
             )
             return sum(keras.ops.mean(keras.ops.square(one - other)) for one, other in pairs)
 
@@ -196,7 +198,7 @@ def _moved(model: keras.Model, batch: Any) -> Any:
     """Return the outputs summed with random signs: the mean square of its change is how far the outputs move."""
     import tensorflow as tf
 
-    outputs = keras.tree.flatten(model(batch[0], training=False))
+    outputs = float_outputs(model, model(batch[0], training=False))
     return tf.add_n([tf.reduce_sum(each * tf.sign(tf.random.normal(tf.shape(each)))) for each in outputs])
 
 

@@ -107,7 +107,7 @@ def _largest_change(work: Work, model: "keras.Model", samples: int) -> float:
             for tensor in keras.tree.flatten(input_of(work.model))
         }
     one, other = (
-        [np.asarray(each) for each in keras.tree.flatten(each(as_inputs(each, inputs), training=False))]
+        [np.asarray(each, np.float64) for each in keras.tree.flatten(each(as_inputs(each, inputs), training=False))]
         for each in (work.model, model)
     )
     return max(

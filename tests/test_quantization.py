@@ -257,6 +257,29 @@ def test_a_convolution_in_groups_is_calibrated_trained_and_exported(tmp_path):
             np.testing.assert_allclose(ran.outputs["classes"], wanted, atol=0.1)
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        "technique='quantization_aware_training'\nepochs=1\nmax_disagreement=0.0",
+        "technique='structured_pruning'\nshare=0.5\nepochs=1",
+        "technique='cross_layer_equalization'",
+    ],
+)
+def test_outputs_of_booleans_and_integers_are_left_out_of_the_imitation(step):
+    """A model that returns a class and a flag beside scores imitates the scores; without any, training is refused."""
+    features = keras.Input((6,), name="features")
+    scores = keras.layers.Dense(4)(keras.layers.Dense(8, activation="relu")(features))
+    outputs = {"class": keras.ops.argmax(scores, -1), "flag": scores > 0, "top": keras.ops.top_k(scores, 2)[0]}
+    data = Dataset({"features": np.random.default_rng(0).normal(size=(64, 6)).astype("float32")})
+    task = Task("scores", data, data, None, None)
+    recipe = parse_recipe(f"[[steps]]\n{step}\n")
+    made = compress(keras.Model(features, outputs), task, recipe)
+    assert made.model.outputs[0].dtype == "int32" and len(made.report) == 4
+    if "epochs" in step:
+        with pytest.raises(InputError, match="Expected an output of floats.*Got: int32"):
+            compress(keras.Model(features, outputs["class"]), task, recipe)
+
+
 def test_a_layer_that_stays_in_float_keeps_its_kernel_off_the_grid(convolutional):
     """What keep_float names is neither rounded nor reported as int8, and says so."""
     recipe = "[[steps]]\ntechnique='quantization_aware_training'\nepochs=1\nbatch_size=32\nkeep_float='classes'\n"
