@@ -23,6 +23,22 @@ def _is_a_regular_expression(scope: str) -> str:
 Scope = Annotated[str, AfterValidator(_is_a_regular_expression)]
 
 
+def check_trainable(model: "keras.Model") -> None:
+    """Raise where a model has no trainable variable, which no scope can match.
+
+    Raises:
+        InputError: it has no weights, or all of them are frozen.
+    """
+    if model.trainable_variables:
+        return
+    if not model.weights:
+        raise InputError(f"Expected a model with weights to change. Got: {model.name}, which has none.")
+    raise InputError(
+        f"Expected a model with weights that may change. Got: {model.name}, of which every variable is frozen "
+        "(trainable=False). Set model.trainable = True and save it again, or use a recipe that only sets the precision."
+    )
+
+
 def in_scope(model: "keras.Model", scope: str, why_no_vector: str) -> tuple[list["keras.Variable"], dict[str, str]]:
     """Return the trainable variables of two or more dimensions in whose path ``scope`` is found.
 
@@ -37,6 +53,7 @@ def in_scope(model: "keras.Model", scope: str, why_no_vector: str) -> tuple[list
     Raises:
         InputError: there is none.
     """
+    check_trainable(model)
     found, skipped = [], {}
     for variable in model.trainable_variables:
         if not re.search(scope, variable.path):
@@ -47,7 +64,5 @@ def in_scope(model: "keras.Model", scope: str, why_no_vector: str) -> tuple[list
             found.append(variable)
     if not found:
         paths = ", ".join(variable.path for variable in model.trainable_variables[:20])
-        raise InputError(
-            f"Expected a scope that matches a kernel among: {paths or 'no trainable variable'}. Got: {scope!r}."
-        )
+        raise InputError(f"Expected a scope that matches a kernel among: {paths}. Got: {scope!r}.")
     return found, skipped

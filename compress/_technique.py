@@ -95,6 +95,10 @@ class Work:
                 f"{str(error).strip().splitlines()[0]} Use a recipe that only quantizes, such as int8."
             ) from error
         copy.set_weights(self.original.get_weights())
+        # Keras makes the layers within a frozen layer anew, and trainable.
+        if any(not layer.trainable for layer in self.original._flatten_layers()):
+            for layer, before in zip(copy._flatten_layers(), self.original._flatten_layers(), strict=True):
+                layer.trainable = before.trainable
         return replace(self, model=copy)
 
     def host_layers(self) -> frozenset[str]:

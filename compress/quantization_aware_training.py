@@ -18,7 +18,7 @@ from ._fine_tuning import FineTuning, fine_tune
 from ._points import Point, run_at_points
 from ._quantization import Int8
 from ._samples import check_samples, representative
-from ._scope import Scope
+from ._scope import Scope, check_trainable
 from ._technique import PRECISION, Parameters, Result, Technique, Work
 from ._weight_quantizer import WeightQuantizer, kernels, summed_axes
 
@@ -107,10 +107,11 @@ def apply(work: Work, parameters: Parameters) -> Result:
     """Train with everything rounded, write the rounded kernels, and keep the ranges for the export.
 
     Raises:
-        InputError: there is nothing to train on, or see ``calibrate``.
+        InputError: there is nothing to train on or nothing that may be trained, or see ``calibrate``.
     """
     assert isinstance(parameters, QuantizationAwareTraining)
     check_samples(work, "to calibrate int8 on")
+    check_trainable(work.model)
     work = work.own_copy()
     chosen, skipped = kernels(work.model, parameters.scope)
     if not chosen:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from ..errors import InputError
 from ._fine_tuning import FineTuning, fine_tune
-from ._scope import Scope
+from ._scope import Scope, check_trainable
 from ._technique import SHAPES, Parameters, Result, Technique, Work
 
 if TYPE_CHECKING:
@@ -70,12 +70,14 @@ def apply(work: Work, parameters: Parameters) -> Result:
     """Remove units in rounds, fine-tuning after each.
 
     Raises:
-        InputError: the model is no functional or sequential one, or one that Keras cannot rebuild; the scope holds
+        InputError: the model is no functional or sequential one, or one that Keras cannot rebuild, or all of it is
+            frozen; the scope holds
             nothing that can be removed, such as a model's outputs alone; a target that removal cannot reach; another
             backend than TensorFlow.
     """
     assert isinstance(parameters, StructuredPruning)
     _check_functional(work.model)
+    check_trainable(work.model)
     work = work.own_copy()
     notes: list[str] = []
     if parameters.blocks:

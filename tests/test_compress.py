@@ -236,6 +236,27 @@ def test_a_scope_that_matches_nothing_is_refused():
         compress(_model(), _task(), parse_recipe(_pruning(sparsity=0.5, scope="nowhere")))
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        "technique='magnitude_pruning'\nsparsity=0.5",
+        "technique='quantization_aware_training'",
+        "technique='structured_pruning'\nshare=0.5",
+        "technique='weight_rounding'",
+    ],
+)
+def test_a_model_of_which_nothing_may_change_is_refused_with_the_cause(step):
+    """What changes weights names a frozen model, and one without weights, as what they are."""
+    recipe = parse_recipe(f"[[steps]]\n{step}\n")
+    model = _model()
+    model.trainable = False
+    with pytest.raises(InputError, match=r"every variable is frozen \(trainable=False\)"):
+        compress(model, _task(), recipe)
+    features = keras.Input((8,), name="features")
+    with pytest.raises(InputError, match="Expected a model with weights to change.*which has none"):
+        compress(keras.Model(features, keras.layers.Softmax()(features)), _task(), recipe)
+
+
 def test_a_sparsity_that_empties_a_variable_is_refused():
     """A sparsity that would leave no weight names the variable and its shape."""
     with pytest.raises(InputError, match=r"classes/kernel \(8, 2\)"):
