@@ -193,7 +193,7 @@ def _histograms(model: "keras.Model", samples: Samples, extremes: Mapping[str, R
 
     def at(name: str, tensor: Any) -> Any:
         low, high = extremes[name]
-        places = tf.cast((tf.reshape(tensor, [-1]) - low) * (_BINS / (high - low)), tf.int32)
+        places = tf.cast((tf.reshape(tensor, [-1]) - low) * (_BINS / ((high - low) or 1.0)), tf.int32)
         # Not histogram_fixed_width: XLA, by which Keras compiles a convolution in groups, lacks it.
         found = tf.raw_ops.DenseBincount(
             input=tf.clip_by_value(places, 0, _BINS - 1), size=_BINS, weights=tf.zeros([0], tf.float32)
