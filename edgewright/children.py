@@ -25,7 +25,7 @@ GIB = 1024**3
 _NOT_INHERITED = ("TF_USE_LEGACY_KERAS",)
 # A line such as "ValueError: text" or "error: text". Neither a library's log of what it did without, which begins with
 # a letter and the date, nor a line that announces others.
-_STATES_AN_ERROR = re.compile(r"^(?![IWE]\d{4} )([\w.]+(Error|Exception)(:.*)?|(.*\s)?error:.*)(?<!:)$")
+_STATES_AN_ERROR = re.compile(r"^(?![IWE]\d{4} )([\w.]*(Error|Exception)(:.*)?|(.*\s)?error:.*)(?<!:)$")
 # Where in a graph MLIR found an error: longer than the error.
 _LOCATION = re.compile(r"<unknown>:0: |loc\(.*\): ")
 _POLL_S = 0.05

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import train as _train
 from .converting import versions
-from .errors import InputError
+from .errors import GateFailed, InputError
 from .files import MANIFEST, check_output_folder, new_manifest, write_json
 from .hosting import answers_of
 from .progress import Event, OnProgress, part
@@ -66,6 +66,7 @@ def train_experiment(
     Raises:
         InputError: there is no such architecture, experiment or size; an unfinished training lies in ``out`` and
             ``resume`` is not set, or what lies there is another training's.
+        GateFailed: the training diverged.
         MissingRequirement: the data's package is not installed.
     """
     check_seed(seed)
@@ -87,13 +88,14 @@ def train_experiment(
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / MANIFEST, new_manifest("training", 1))
     started = time.perf_counter()
-    model = train(
-        chosen,
-        size,
-        seed,
-        lambda done, total: report(Event("train", (architecture, chosen.name, f"epoch {done}"), 0.95 * done / total)),
-        out / _WORK,
-    )
+
+    def tell(done: int, total: int) -> None:
+        report(Event("train", (architecture, chosen.name, f"epoch {done}"), 0.95 * done / total))
+
+    try:
+        model = train(chosen, size, seed, tell, out / _WORK)
+    except FloatingPointError as error:
+        raise GateFailed(f"Expected {architecture} {chosen.name} to converge. Got: {error}.") from error
     seconds = time.perf_counter() - started
     # A model as built has no optimizer, whose state is twice the size of the weights.
     bare = chosen.build(size, seed)

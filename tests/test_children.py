@@ -48,6 +48,7 @@ def test_an_exit_status_is_told():
             "error: 'tf.Relu' op is not",
         ),
         ("ValueError: shapes differ\n\nArguments received:\n  mask=None", "ValueError: shapes differ"),
+        ("Error: no room\na hint", "Error: no room"),
         ("E0000 00:00:1 cuda.cc:52] CUDA error: no device\nkilled while converting", "killed while converting"),
         ("a.b.SomeError\nfree text with an Error: in it", "a.b.SomeError"),
     ],

@@ -5,16 +5,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgewright.errors import MissingRequirement
+from edgewright.errors import GateFailed, MissingRequirement
 from edgewright.hosting import answers_of
-from edgewright.train import get, names
+from edgewright.train import Schedule, get, names
 from edgewright.train._checkpoints import load, record_of, shipped
 from edgewright.train._training import CHECKPOINT
+from edgewright.training import train_experiment
 
 COMMAND = [str(Path(sys.executable).with_name("edgewright")), "train", "sparse", "--json"]
 # What makes its data in minutes is for make slow.
@@ -45,6 +47,15 @@ def test_a_training_records_what_made_it(whole):
     assert record["metric"]["unit"] == "%" and record["metric"]["value"] > 90
     assert (out / "model.keras").stat().st_size < 1.1 * 4 * record["parameters"], "the optimizer's state is in it"
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "model.keras", "trained.json"]
+
+
+def test_a_training_that_diverges_is_a_failed_gate(tmp_path, monkeypatch):
+    """A loss that becomes NaN ends the job with what diverged and where, and not as a bug of ours."""
+    sparse = get("sparse")
+    endless = replace(sparse.default, schedules={"edge": Schedule(epochs=1, learning_rate=float("inf"))})
+    monkeypatch.setattr("edgewright.train.get", lambda name: replace(sparse, experiments=(endless,)))
+    with pytest.raises(GateFailed, match="Expected sparse digits to converge. Got: .* in epoch 1"):
+        train_experiment("sparse", out=tmp_path / "endless")
 
 
 def test_a_killed_training_is_resumed(whole, tmp_path):
