@@ -1,0 +1,96 @@
+"""A model that computes in half precision, built anew to compute in float32.
+
+Compression and the exporters' own quantizers look for float32 values; half precision is a step of a recipe.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+from ._keras_2 import random_inputs
+from ._training import input_of
+
+if TYPE_CHECKING:
+    import keras
+
+_HALVES = frozenset({"float16", "bfloat16", "mixed_float16", "mixed_bfloat16"})
+# Half precision moves the outputs of deep models by a few percent of their size.
+_TOLERANCE = 0.1
+
+
+def in_float32(model: "keras.Model") -> "tuple[keras.Model, tuple[str, ...]]":
+    """Return a model whose layers compute in float32, with the same weights, and a note that says so if it is new.
+
+    Raises:
+        InputError: Keras cannot build the layers anew, or they compute something else then.
+    """
+    import keras
+
+    halves = _halves(model)
+    if not halves:
+        return model, ()
+
+    def rebuilt(layer: "keras.layers.Layer") -> "keras.layers.Layer":
+        return type(layer).from_config(_replaced(layer.get_config()))
+
+    try:
+        made = keras.models.clone_model(model, clone_function=rebuilt, recursive=True)
+        for variable, before in zip(made.weights, model.weights, strict=True):
+            variable.assign(np.asarray(before).astype(str(variable.dtype)))
+    except (ValueError, TypeError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise _refused(model, halves, f"Keras cannot build it in float32: {reason}") from error
+    for layer, before in zip(made._flatten_layers(), model._flatten_layers(), strict=True):
+        layer.trainable = before.trainable
+    moved = _largest_change(model, made)
+    if left := _halves(made):
+        raise _refused(model, halves, f"Built in float32 it has layers of {', '.join(left)} still.")
+    if not moved <= _TOLERANCE:
+        raise _refused(model, halves, f"Built in float32 its outputs move by {100 * moved:.2g} % of their size.")
+    return made, (
+        f"the model computes in {', '.join(halves)}: it was built anew in float32 with the same weights, which is what "
+        f"is compressed and compared with (outputs moved by {100 * moved:.2g} % of their size)",
+    )
+
+
+def _halves(model: "keras.Model") -> list[str]:
+    return sorted({layer.dtype_policy.name for layer in model._flatten_layers()} & _HALVES)
+
+
+def _replaced(config: Any) -> Any:
+    """Return a layer's configuration with policies of half precision replaced, those of layers within it too."""
+    if isinstance(config, dict):
+        if config.get("class_name") == "DTypePolicy" and config["config"].get("name") in _HALVES:
+            return {**config, "config": {**config["config"], "name": "float32"}}
+        return {
+            key: "float32" if key == "dtype" and isinstance(value, str) and value in _HALVES else _replaced(value)
+            for key, value in config.items()
+        }
+    return type(config)(map(_replaced, config)) if type(config) in (list, tuple) else config
+
+
+def _largest_change(one: "keras.Model", other: "keras.Model") -> float:
+    """Return how far the float outputs of two models are apart on average, over their size, at the worst output."""
+    import keras
+
+    arrays = random_inputs(one)
+
+    def outputs(model: "keras.Model") -> list[np.ndarray]:
+        # By place: Keras' copy of a sequential model may name its input anew.
+        inputs = keras.tree.pack_sequence_as(input_of(model), arrays)
+        return [keras.ops.convert_to_numpy(each) for each in keras.tree.flatten(model(inputs, training=False))]
+
+    worst = 0.0
+    for before, after in zip(outputs(one), outputs(other), strict=True):
+        if after.dtype.kind == "f":
+            before, after = before.astype(np.float64), after.astype(np.float64)
+            worst = max(worst, float(np.abs(before - after).mean() / max(float(np.abs(before).mean()), 1e-6)))
+    return worst
+
+
+def _refused(model: "keras.Model", halves: list[str], why: str) -> InputError:
+    return InputError(
+        f"Expected a model that computes in float32. Got: {model.name}, which computes in {', '.join(halves)}. {why} "
+        "Build it with keras.config.set_dtype_policy('float32'), set the weights of this one, and save that."
+    )
