@@ -124,7 +124,8 @@ def _report(
     values = np.asarray(variable)
     error = None
     if before is not None and before.shape == values.shape:
-        error = float(np.linalg.norm(values - before) / max(float(np.linalg.norm(before)), 1e-12))
+        size = float(np.linalg.norm(before))
+        error = float(np.linalg.norm(values - before)) / size if size else None  # of zeros no share can be told
     return VariableReport(
         path=variable.path,
         shape=values.shape,
