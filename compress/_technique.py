@@ -39,7 +39,7 @@ class VariableReport:
         sparsity: the share of zeros in it, 0 to 1.
         values: how many distinct values it holds.
         bits: of one of its elements as exported; 32 where no step of the recipe asks for fewer.
-        error: the norm of its change over the norm that it had; None where its shape changed.
+        error: the norm of its change over the norm that it had; None where its shape changed or it was all zeros.
         applied: names of the techniques that changed it.
         skipped: why a technique left it alone, a sentence for each technique that did.
     """
