@@ -169,7 +169,8 @@ def _parse_step(table: dict[str, Any], where: str) -> Step:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the step"
-        raise InputError(f"{where}: {key}: expected {expected(first)}. Got: {first['input']!r}.") from error
+        given = "nothing" if first["type"] == "missing" else repr(first["input"])
+        raise InputError(f"{where}: {key}: expected {expected(first)}. Got: {given}.") from error
 
 
 def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:

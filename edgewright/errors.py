@@ -7,6 +7,7 @@ from typing import Any
 
 # What pydantic's errors of a type ask for, and the beginnings of its other messages as ours.
 _KINDS = {
+    "missing": "a value",
     "float_type": "a number",
     "int_type": "a whole number",
     "int_from_float": "a whole number",

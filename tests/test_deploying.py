@@ -19,9 +19,10 @@ from edgewright.cli import app
 from edgewright.deploying import deploy
 from edgewright.deploying_text import deployed_text, fleet_text
 from edgewright.device_status import device_status
-from edgewright.devices import _deployment, _registered
+from edgewright.devices import _deployment, _registered, load_profile
 from edgewright.devices._lease import DeviceBusy, lease, release
 from edgewright.devices._registered import Registered
+from edgewright.devices._toml import profile_toml
 from edgewright.errors import DeviceError, GateFailed, InputError, MissingRequirement
 from edgewright.fleet import Fleet, Row, deploy_fleet
 from edgewright.registering import add, open_link
@@ -253,9 +254,10 @@ def test_a_bundle_that_was_changed_never_leaves_this_host(board, small_bundle, t
 def test_a_bundle_with_nothing_for_the_device_says_why(board, small_bundle, tmp_path):
     """A device whose profile runs none of the bundle's formats fails the gate with the profile's own reasons."""
     board()
-    text = Path(_registered.get("board").profile).read_text()
-    assert 'format = "tflite"' in text
-    (tmp_path / "other.toml").write_text(text.replace('format = "tflite"', 'format = "executorch"'))
+    profile = load_profile(Path(_registered.get("board").profile))
+    others = tuple(target for target in profile.targets if target.format != "tflite")
+    assert len(others) < len(profile.targets)
+    (tmp_path / "other.toml").write_text(profile_toml(profile.model_copy(update={"targets": others})))
     known = _registered.get("board")
     _registered.save(Registered(known.name, known.url, str(tmp_path / "other.toml"), None, known.host_keys))
     with pytest.raises(GateFailed, match="Expected an artifact.*tflite int8"):

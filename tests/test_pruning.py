@@ -430,7 +430,7 @@ def test_zeros_hold_while_later_steps_train(earlier, later):
         (_step(sparsity=0.5, pattern="4"), "pattern: expected .* blocks of outputs x inputs"),
         (_step(sparsity=0.5, pattern="0x4"), "pattern: expected"),
         (_step(pattern="4:4"), "pattern: expected"),
-        (_step(), "sparsity: expected field required"),
+        (_step(), "sparsity: expected a value. Got: nothing"),
         (_step(sparsity=0.6, pattern="2:4"), "sparsity = 0.5, or none, with the pattern 2:4, not 0.6"),
         (_step(pattern="2:4", ranking="global"), 'ranking = "layer" and no sensitivity scan'),
         (_step(pattern="2:4", sensitivity=True), 'ranking = "layer" and no sensitivity scan'),
