@@ -99,8 +99,7 @@ def _sums_within(node: Any) -> tuple[int, ...]:
     def added_to(tensor: Any) -> int | None:
         if tensor.op.type == "Placeholder":
             return places.get(tensor.name)
-        through = {"Identity": tensor.op.inputs, "AddV2": tensor.op.inputs}.get(tensor.op.type, ())
-        for each in through:
+        for each in tensor.op.inputs if tensor.op.type in ("Identity", "AddV2") else ():
             place = added_to(each)
             if place is not None and each.shape == tensor.shape:
                 return place

@@ -22,7 +22,7 @@ from .devices._toml import profile_toml
 from .errors import InputError, nearest
 from .export import Graph, read_graph
 from .export._precision import precision_of
-from .export._work import COUNTS, DETECTIONS, total, work_of
+from .export._work import COUNTS, total, uncounted, work_of
 from .figures import How
 from .files import check_parent, read_text, write_text
 
@@ -185,9 +185,9 @@ def calibrated(base: Profile, rows: Sequence[Taken], name: str, left_out: Sequen
 
 def not_counted(graph: Graph) -> str:
     """Return why a file's latency says little of the speed of what is counted of it, or nothing."""
-    kinds = sorted({node.kind for node in graph.nodes if node.macs is None and node.kind != DETECTIONS})
+    kinds = uncounted(graph)
     if kinds:
-        return f"not all of its operations are counted ({', '.join(kinds)}), and its time is of all"
+        return f"its time is of operations too that are not counted: {', '.join(kinds)}"
     if any(node.times is None for node in graph.nodes):
         return "how often its loop turns is decided as it runs"
     return ""

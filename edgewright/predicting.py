@@ -15,7 +15,7 @@ from .export import Artifact, Graph, read_graph
 from .export._artifact import Operation
 from .export._graph import elements
 from .export._precision import precision_of
-from .export._work import COUNTS, Work, total, work_of
+from .export._work import COUNTS, Work, total, uncounted, work_of
 from .figures import Figure
 from .subjects import bundle_at
 
@@ -124,8 +124,8 @@ def _predicted(
     target = found if isinstance(found, Target) and not refused else None
     works = work_of(graph)
     notes = [refused] if refused else _doubts(profile, graph)
-    uncounted = _uncounted(graph)
-    notes += [f"Not counted: {name}." for name in uncounted]
+    unknown = uncounted(graph)
+    notes += [f"Not counted: {name}." for name in unknown]
     if any(node.times is None for node in graph.nodes):
         notes.append("A loop's length or a branch is decided as it runs; the operations within are counted once.")
     latency: Figure | None = None
@@ -138,7 +138,7 @@ def _predicted(
     memory = predict_memory(graph, ADAPTERS.get(target.runtime, target.runtime)) if target else None
     energy = predict_energy(profile, latency) if latency else None
     notes += [each.reason for each in (memory, energy) if isinstance(each, Unsupported)]
-    if uncounted and latency:
+    if unknown and latency:
         # How much comes on top nothing tells: no interval would hold.
         latency = replace(latency, low=None, high=None)
         energy = replace(energy, low=None, high=None) if isinstance(energy, Figure) else energy
@@ -180,10 +180,6 @@ def _doubts(profile: Profile, graph: Graph) -> list[str]:
     """Return what is not known of whether the device's runtime loads the file."""
     loads = loads_on(profile, graph)
     return [loads.sentence] if loads.ok is None else []
-
-
-def _uncounted(graph: Graph) -> list[str]:
-    return sorted({f"{node.kind} ({node.note})" for node in graph.nodes if node.macs is None and node.times != 0})
 
 
 def _latency(

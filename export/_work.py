@@ -129,6 +129,11 @@ def total(works: Iterable[Work]) -> dict[str, float]:
     return found
 
 
+def uncounted(graph: Graph) -> list[str]:
+    """Return the kinds of operations that run and whose work could not be counted, each with why."""
+    return sorted({f"{node.kind} ({node.note})" for node in graph.nodes if node.macs is None and node.times != 0})
+
+
 def sorting(boxes: int, scores: int, detections: int) -> float:
     """Return what it takes to sort boxes by their scores and drop those that overlap, in scores that are compared."""
     return scores + _SCORES_IN_AN_OVERLAP * detections * boxes

@@ -8,21 +8,10 @@ import edgewright
 from edgewright.compress import parse_recipe
 from edgewright.train._float32 import in_float32
 
+from ._removal_models import Mixing
+
 layers = keras.layers
 POLICIES = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class Multiplied(layers.Layer):
-    """A custom layer with a kernel."""
-
-    def build(self, shape):
-        """Make the kernel."""
-        self.kernel = self.add_weight(shape=(shape[-1], shape[-1]), name="kernel")
-
-    def call(self, inputs):
-        """Multiply by it."""
-        return keras.ops.matmul(inputs, self.kernel)
 
 
 def _model(policy: str) -> keras.Model:
@@ -36,7 +25,7 @@ def _model(policy: str) -> keras.Model:
         frozen.trainable = False
         features, tokens = keras.Input((6, 8), name="features"), keras.Input((6,), dtype="int32", name="tokens")
         x = frozen(features) + layers.Embedding(9, 8)(tokens)
-        x = Multiplied()(layers.MultiHeadAttention(2, 4)(x, x))
+        x = Mixing()(layers.MultiHeadAttention(2, 4)(x, x))
         x = layers.Bidirectional(layers.LSTM(5, recurrent_initializer="glorot_uniform"))(x)
         x = layers.Dense(8, activation="relu", name="hidden")(x)
         return keras.Model([features, tokens], layers.Dense(3, name="classes")(x))
