@@ -7,7 +7,7 @@ import pytest
 from edgewright.errors import InputError
 from edgewright.train import ACCURACY, MEAN_ABSOLUTE_ERROR, Dataset, Schedule
 from edgewright.train._data_file import Input, check_data, load_data, model_inputs
-from edgewright.train._inferred_task import LOGIT_ACCURACY, infer_task
+from edgewright.train._inferred_task import LABEL_ACCURACY, LOGIT_ACCURACY, infer_task
 
 TWO = {"left": Input((6,), "float32"), "tokens": Input((None, 2), "int32")}
 ONE = {"image": Input((4, 4, 1), "float32")}
@@ -148,10 +148,37 @@ def test_zeros_and_ones_make_a_binary_classifier():
     """For one output, 0 and 1 are two classes; logits are decided at 0 and not at 0.5."""
     labels = np.arange(40) % 2
     task = infer_task(_model(1, "sigmoid"), _dataset(labels.astype("float32")))
-    assert (task.metric, task.loss) == (ACCURACY, "binary_crossentropy")
+    assert (task.metric, task.loss) == (LABEL_ACCURACY, "binary_crossentropy")
     task = infer_task(_model(1), _dataset(labels))
     assert task.metric is LOGIT_ACCURACY and task.loss.get_config()["from_logits"] is True
     assert task.metric.of(np.array([[-1.0], [0.2]]), np.array([[0], [1]])) == 100.0
+
+
+def test_zeros_and_ones_for_each_output_are_several_labels():
+    """Labels that a sample may have several of are judged each by itself, by probability or by logit."""
+    labels = np.random.default_rng(0).integers(0, 2, (40, 3))
+    task = infer_task(_model(3, "sigmoid"), _dataset(labels.astype("float32")))
+    assert (task.metric, task.loss) == (LABEL_ACCURACY, "binary_crossentropy")
+    assert task.metric.of(np.array([[0.9, 0.2, 0.6]]), np.array([[1, 1, 0]])) == pytest.approx(100 / 3)
+    task = infer_task(_model(3), _dataset(labels))
+    assert task.metric is LOGIT_ACCURACY and task.loss.get_config()["from_logits"] is True
+    assert infer_task(_model(3), _dataset(labels.astype("float32"))).metric is MEAN_ABSOLUTE_ERROR
+
+
+@pytest.mark.parametrize("shape", [(40, 4, 4), (40, 4, 4, 1)])
+def test_masks_of_zeros_and_ones_are_judged_by_the_pixel(shape):
+    """A segmentation into two classes by one sigmoid is judged by its pixels' accuracy, and learns from such labels."""
+    from edgewright.train._training import fit
+
+    masks = np.random.default_rng(0).integers(0, 2, shape)
+    image = keras.Input((4, 4, 2), name="start")
+    model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")(image))
+    pictures = Dataset({"start": np.random.default_rng(1).random((40, 4, 4, 2), np.float32)}, masks)
+    task = infer_task(model, pictures)
+    assert (task.metric, task.loss) == (LABEL_ACCURACY, "binary_crossentropy")
+    assert task.metric.of(np.full((2, 4, 4, 1), 0.9), np.ones((2, *shape[1:]))) == 100.0
+    fit(model, task, Schedule(epochs=1, batch_size=16), seed=0)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
 def test_other_numbers_make_a_regression():
@@ -168,7 +195,11 @@ def test_the_inferred_losses_train():
     from edgewright.train._training import fit
 
     labels = np.arange(40) % 2
-    for model in (_model(3), _model(3, "softmax"), _model(1), _model(1, "sigmoid")):
+    several = np.eye(3, dtype=int)[labels] + np.eye(3, dtype=int)[2]
+    for model, labels in (
+        *((model, labels) for model in (_model(3), _model(3, "softmax"), _model(1), _model(1, "sigmoid"))),
+        *((model, several) for model in (_model(3), _model(3, "sigmoid"))),
+    ):
         before = model.get_weights()
         fit(model, infer_task(model, _dataset(labels)), Schedule(epochs=1, batch_size=16), seed=0)
         after = model.get_weights()

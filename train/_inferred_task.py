@@ -23,18 +23,34 @@ MIN_TO_SPLIT = 10
 _LOOKED_AT = 64
 # Without data a model is compared with itself on this many random inputs.
 _RANDOM_SAMPLES = 32
-_PROBABILITIES = ("softmax", "sigmoid", "hard_sigmoid")
+_SIGMOIDS = ("sigmoid", "hard_sigmoid")
+_PROBABILITIES = ("softmax", *_SIGMOIDS)
+
+
+def label_accuracy(outputs: np.ndarray, labels: np.ndarray, above: float = 0.5) -> float:
+    """Return the share of labels, in percent, that the outputs are on the right side for: 1 above, 0 below.
+
+    Args:
+        outputs: any shape.
+        labels: 0 and 1, as many.
+        above: what an output of a 1 is above.
+
+    >>> label_accuracy(np.array([[0.9, 0.1], [0.7, 0.8]]), np.array([[1, 0], [0, 1]]))
+    75.0
+    """
+    return float(100.0 * np.mean((outputs.reshape(-1) > above) == labels.reshape(-1)))
 
 
 def binary_accuracy_of_logits(outputs: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share of samples, in percent, whose logit has the sign of the label.
+    """Return the share of labels, in percent, whose logit has their sign.
 
     >>> binary_accuracy_of_logits(np.array([[-0.5], [0.25]]), np.array([0, 1]))
     100.0
     """
-    return float(100.0 * np.mean((outputs.reshape(-1) > 0) == labels.reshape(-1)))
+    return label_accuracy(outputs, labels, above=0)
 
 
+LABEL_ACCURACY = Metric("accuracy", "%", "higher", label_accuracy)
 LOGIT_ACCURACY = Metric("accuracy", "%", "higher", binary_accuracy_of_logits)
 
 
@@ -45,14 +61,15 @@ def infer_task(model: "keras.Model", data: Dataset, seed: int = 0) -> Task:
     outputs             labels                                      metric                  loss
     ==================  ==========================================  ======================  ==========================
     [..., C], C > 1     integers [...] below C, or one-hot rows     accuracy                categorical cross-entropy
-    [samples, 1]        0 and 1                                     accuracy                binary cross-entropy
+    any                 0 and 1 of the outputs' shape               accuracy of each label  binary cross-entropy
     any                 other numbers of the outputs' shape         mean absolute error     mean squared error
     any                 none                                        none                    none
     ==================  ==========================================  ======================  ==========================
 
     Whether a classifier's outputs are probabilities or logits is seen from the last activation, and where there is none
-    to see, from the outputs on the first samples: between 0 and 1 and, for several classes, with sums of one. For 0 and
-    1 as floats with a last layer that has no sigmoid, the model is a regression.
+    to see, from the outputs on the first samples: between 0 and 1 and, for several classes, with sums of one. A 0 or 1
+    for each output is one of two classes, of several labels that a sample may have, or of a mask's pixels; as floats
+    behind a last layer that has no sigmoid they are a regression's.
 
     The samples are shuffled by the seed, with labels or without; the last 20 %, of which 10,000 are enough, are for the
     test, the others for calibration and fine-tuning. Fewer than 10 samples are used for both, which the task's name
@@ -133,18 +150,18 @@ def _judged(last: str | None, outputs: np.ndarray, labels: np.ndarray) -> tuple[
             + (f", or integers of shape [samples{''.join(f', {size}' for size in shape[:-1])}]" if classes > 1 else "")
             + f". Got: {labels.dtype} of shape {list(labels.shape)}."
         )
-    if shape in ((), (1,)):
-        binary = bool(np.isin(labels, (0, 1)).all())
-        if binary and (labels.dtype.kind in "biu" or last in _PROBABILITIES):
-            labels = labels.reshape(-1, 1).astype(np.int64)
-            if _gives_probabilities(last, outputs):
-                return labels, "binary_crossentropy", ACCURACY
-            return labels, keras.losses.BinaryCrossentropy(from_logits=True), LOGIT_ACCURACY
-        if labels.dtype.kind in "biu" and last in _PROBABILITIES:
-            raise InputError(
-                f"Expected labels 0 and 1, for a model with one {last} output. Got: labels from {labels.min()} to "
-                f"{labels.max()}."
-            )
+    decides = last in (_PROBABILITIES if classes == 1 else _SIGMOIDS)
+    if bool(np.isin(labels, (0, 1)).all()) and (labels.dtype.kind in "biu" or decides):
+        labels = labels.reshape(-1, *(shape or (1,))).astype(np.int64)
+        within = bool((outputs >= -1e-3).all() and (outputs <= 1 + 1e-3).all())
+        if decides or (last is None and within):
+            return labels, "binary_crossentropy", LABEL_ACCURACY
+        return labels, keras.losses.BinaryCrossentropy(from_logits=True), LOGIT_ACCURACY
+    if shape in ((), (1,)) and labels.dtype.kind in "biu" and last in _PROBABILITIES:
+        raise InputError(
+            f"Expected labels 0 and 1, for a model with one {last} output. Got: labels from {labels.min()} to "
+            f"{labels.max()}."
+        )
     return labels.reshape(-1, *shape).astype(np.float32), "mean_squared_error", MEAN_ABSOLUTE_ERROR
 
 
