@@ -73,7 +73,8 @@ def load_bundle(path: Path) -> Bundle:
         InputError: no bundle is there, a file is missing or changed, or a newer edgewright wrote it.
     """
     if not is_ours(path):
-        raise InputError(f"Expected a bundle that edgewright wrote. Got: {path}, which has no manifest.json of ours.")
+        what = "has no manifest.json of ours" if path.is_dir() else "is a file" if path.exists() else "does not exist"
+        raise InputError(f"Expected a bundle that edgewright wrote, a folder. Got: {path}, which {what}.")
     manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     if manifest.get("kind") != KIND or manifest.get("schema") != SCHEMA:
         raise InputError(

@@ -7,6 +7,7 @@ import edgewright
 from edgewright.cli import app
 from edgewright.devices import _registered
 from edgewright.errors import InputError
+from edgewright.export import load_bundle
 from edgewright.files import new_manifest, write_json
 from edgewright.main_job import defaults_of, run
 from edgewright.training import train_experiment
@@ -95,3 +96,19 @@ def test_a_format_is_looked_up_before_samples_are_missed(tmp_path):
     """With no data and a wrong format, the format is what is told."""
     done = CliRunner().invoke(app, ["compress", "model.keras", "--format", "tflit", "--out", str(tmp_path / "out")])
     assert done.exit_code == 2 and "Did you mean 'tflite'?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("made", "what"), [("", "does not exist"), ("file", "is a file"), ("folder", "has no manifest")]
+)
+def test_what_is_no_bundle_is_told_from_one(made, what, tmp_path):
+    """Opening what is no bundle says whether nothing is there, a file, or a folder without a manifest."""
+    path = tmp_path / "bundle"
+    if made == "file":
+        path.write_text("model")
+    elif made == "folder":
+        path.mkdir()
+    with pytest.raises(
+        InputError, match=f"Expected a bundle that edgewright wrote, a folder. Got: .*bundle, which {what}"
+    ):
+        load_bundle(path)
