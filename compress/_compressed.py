@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..train import Deployment, Task
 from ._recipe import Recipe
 from ._technique import VariableReport, Work, get
+from ._thawing import thawed
 
 if TYPE_CHECKING:
     import keras
@@ -70,7 +71,7 @@ def compress(
     on_step: OnStep | None = None,
     deploy: "Callable[[keras.Model], Deployment] | None" = None,
 ) -> Compressed:
-    """Apply a recipe's steps in order.
+    """Apply a recipe's steps in order, to frozen layers (``trainable=False``) too.
 
     Args:
         model: any Keras 3 model; it is left unchanged.
@@ -84,8 +85,20 @@ def compress(
     Raises:
         InputError: a step cannot be applied to this model or this data; non-finite weights.
     """
+    from ._variable_paths import named
+
     _check_finite(model, "the model as it came")
-    work = Work(model=model, task=task, seed=seed, original=model, deploy=deploy)
+    with named(model), thawed(model) as variables:
+        made = _compressed(Work(model=model, task=task, seed=seed, original=model, deploy=deploy), recipe, on_step)
+    if variables and made.model is not model:
+        note = f"{variables} variables of frozen layers (trainable=False) were compressed like all others, and trained "
+        return replace(made, notes=(*made.notes, f"{note}wherever the recipe trains."))
+    return made
+
+
+def _compressed(work: Work, recipe: Recipe, on_step: OnStep | None) -> Compressed:
+    from ._variable_paths import layers_of
+
     applied: dict[str, list[str]] = {}
     skipped: dict[str, list[str]] = {}
     notes: list[str] = []
@@ -105,19 +118,24 @@ def compress(
             applied.setdefault(path, []).append(name)
         for path, reason in result.skipped.items():
             skipped.setdefault(path, []).append(f"{name}: {reason}")
-    before = {variable.path: np.asarray(variable) for variable in model.weights}
+    before = {variable.path: np.asarray(variable) for variable in work.original.weights}
+    in_float = set()
+    if activations:
+        in_float = {path for path, layer in layers_of(work.model).items() if activations.stays_float(layer)}
     reports = tuple(
-        _report(variable, before.get(variable.path), recipe, activations, applied, skipped)
+        _report(variable, before.get(variable.path), recipe, variable.path in in_float, applied, skipped)
         for variable in work.model.trainable_variables
     )
-    return Compressed(work.model, model, task, recipe, reports, seed, tuple(notes), activations=activations)
+    return Compressed(
+        work.model, work.original, work.task, recipe, reports, work.seed, tuple(notes), activations=activations
+    )
 
 
 def _report(
     variable: "keras.Variable",
     before: np.ndarray | None,
     recipe: Recipe,
-    activations: "Activations | None",
+    in_float: bool,
     applied: dict[str, list[str]],
     skipped: dict[str, list[str]],
 ) -> VariableReport:
@@ -131,7 +149,7 @@ def _report(
         shape=values.shape,
         sparsity=float(np.mean(values == 0)) if values.shape else 0.0,
         values=len(np.unique(values)),
-        bits=32 if activations and activations.stays_float(variable.path.rpartition("/")[0]) else _bits(values, recipe),
+        bits=32 if in_float else _bits(values, recipe),
         error=error,
         applied=tuple(applied.get(variable.path, ())),
         skipped=tuple(skipped.get(variable.path, ())),

@@ -7,6 +7,7 @@ import keras
 
 from ..errors import InputError
 from ._layer_graph import is_a_graph
+from ._variable_paths import name_variables
 
 
 def layers_in_graph(model: keras.Model) -> Iterator[Any]:
@@ -71,4 +72,4 @@ def with_rows(model: keras.Model, rows: Mapping[int, Sequence[Any]], purpose: st
     for old, new in copies.values():
         if id(old) not in rows and not is_a_graph(old) and isinstance(old, keras.Layer):
             new.set_weights(old.get_weights())
-    return made
+    return name_variables(made)

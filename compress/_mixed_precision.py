@@ -82,6 +82,8 @@ class _SwitchedModel:
         import keras
         import tensorflow as tf
 
+        from ._variable_paths import layers_of
+
         points = activations.points_of(model)
         at_point = fake_quantizer(activations.ranges_of(model, samples))
         layer_of = {point.name: point.layer for point in points}
@@ -89,7 +91,7 @@ class _SwitchedModel:
         self._switches = {layer: tf.Variable(False, trainable=False) for layer in self.layers}
         self._batches = [as_inputs(model, batch) for batch in samples()]
         axes = summed_axes(model)
-        owners = {kernel.path: kernel.path.rpartition("/")[0] for kernel in kernels(model)[0]}
+        owners = layers_of(model)
         quantizers = [
             (kernel, WeightQuantizer("mixed", kernel, axes[kernel.path]), self._switches[owners[kernel.path]])
             for kernel in kernels(model)[0]

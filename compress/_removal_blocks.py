@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import InputError
 from ._removal_rebuild import CannotRemove
 from ._removal_trace import functional, shape_of
+from ._variable_paths import name_variables
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def without(model: keras.Model, block: Block) -> keras.Model:
     except Exception as error:  # layers fail in ways of their own
         raise CannotRemove(str(error)) from error
     values = {variable.path: np.asarray(variable) for variable in model.weights}
-    for variable in made.weights:
+    for variable in name_variables(made).weights:
         variable.assign(values[variable.path])
     return made
 

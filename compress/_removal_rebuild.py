@@ -11,6 +11,7 @@ import numpy as np
 from ._removal_groups import Family
 from ._removal_settings import made_with
 from ._removal_trace import Trace, functional
+from ._variable_paths import name_variables
 
 # How far the smaller model may be from the original with silenced units, over the largest output.
 TOLERANCE = 1e-4
@@ -105,7 +106,7 @@ def _rebuilt(model: keras.Model, trace: Trace, removals: Sequence[Removal], bare
             if values.shape != tuple(after.shape):
                 raise CannotRemove(f"{before.path} is {tuple(after.shape)} in the smaller model, not {values.shape}")
             after.assign(values)
-    return made
+    return name_variables(made)
 
 
 def _inputs(model: Any, axes: list[list[np.ndarray]], left: Callable[[np.ndarray], int]) -> Any:

@@ -27,15 +27,14 @@ def check_trainable(model: "keras.Model") -> None:
     """Raise where a model has no trainable variable, which no scope can match.
 
     Raises:
-        InputError: it has no weights, or all of them are frozen.
+        InputError: it has no weights, or none that any training changes.
     """
     if model.trainable_variables:
         return
-    if not model.weights:
-        raise InputError(f"Expected a model with weights to change. Got: {model.name}, which has none.")
+    held = "none that training changes" if model.weights else "none"
     raise InputError(
-        f"Expected a model with weights that may change. Got: {model.name}, of which every variable is frozen "
-        "(trainable=False). Set model.trainable = True and save it again, or use a recipe that only sets the precision."
+        f"Expected a model with weights to change. Got: {model.name}, which has {held}. Use a recipe that only sets "
+        "the precision."
     )
 
 

@@ -85,6 +85,8 @@ class Work:
         """
         import keras
 
+        from ._variable_paths import name_variables
+
         if self.model is not self.original:
             return self
         try:
@@ -99,7 +101,7 @@ class Work:
         if any(not layer.trainable for layer in self.original._flatten_layers()):
             for layer, before in zip(copy._flatten_layers(), self.original._flatten_layers(), strict=True):
                 layer.trainable = before.trainable
-        return replace(self, model=copy)
+        return replace(self, model=name_variables(copy))
 
     def host_layers(self) -> frozenset[str]:
         """Return the names of the model's layers that are in no graph that goes to a device: the host computes them."""

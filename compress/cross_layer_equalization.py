@@ -86,9 +86,11 @@ def apply(work: Work, parameters: Parameters) -> Result:
 def _copy(model: "keras.Model") -> "keras.Model":
     import keras
 
+    from ._variable_paths import name_variables
+
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    return copy
+    return name_variables(copy)
 
 
 def _largest_change(work: Work, model: "keras.Model", samples: int) -> float:

@@ -109,6 +109,8 @@ def apply(work: Work, parameters: Parameters) -> Result:
     Raises:
         InputError: there is nothing to train on or nothing that may be trained, or see ``calibrate``.
     """
+    from ._variable_paths import layers_of
+
     assert isinstance(parameters, QuantizationAwareTraining)
     check_samples(work, "to calibrate int8 on")
     check_trainable(work.model)
@@ -117,8 +119,9 @@ def apply(work: Work, parameters: Parameters) -> Result:
     if not chosen:
         raise InputError(f"Expected a scope that matches a kernel of {work.model.name}. Got: {parameters.scope!r}.")
     activations, notes = parameters.activations(work)
+    layers = layers_of(work.model)
     for kernel in chosen:
-        if activations.stays_float(kernel.path.rpartition("/")[0]):
+        if activations.stays_float(layers[kernel.path]):
             skipped[kernel.path] = "its layer stays in float"
     chosen = [kernel for kernel in chosen if kernel.path not in skipped]
     axes = summed_axes(work.model)
