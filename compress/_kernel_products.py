@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _HELD = 2**26
 # And about so many numbers that a kernel is multiplied by, the patches of a convolution's input among them.
 _MULTIPLIED = 2**24
+# Mean squares below this are rounding: float32 has no seven digits for them.
+_NOTHING = 1e-30
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ def gram_matrices(model: "keras.Model", samples: Samples, products: Sequence[Pro
     for path, gram in grams.items():
         if not np.isfinite(gram).all():
             raise InputError(f"Expected finite activations. Got: NaN or infinity in what {path} is multiplied by.")
+        gram[np.einsum("gii->gi", gram).mean(axis=1) < _NOTHING] = 0
     return grams
 
 

@@ -327,3 +327,19 @@ def test_a_sequential_model_is_taken(technique):
     data = Dataset({"x": np.random.default_rng(0).normal(size=(32, 6)).astype("float32")})
     made = compress(model, Task("none", data, data, None, None), parse_recipe(f"[[steps]]\ntechnique='{technique}'"))
     assert any(variable.applied for variable in made.report)
+
+
+@pytest.mark.parametrize("method", ["gptq", "adaround"])
+def test_activations_whose_squares_float32_does_not_hold_are_none(method):
+    """Inputs around 1e-18 say nothing of how to round: a kernel behind them is left alone, and the rest is rounded."""
+    x = keras.Input((4, 4, 8), name="x")
+    tiny = LAYERS.Dense(96, name="tiny")(LAYERS.Rescaling(1e-18)(LAYERS.Flatten()(x)))
+    tiny = LAYERS.Dense(2, name="behind")(tiny)
+    mixed = LAYERS.Rescaling([1e-19] * 4 + [1.0] * 4)(x)
+    mixed = LAYERS.Flatten()(LAYERS.DepthwiseConv2D(3, depth_multiplier=4, name="mixed")(mixed))
+    model = keras.Model(x, LAYERS.Softmax()(tiny + LAYERS.Dense(2, name="end")(mixed)))
+    made = compress(model, _task(model), parse_recipe(_step(method=method)))
+    rows = {row.path: row for row in made.report if row.path.endswith("kernel")}
+    assert {path for path, row in rows.items() if row.applied} == {"mixed/kernel", "end/kernel"}
+    assert "multiplied by nothing" in rows["tiny/kernel"].skipped[0]
+    assert all(np.isfinite(np.asarray(weight)).all() for weight in made.model.weights)
