@@ -2,7 +2,7 @@
 
 Keras gives a variable the names that it is built within. In a model within a model those are without the inner model's
 name where that was built before it was called, as it is in every file that is loaded, and with it elsewhere: two towers
-with layers of the same names have variables of the same paths.
+with layers of the same names have variables of the same paths. In a copy those of a wrapper lack its name.
 """
 
 from collections.abc import Iterator
@@ -71,5 +71,7 @@ def _name(graph: Any, prefix: str, done: set[int]) -> None:
             continue
         for variable in getattr(layer, "variables", ()):
             names = variable.path.split("/")
-            if layer.name in names and not variable.path.startswith(f"{prefix}{layer.name}/"):
+            if layer.name not in names:
+                names.insert(0, layer.name)
+            if not variable.path.startswith(f"{prefix}{layer.name}/"):
                 variable._path = prefix + "/".join(names[names.index(layer.name) :])

@@ -114,14 +114,19 @@ def test_paths_are_unique_the_same_in_a_copy_and_given_back(tmp_path):
     """Every variable has a path of its own, equal in copies of the model; the one that came in keeps its paths."""
     inputs = keras.Input((8,), name="inputs")
     inner = keras.Sequential([keras.layers.Input((8,)), Pair(name="pair"), Pair(name="inner")], name="inner")
-    model = keras.Model(inputs, Pair(name="pair")(inner(inputs)))
-    before = [variable.path for variable in model.variables]
+    steps = keras.layers.Reshape((3, 2))(Pair(name="pair")(inner(inputs)))
+    for name in ("first", "second"):
+        cell = keras.layers.GRU(2, return_sequences=True, name="cell")
+        steps = keras.layers.Bidirectional(cell, name=name)(steps)
+    model = keras.Model(inputs, steps)
+    before = [variable.path for variable in model.weights]
     with named(model):
-        paths = [variable.path for variable in model.variables]
-        assert len(set(paths)) == len(paths) == 12
+        paths = [variable.path for variable in model.weights]
+        assert len(set(paths)) == len(paths)
         assert {"inner/pair/dense/kernel", "inner/pair/dense_1/kernel", "inner/inner/dense/kernel"} <= set(paths)
         assert {"pair/dense/kernel", "pair/dense_1/bias"} <= set(paths)
-        assert [variable.path for variable in name_variables(model).variables] == paths
+        assert {f"{each}/forward_cell/gru_cell/kernel" for each in ("first", "second")} <= set(paths)
+        assert [variable.path for variable in name_variables(model).weights] == paths
         copy = keras.models.clone_model(model)
-        assert [variable.path for variable in name_variables(copy).variables] == paths
-    assert [variable.path for variable in model.variables] == before
+        assert [variable.path for variable in name_variables(copy).weights] == paths
+    assert [variable.path for variable in model.weights] == before
