@@ -1,9 +1,10 @@
 """TFLite, by TensorFlow's own converter; weights alone and imported files are quantized by AI Edge Quantizer."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import _tflite_lean, _tflite_metadata
+from . import _tflite_lean, _tflite_metadata, _tflite_sparse
 from ._artifact import Operation, Tensor
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._freeze import SIGNATURE
@@ -54,6 +55,7 @@ def _convert(job: Job) -> bytes:
     if job.precision == "float32" and job.sparse:
         # Int8 gains nothing by it: XNNPACK refuses such files, and the built-in kernels are no faster.
         converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+        return _tflite_sparse.mended(bytes(converter.convert()), lambda: _convert(replace(job, sparse=False)))
     if job.precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if job.precision == "int8":

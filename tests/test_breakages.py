@@ -17,8 +17,10 @@ import pytest
 import edgewright
 from edgewright.attempts import Attempt
 from edgewright.checks import Reference, check_all
-from edgewright.export import Artifact, deployables, freeze
+from edgewright.compress import parse_recipe
+from edgewright.export import Artifact, deployables, freeze, read_graph
 from edgewright.export._exporter import Job
+from edgewright.runtimes import run_artifact
 from edgewright.train import Dataset
 from edgewright.train._training import outputs_of
 
@@ -163,6 +165,31 @@ def test_zeros_in_blocks_with_dynamic_int8_are_not_handed_over(tmp_path):
     failed = {made.runtime: made.reason for made in checks if not made.referee and not made.ok}
     assert "failed to delegate" in failed["litert"]
     assert not Attempt((), tried, checks).right
+
+
+def test_zeros_in_blocks_that_do_not_divide_a_kernel_stay_right(tmp_path):
+    """Kernels with 10 inputs, which TFLite's converter spoils in blocks of 1x4, are stored dense; others are not."""
+    x = keras.Input((10,), name="x")
+    shared = keras.layers.Dense(10, activation="tanh", name="shared")
+    hidden = keras.layers.Dense(32, activation="relu", name="wide")(shared(shared(x)))
+    model = keras.Model(x, keras.layers.Dense(8, name="y")(hidden))
+    samples = np.random.default_rng(0).normal(size=(16, 10)).astype("float32")
+    recipe = (
+        '[[steps]]\ntechnique = "magnitude_pruning"\npattern = "1x4"\nsparsity = 0.6\n'
+        'schedule = "constant"\nepochs = 0\n'
+    )
+    compressed = edgewright.compress(model, {"x": samples}, parse_recipe(recipe))
+    bundle = edgewright.export(compressed, tmp_path / "bundle", ["tflite"])
+    expected = outputs_of(compressed.model, Dataset({"x": samples}))["y"]
+    (artifact,) = bundle.artifacts
+    run = run_artifact(artifact.path, "litert", {"x": samples})
+    np.testing.assert_allclose(run.outputs["y"], expected, atol=1e-5 * np.abs(expected).max())
+    weights = [value for value in read_graph(artifact.path).values if value.constant and len(value.shape or ()) == 2]
+    assert sorted((value.shape, value.sparse) for value in weights) == [
+        ((8, 32), True),
+        ((10, 10), False),
+        ((32, 10), False),
+    ]
 
 
 @pytest.mark.parametrize(
