@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import keras
 
 SIGNATURE = "serving_default"
+# The mark of a function that TensorFlow compiles as a whole.
+_COMPILED = "_XlaMustCompile"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | Non
     with blaming(model):
         graph = tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
     # Loops stay loops: taken apart, their shapes are unknown.
-    frozen = convert_variables_to_constants_v2(graph, lower_control_flow=False)
+    frozen = _without_compiled(convert_variables_to_constants_v2(graph, lower_control_flow=False))
     module = tf.Module()
 
     @tf.function(input_signature=specs, autograph=False)
@@ -109,6 +111,39 @@ def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | Non
         quantized=ranges is not None,
         types=types_in(frozen.graph.as_graph_def()),
     )
+
+
+def _without_compiled(frozen: Any) -> Any:
+    """Return a frozen function in which the operations of compiled functions stand among the others.
+
+    Keras compiles a convolution in groups as a function of its own, which converters do not look into, and whose result
+    has no known shape.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    definition = frozen.graph.as_graph_def()
+    functions = definition.library.function
+    compiled = {each.signature.name for each in functions if _COMPILED in each.attr}
+    if not compiled:
+        return frozen
+    nodes = [*definition.node, *(node for function in functions for node in function.node_def)]
+    for function in functions:
+        if function.signature.name in compiled:
+            function.signature.name += "_plain"  # TensorFlow knows the other by its name
+    for node in nodes:
+        if "f" in node.attr and node.attr["f"].func.name in compiled:
+            node.attr["f"].func.name += "_plain"
+    for each in (*nodes, *functions):
+        for mark in (_COMPILED, "_noinline"):
+            each.attr.pop(mark, None)
+    inputs, outputs = ([tensor.name for tensor in side] for side in (frozen.inputs, frozen.outputs))
+
+    def call(*arrays: Any) -> Any:
+        return tf.graph_util.import_graph_def(definition, dict(zip(inputs, arrays, strict=True)), outputs, name="")
+
+    specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in frozen.inputs]
+    return convert_variables_to_constants_v2(tf.compat.v1.wrap_function(call, specs), lower_control_flow=False)
 
 
 def types_in(definition: Any) -> frozenset[str]:

@@ -102,6 +102,17 @@ def test_activations_with_gradients_of_their_own_are_frozen(activation, tmp_path
     assert made.artifact, made.reason
 
 
+def test_an_answer_of_a_convolution_in_groups_keeps_its_shape(tmp_path):
+    """What Keras compiles as a function of its own stands among the frozen operations, so that converters see it."""
+    x = keras.Input((6, 4), name="x")
+    y = keras.layers.Conv1D(4, 3, padding="same", groups=2, use_bias=False, activation="relu", name="y")(x)
+    frozen = freeze(keras.Model(x, y), tmp_path / "graph")
+    assert frozen.outputs[0].shape == (1, 6, 4)
+    assert "Conv2D" in frozen.types
+    assert "StatefulPartitionedCall" not in frozen.types
+    assert frozen.macs == 6 * 4 * 3 * 2
+
+
 def test_an_unknown_dimension_is_refused(tmp_path):
     """An input with an unknown length names the input and its shape."""
     x = keras.Input((None, 4), name="sequence")
