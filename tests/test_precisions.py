@@ -371,6 +371,21 @@ def test_weights_that_a_loop_carries_are_stored_too():
         np.testing.assert_allclose(_run_onnx(made, x)[0], expected, atol=tolerance)
 
 
+def test_a_rolled_recurrent_layer_after_a_table_is_quantized_dynamically(tmp_path):
+    """ONNX in dynamic int8: operations stand before the loop whose body reads them, and ONNX Runtime does not die."""
+    tokens = keras.Input((6,), dtype="int32", name="tokens")
+    x = keras.layers.GRU(5)(keras.layers.Embedding(7, 4)(tokens))
+    model = keras.Model(tokens, keras.layers.Dense(2, name="y")(x), name="recurrent")
+    samples = np.random.default_rng(0).integers(0, 7, (16, 6)).astype("int32")
+    compressed = edgewright.compress(model, {"tokens": samples}, "dynamic-int8")
+    bundle = edgewright.export(compressed, tmp_path / "bundle", ["onnx"])
+    assert not bundle.manifest["failures"]
+    (artifact,) = (each for each in bundle.artifacts if each.precision == "dynamic_int8")
+    received = run_artifact(artifact.path, "onnxruntime", {"tokens": samples}).outputs["y"]
+    expected = outputs_of(model, Dataset({"tokens": samples}))["y"]
+    np.testing.assert_allclose(received, expected, atol=0.05 * np.abs(expected).max())
+
+
 def test_names_inside_a_loop_follow_those_outside():
     """Where inputs and outputs get the Keras model's names, the body of a loop that reads them does too."""
     kernel = np.eye(4, dtype="float32")
