@@ -156,7 +156,7 @@ def _quantize_dynamically(job: Job, source: Path, target: Path) -> None:
     quantize_dynamic(
         str(prepared),
         str(target),
-        # ONNX Runtime dies where what it makes of a Gather feeds a loop: such tables are stored narrow like all weights.
+        # ONNX Runtime dies where what it makes of a Gather feeds a loop: such tables are stored narrow as weights are.
         op_types_to_quantize=[each for each in _COMPUTED_IN_INTEGERS if not (loops and each == "Gather")],
         per_channel=True,
         weight_type=QuantType.QInt8,
