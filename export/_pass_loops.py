@@ -33,8 +33,9 @@ _COUNTED: dict[str, Callable[..., Any]] = {
 
 
 def replacing(work: Work) -> Replace:
-    """Write every loop out; in float only where a loop convolves, which is all that fails there."""
-    if work.target.precision not in INTEGER and not _convolves_in_a_loop(work.graph.function.graph):
+    """Write every loop out; in float only where a loop has what the format's converter or runtime fails at."""
+    fails = _ends_in_states_alone if work.target.format == "openvino" else _convolves_in_a_loop
+    if work.target.precision not in INTEGER and not fails(work.graph.function.graph):
         return lambda operation, value: None
     return _Unrolling(work)
 
@@ -122,6 +123,15 @@ def _convolves_in_a_loop(graph: Any) -> bool:
     return any(inner.type == "Conv2D" for loop in loops for inner in functions_of(loop, "body")[0].get_operations())
 
 
+def _ends_in_states_alone(graph: Any) -> bool:
+    """Tell whether of a loop the last states are taken, and its list of outputs is not."""
+    import tensorflow as tf
+
+    loops = [operation for operation in graph.get_operations() if operation.type in _LOOPS]
+    taken = [[tensor.dtype for tensor in loop.outputs if tensor.consumers()] for loop in loops]
+    return any(types and tf.variant not in types for types in taken)
+
+
 PASSES = (
     Pass(
         "unrolled-loops",
@@ -137,5 +147,12 @@ PASSES = (
         _LOOPS,
         replacing,
         formats=frozenset({"onnx"}),
+    ),
+    Pass(
+        "unrolled-loops",
+        "OpenVINO computes something else where the last states of a loop are taken and its list of outputs is not.",
+        _LOOPS,
+        replacing,
+        formats=frozenset({"openvino"}),
     ),
 )

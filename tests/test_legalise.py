@@ -58,6 +58,7 @@ MODELS = {
     "negative": lambda: _vector(lambda x: -layers.Dense(8, activation="tanh")(x)),
     "lstm": lambda: _sequence(lambda x: layers.LSTM(4)(x)),
     "gru": lambda: _sequence(lambda x: layers.GRU(4, return_sequences=True)(x)),
+    "last states": lambda: _sequence(lambda x: layers.Dense(2)(layers.LSTM(4, return_state=True)(x)[2])),
     "convolving loop": lambda: _image_sequence(),
     "causal": lambda: _sequence(lambda x: layers.MultiHeadAttention(2, 4)(x, x, use_causal_mask=True)),
     "added mask": lambda: _sequence(_added_mask),
@@ -154,6 +155,14 @@ def test_what_converters_do_not_take_is_rewritten(prepared, format, precision, n
     assert _names(_made(legal)) == {name}
     assert not gone & prepared.types(legal)
     assert prepared.error(format, get(format).export(legal)) < 2e-5
+
+
+@pytest.mark.parametrize("prepared", ["last states"], indirect=True)
+def test_openvino_computes_the_last_states_of_a_recurrent_layer(prepared):
+    """A loop of which only the last states are taken is written out for OpenVINO, which computes garbage from it."""
+    legal = prepared.legalised(prepared.job("float32"), "openvino")
+    assert _names(_made(legal)) == {"unrolled-loops"}
+    assert prepared.error("openvino", get("openvino").export(legal)) < 2e-5
 
 
 def _made(job):
