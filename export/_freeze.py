@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..compress._calibration import Range
+from ..errors import InputError
 from ..train._data_file import outside_type
 from ..train._training import input_of, output_names
 from ._artifact import Tensor
 from ._exportable import blaming, check_exportable
-from ._graph import einsum_macs
+from ._graph import einsum_macs, product
 
 if TYPE_CHECKING:
     import keras
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 SIGNATURE = "serving_default"
 # The mark of a function that TensorFlow compiles as a whole.
 _COMPILED = "_XlaMustCompile"
+_TRANSPOSED = ("Conv2DBackpropInput", "Conv3DBackpropInputV2")
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,12 @@ def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | Non
         graph = tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
     # Loops stay loops: taken apart, their shapes are unknown.
     frozen = _without_compiled(convert_variables_to_constants_v2(graph, lower_control_flow=False))
+    for name, tensor in zip(names, frozen.outputs, strict=True):
+        if tensor.shape.rank is None:
+            raise InputError(
+                f"Expected outputs whose dimensions are known as the model is traced. Got: {name!r}, of unknown shape, "
+                "as behind a function that calls Python. Write that layer in keras.ops alone."
+            )
     module = tf.Module()
 
     @tf.function(input_signature=specs, autograph=False)
@@ -155,8 +163,9 @@ def types_in(definition: Any) -> frozenset[str]:
 def _macs(graph: Any) -> int:
     """Return the multiply-accumulates of a graph.
 
-    Of matrix products and convolutions half of TensorFlow's own flop counts; of Einsum, and of a product that is summed
-    up, such as the messages of a graph network, one for each product.
+    Of matrix products and convolutions half of TensorFlow's own flop counts; of a transposed convolution, one for each
+    input element and each weight that it is multiplied by; of Einsum, and of a product that is summed up, such as the
+    messages of a graph network, one for each product. What has a size that is decided as the model runs counts none.
     """
     from tensorflow.python.framework import ops
 
@@ -169,7 +178,11 @@ def _macs(graph: Any) -> int:
             total += einsum_macs(operation.get_attr("equation").decode(), shapes) or 0
         elif operation.type == "Sum" and operation.inputs[0].op.type == "Mul":
             total += operation.inputs[0].shape.num_elements() or 0
+        elif operation.type in _TRANSPOSED:
+            _, kernel, given = (tensor.shape for tensor in operation.inputs)
+            total += product(given.num_elements(), kernel[:-1].num_elements()) or 0
         elif operation.type in ("Conv2D", "Conv3D", "DepthwiseConv2dNative", "MatMul", "BatchMatMul", "BatchMatMulV2"):
-            flops = ops.get_stats_for_node_def(graph, operation.node_def, "flops").value
-            total += (flops or 0) / 2
+            tensors = (*operation.inputs, *operation.outputs)
+            if all(tensor.shape.is_fully_defined() for tensor in tensors):
+                total += (ops.get_stats_for_node_def(graph, operation.node_def, "flops").value or 0) / 2
     return int(total)

@@ -5,11 +5,14 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from edgewright import runtimes
 from edgewright.errors import InputError
-from edgewright.export import Artifact, convert, freeze, get, load_bundle, names
+from edgewright.export import Artifact, convert, freeze, get, load_bundle, names, read_graph
 from edgewright.export._bundle import artifact_at, bundle_manifest, files_of, plain_artifact, save_golden
 from edgewright.files import MANIFEST, write_json
+from edgewright.runtimes import run_artifact
 from edgewright.train import Dataset
 from edgewright.train._training import output_names, outputs_of
 
@@ -93,6 +96,15 @@ def test_macs_in_loops_are_counted_as_often_as_they_run(tmp_path):
     assert made.artifact.macs == 6 * (4 + 5) * 4 * 5
 
 
+def test_macs_of_transposed_convolutions_are_counted(tmp_path):
+    """Each input element is multiplied by each weight that it goes to, in two and in three dimensions."""
+    picture, volume = keras.Input((8, 8, 3), name="picture"), keras.Input((4, 4, 4, 2), name="volume")
+    wide = keras.layers.Conv2DTranspose(4, 3, 2, "same")(picture)
+    deep = keras.layers.Conv3DTranspose(3, 2, 2)(volume)
+    frozen = freeze(keras.Model([picture, volume], [wide, deep]), tmp_path / "graph")
+    assert frozen.macs == 8 * 8 * 3 * 3 * 3 * 4 + 4 * 4 * 4 * 2 * 2 * 2 * 2 * 3
+
+
 @pytest.mark.parametrize("activation", ["silu", "gelu", "softplus", "mish", "hard_swish", "elu"])
 def test_activations_with_gradients_of_their_own_are_frozen(activation, tmp_path):
     """An activation whose operation defines its own gradient is frozen and converted like any other."""
@@ -118,6 +130,106 @@ def test_an_unknown_dimension_is_refused(tmp_path):
     x = keras.Input((None, 4), name="sequence")
     with pytest.raises(InputError, match=r"'sequence'.*\(None, None, 4\)"):
         freeze(keras.Model(x, keras.layers.Dense(2)(x)), tmp_path / "graph")
+
+
+@pytest.mark.parametrize("format", names())
+def test_convolutions_in_groups_are_exported_wherever_they_stand(format, tmp_path):
+    """In front of an activation with a pooling, and at the model's end; shapes and multiply-accumulates are known."""
+    keras.utils.set_random_seed(0)
+    picture = keras.Input((8, 8, 6), name="picture")
+    x = keras.layers.Conv2D(6, 3, groups=3, name="grouped")(picture)
+    classes = keras.layers.Dense(4, name="classes")(keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x)))
+    model = keras.Model(picture, [x, classes], name="groups")
+    frozen = freeze(model, tmp_path / "graph")
+    assert [tensor.shape for tensor in frozen.outputs] == [(1, 6, 6, 6), (1, 4)]
+    assert frozen.macs == 6 * 6 * 6 * 3 * 3 * 2 + 6 * 4
+    samples = np.random.default_rng(0).normal(size=(3, 8, 8, 6)).astype("float32")
+    made = convert(frozen, format, "float32", tmp_path / "made")
+    assert made.artifact, made.reason
+    assert read_graph(made.artifact.path).macs == frozen.macs
+    ran = run_artifact(made.artifact.path, runtimes.for_format(format)[0], {"picture": samples})
+    assert ran.ok, ran.reason
+    for name, expected in zip(("grouped", "classes"), model(samples), strict=True):
+        np.testing.assert_allclose(ran.outputs[name], expected, atol=1e-5)
+
+
+def test_an_output_of_unknown_rank_is_refused(tmp_path):
+    """What a layer has Python compute ends in a tensor of unknown shape, which is told with the output's name."""
+
+    class Called(keras.layers.Layer):
+        """Doubles, in Python."""
+
+        def compute_output_shape(self, shape):
+            """Return the input's."""
+            return shape
+
+        def call(self, x):
+            """Return twice x."""
+            return tf.numpy_function(lambda array: array * 2, [x], tf.float32)
+
+    x = keras.Input((4,), name="x")
+    with pytest.raises(InputError, match=r"'doubled'.*unknown"):
+        freeze(keras.Model(x, Called(name="doubled")(x)), tmp_path / "graph")
+
+
+def test_what_a_layer_has_compiled_is_frozen_as_operations(tmp_path):
+    """A function of the user's own that XLA compiles is in the graph by its operations, with its shape."""
+
+    class Compiled(keras.layers.Layer):
+        """Doubles, in a function that XLA compiles."""
+
+        def call(self, x):
+            """Return twice x."""
+            return tf.function(lambda tensor: tensor * 2, jit_compile=True)(x)
+
+    x = keras.Input((4,), name="x")
+    frozen = freeze(keras.Model(x, Compiled(name="doubled")(x)), tmp_path / "graph")
+    assert frozen.outputs[0].shape == (1, 4)
+    made = convert(frozen, "onnx", "float32", tmp_path / "made")
+    assert made.artifact, made.reason
+
+
+def _onnx_answers(function, samples, folder):
+    """Return what ONNX Runtime and Keras answer where a layer computes ``function`` of the samples."""
+
+    class Computes(keras.layers.Layer):
+        """Computes the function."""
+
+        def call(self, x):
+            """Return the function of x."""
+            return function(x)
+
+    x = keras.Input(samples.shape[1:], name="x")
+    model = keras.Model(x, Computes(name="y")(x), name="computes")
+    made = convert(freeze(model, folder / "graph"), "onnx", "float32", folder / "made")
+    assert made.artifact, made.reason
+    ran = run_artifact(made.artifact.path, "onnxruntime", {"x": samples})
+    assert ran.ok, ran.reason
+    return ran.outputs["y"], np.asarray(model(samples))
+
+
+def test_a_choice_in_onnx_avoids_what_is_not_chosen(tmp_path):
+    """A division by zero and a logarithm of a negative number that a condition avoids leave no NaN in ONNX."""
+    samples = np.asarray([[-1.0, 0.0, 2.0]], "float32")
+    found, expected = _onnx_answers(
+        lambda x: keras.ops.where(x > 0, keras.ops.log(x) / x, keras.ops.where(x < 0, -1.0, 5.0)), samples, tmp_path
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_splits_of_one_tensor_into_different_numbers_of_parts_stay_apart(tmp_path):
+    """In ONNX a tensor is cut into two, into three and into single rows, and each reader gets its own part."""
+
+    def parts(x):
+        halves, thirds = keras.ops.split(x, 2, axis=1), keras.ops.split(x, 3, axis=1)
+        rows = keras.ops.unstack(x, axis=1)
+        return (
+            keras.ops.mean(halves[0], 1) - 2 * keras.ops.max(thirds[0], 1) + 3 * keras.ops.min(halves[1], 1) + rows[1]
+        )
+
+    samples = np.random.default_rng(0).normal(size=(1, 6, 5)).astype("float32")
+    found, expected = _onnx_answers(parts, samples, tmp_path)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("wrong", [{"model": "my model"}, {"model": "modèle"}, {"x": "in put"}, {"y": "dé nse"}])
