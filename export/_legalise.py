@@ -27,6 +27,8 @@ _MODULES = (
     "argmax",
     "error_functions",
     "exponential",
+    "functions",
+    "roots",
     "masks",
     "edge_tpu",
     "einsum",

@@ -52,6 +52,8 @@ MODELS = {
     "gelu": lambda: _vector(lambda x: ops.gelu(layers.Dense(8)(x), approximate=False)),
     "erf": lambda: _vector(ops.erf),
     "celu": lambda: _vector(layers.Dense(8, activation="celu")),
+    "log1p": lambda: _vector(lambda x: ops.log1p(ops.relu(x))),
+    "trigonometry": lambda: _vector(lambda x: ops.tan(x / 8) + ops.cosh(x) + ops.arcsinh(x) - ops.arccos(ops.tanh(x))),
     "argmax": _argmax,
     "product": lambda: _sequence(lambda x: ops.cumprod(x, axis=1)),
     "sum": lambda: _sequence(lambda x: ops.cumsum(x, axis=1)),
@@ -136,6 +138,8 @@ def _names(made):
         ("gelu", "onnx", "float32", "erf-for-erfc", {"Erfc"}),
         ("erf", "tflite", "float32", "erf-by-formula", {"Erf"}),
         ("celu", "onnx", "float32", "exponential-less-one", {"Expm1"}),
+        ("log1p", "onnx", "float32", "logarithm-of-one-more", {"Log1p"}),
+        ("trigonometry", "tflite", "float32", "functions-by-others", {"Tan", "Cosh", "Asinh", "Acos"}),
         ("argmax", "tflite", "float32", "plain-argmax", {"Bitcast", "BitwiseAnd", "SelectV2"}),
         ("argmax", "onnx", "float32", "plain-argmax", {"Bitcast", "BitwiseAnd", "SelectV2"}),
         ("argmax", "openvino", "float32", "plain-argmax", {"Bitcast", "BitwiseAnd", "SelectV2"}),
@@ -248,6 +252,18 @@ def test_a_mask_of_padding_survives_half_precision(tmp_path):
     legal = prepared.legalised(prepared.job("float16"), "tflite")
     assert _names(_made(legal)) == {"bounded-masks"}
     assert prepared.error("tflite", get("tflite").export(legal)) < 2e-3
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx", "openvino"])
+def test_a_normalized_vector_of_zeros_is_zeros(format, tmp_path):
+    """Padding that is normalized stays zero in every runtime, also where a reciprocal root of zero is NaN."""
+    x = keras.Input((3, 4), name="x")
+    model = keras.Model(x, layers.UnitNormalization(name="y")(x), name="normalized")
+    samples = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+    samples[0, 1:] = 0
+    made = convert(freeze(model, tmp_path / "graph"), format, "float32", tmp_path / "made")
+    ran = run_artifact(made.artifact.path, RUNTIMES[format], {"x": samples})
+    np.testing.assert_allclose(ran.outputs["y"], model(samples), atol=1e-6)
 
 
 def test_a_graph_with_ranges_is_rewritten_and_keeps_them(tmp_path):
