@@ -27,12 +27,22 @@ def check_exportable(model: "keras.Model") -> None:
         _check_name("an input", name, _ROOT)
     for layer in model._flatten_layers(include_self=False):
         _check_name("a layer", layer.name, _SCOPE)
+        if getattr(layer, "lookup_table", None) is not None:
+            raise no_table(layer.name)
     for name, (shape, _) in inputs.items():
         if None in shape:
             raise InputError(
                 f"Expected fixed dimensions besides the batch in input {name!r}: devices run static shapes. "
                 f"Got: {(None, *shape)}. Rebuild the model with a fixed shape."
             )
+
+
+def no_table(layer: str) -> InputError:
+    """Return the error of a model that looks words or numbers up in a table."""
+    return InputError(
+        f"Expected layers that compute with numbers and weights. Got: {layer!r}, which looks its input up in a table: "
+        "no exported file holds one. Build the model anew from the layer after it, and look up before."
+    )
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..train._data_file import outside_type
 from ..train._training import input_of, output_names
 from ._artifact import Tensor
-from ._exportable import blaming, check_exportable
+from ._exportable import blaming, check_exportable, no_table
 from ._graph import einsum_macs, product
 
 if TYPE_CHECKING:
@@ -91,7 +91,10 @@ def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | Non
     with blaming(model):
         graph = tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
     # Loops stay loops: taken apart, their shapes are unknown.
-    frozen = _without_compiled(convert_variables_to_constants_v2(graph, lower_control_flow=False))
+    frozen = convert_variables_to_constants_v2(graph, lower_control_flow=False)
+    if tables := [tensor for tensor in frozen.inputs if tensor.dtype == tf.resource]:
+        raise no_table(tables[0].op.name.removeprefix(f"{model.name}/"))
+    frozen = _without_compiled(frozen)
     for name, tensor in zip(names, frozen.outputs, strict=True):
         if tensor.shape.rank is None:
             raise InputError(

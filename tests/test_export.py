@@ -189,6 +189,27 @@ def test_what_a_layer_has_compiled_is_frozen_as_operations(tmp_path):
     assert made.artifact, made.reason
 
 
+def test_a_table_of_words_or_numbers_is_refused(tmp_path):
+    """What a layer looks up in a table no file can hold: the layer is named, Keras's own and one of the user's."""
+
+    class Looks(keras.layers.Layer):
+        """Looks numbers up in a table of TensorFlow's."""
+
+        def build(self, shape):
+            """Make the table."""
+            keys = tf.lookup.KeyValueTensorInitializer(tf.constant([1, 2], tf.int64), tf.constant([3, 4], tf.int64))
+            self.table = tf.lookup.StaticHashTable(keys, 0)
+
+        def call(self, x):
+            """Return what the table holds."""
+            return self.table.lookup(tf.cast(x, tf.int64))
+
+    numbers = keras.Input((4,), name="numbers", dtype="int32")
+    for layer in (keras.layers.IntegerLookup(vocabulary=[1, 2], name="known"), Looks(name="known")):
+        with pytest.raises(InputError, match="'?known.*table"):
+            freeze(keras.Model(numbers, layer(numbers)), tmp_path / type(layer).__name__)
+
+
 def _onnx_answers(function, samples, folder):
     """Return what ONNX Runtime and Keras answer where a layer computes ``function`` of the samples."""
 
