@@ -179,7 +179,7 @@ def _macs(graph: Any) -> int:
                 tensor.shape.as_list() if tensor.shape.is_fully_defined() else None for tensor in operation.inputs
             ]
             total += einsum_macs(operation.get_attr("equation").decode(), shapes) or 0
-        elif operation.type == "Sum" and operation.inputs[0].op.type == "Mul":
+        elif operation.type == "Sum" and _multiplies_two(operation.inputs[0].op):
             total += operation.inputs[0].shape.num_elements() or 0
         elif operation.type in _TRANSPOSED:
             _, kernel, given = (tensor.shape for tensor in operation.inputs)
@@ -189,3 +189,8 @@ def _macs(graph: Any) -> int:
             if all(tensor.shape.is_fully_defined() for tensor in tensors):
                 total += (ops.get_stats_for_node_def(graph, operation.node_def, "flops").value or 0) / 2
     return int(total)
+
+
+def _multiplies_two(operation: Any) -> bool:
+    """Tell whether an operation multiplies two tensors; squares that are summed up are a norm, which does not count."""
+    return operation.type == "Mul" and operation.inputs[0] is not operation.inputs[1]

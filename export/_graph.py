@@ -228,9 +228,17 @@ def einsum_macs(equation: str, shapes: Sequence[Sequence[int] | None]) -> int | 
 def with_summed_products(
     nodes: Iterable[Node], values: Sequence[Value], multiply: str, add_up: frozenset[str]
 ) -> tuple[Node, ...]:
-    """Count a product that is summed up, such as the messages of a graph network: one for each product."""
+    """Count a product that is summed up, such as the messages of a graph network: one for each product.
+
+    Squares that are summed up are a norm, which counts in no format: some write it as an operation of its own.
+    """
     nodes = tuple(nodes)
-    products = {place: values[place] for node in nodes if node.kind == multiply for place in node.outputs}
+    products = {
+        place: values[place]
+        for node in nodes
+        if node.kind == multiply and len(set(node.inputs)) > 1
+        for place in node.outputs
+    }
     counted = []
     for node in nodes:
         if node.kind in add_up and node.inputs and node.inputs[0] in products:

@@ -43,7 +43,8 @@ def macs_of(
     if kind == "ConvTranspose":
         return product(_size(_shape(shapes, 0)), _size(_shape(shapes, 1), slice(1, None))), True
     if kind in _PRODUCTS:
-        return product(result, _size(_shape(shapes, 0), slice(-1, None))), True
+        turned = kind == "MatMul" and settings.get("transA") and len(_shape(shapes, 0) or ()) > 1  # of FusedMatMul
+        return product(result, _size(_shape(shapes, 0), slice(-2, -1) if turned else slice(-1, None))), True
     if kind == "Gemm":
         return product(result, _size(_shape(shapes, 0), slice(0, 1) if settings.get("transA") else slice(1, 2))), True
     if kind == "Einsum":

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import InputError
 from . import _onnx_metadata
 from ._graph import FEW, Graph, Node, Value, elements, weight_bytes, why_uncounted, with_summed_products
+from ._onnx_loops import trips
 from ._onnx_macs import macs_of
 from ._onnx_shapes import with_shapes
 
@@ -141,15 +142,39 @@ class _Reader:
 
     def _count(self, node: Any, scope: Mapping[str, int]) -> int | None:
         """Return how often the body of a Loop or Scan runs at most, where the file tells; None for a branch."""
-        if node.op_type == "Loop" and node.input[0]:
-            numbers = self.values[scope[node.input[0]]].numbers if node.input[0] in scope else None
+        if node.op_type == "Loop":
+            most = self._number(node.input[0], scope)
             # Converters write the largest integer where only the condition ends a loop.
-            return int(numbers[0]) if numbers and 0 <= numbers[0] < _UNBOUNDED else None
+            if most is not None and 0 <= most < _UNBOUNDED:
+                return int(most)
+            body = next((attribute.g for attribute in node.attribute if attribute.name == "body"), None)
+            starts = [self._number(name, scope) for name in node.input[2:]]
+            return None if body is None else trips(body, starts, lambda name: self._number_in(body, name, scope))
         if node.op_type == "Scan" and len(node.input):
             shape = self.values[scope[node.input[-1]]].shape if node.input[-1] in scope else None
             axes = next((list(made.ints) for made in node.attribute if made.name == "scan_input_axes"), [0])
             return shape[axes[-1]] if shape and -len(shape) <= axes[-1] < len(shape) and shape[axes[-1]] >= 0 else None
         return None
+
+    def _number(self, name: str, scope: Mapping[str, int]) -> float | None:
+        """Return the one number that a constant is."""
+        numbers = self.values[scope[name]].numbers if name in scope else None
+        return numbers[0] if numbers is not None and len(numbers) == 1 else None
+
+    def _number_in(self, body: Any, name: str, scope: Mapping[str, int]) -> float | None:
+        """Return the one number that a constant is, in a body that is not read yet or around it."""
+        constants = [tensor for tensor in body.initializer if tensor.name == name]
+        constants += [
+            attribute.t
+            for node in body.node
+            if node.op_type == "Constant" and name in node.output
+            for attribute in node.attribute
+            if attribute.name == "value"
+        ]
+        if not constants:
+            return self._number(name, scope)
+        numbers = self._constant(constants[0]).numbers
+        return numbers[0] if numbers is not None and len(numbers) == 1 else None
 
     def _settings(self, node: Any) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from . import _tflite_metadata
 from ._graph import FEW, Graph, Node, Value, weight_bytes, why_uncounted, with_summed_products
 from ._tflite_flatbuffer import items, names_of, text, unpacked
 from ._tflite_loops import trips
-from ._tflite_macs import macs_of
+from ._tflite_macs import NOT_COUNTED, macs_of
 from ._work import DETECTIONS
 
 _IDENTIFIER = b"TFL3"
@@ -177,7 +177,7 @@ class _Reader:
             settings = self._settings(operator) | (_detections(operator) if kind == DETECTIONS else {})
             read = [values[index] if index >= 0 else None for index in inputs]
             written = [values[index] for index in outputs if index >= 0]
-            known = not custom and not kind.startswith(("STABLEHLO", "operator"))
+            known = not custom and not kind.startswith(("STABLEHLO", "operator", *NOT_COUNTED))
             # What sorts a detector's boxes multiplies nothing, and is counted as such where its options can be read.
             sorts = kind == DETECTIONS and "max_detections" in settings
             macs = macs_of(kind, read, written, settings) if known else 0 if sorts else None

@@ -8,11 +8,14 @@ from ._graph import Value, elements, product
 _SEQUENCES = ("UNIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN")
 _BIDIRECTIONAL = ("BIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_RNN")
 
+# Operations of TFLite's own that multiply in a way that is not counted here.
+NOT_COUNTED = ("RFFT2D",)
+
 
 def macs_of(
     kind: str, inputs: Sequence[Value | None], outputs: Sequence[Value], settings: Mapping[str, Any]
 ) -> int | None:
-    """Return the multiply-accumulates of one run of an operation; None where a shape is not known.
+    """Return the multiply-accumulates of one run of an operation; None where no formula or no shape is known.
 
     A convolution, a matrix product: one for each output element and each weight that it multiplies. A transposed
     convolution: one for each input element and each weight that it is multiplied by. A recurrent layer: each weight of
@@ -21,6 +24,8 @@ def macs_of(
     """
     shapes = [value.shape if value is not None else () for value in inputs]
     result = elements(outputs[0].shape) if outputs else None
+    if kind in NOT_COUNTED:
+        return None
     if kind == "CONV_2D":
         return product(result, _size(shapes, 1, slice(1, None)))
     if kind == "DEPTHWISE_CONV_2D":

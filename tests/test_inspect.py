@@ -6,7 +6,9 @@ import sys
 
 import keras
 import numpy as np
+import onnx
 import pytest
+import tensorflow as tf
 from typer.testing import CliRunner
 
 import edgewright
@@ -19,6 +21,7 @@ from edgewright.devices._xnnpack import place_on_xnnpack
 from edgewright.errors import InputError
 from edgewright.export import Job, freeze, get, read_graph
 from edgewright.export._graph import graph_of
+from edgewright.export._work import uncounted
 
 FILES = (
     ("tflite", "float32"),
@@ -110,6 +113,58 @@ def test_a_loop_counts_as_often_as_it_runs(format, loop, tmp_path):
     graph = get(format).read(path)
     assert {node.times for node in graph.nodes if node.macs} == {7}
     assert graph.macs == 7 * (4 * 15 + 5 * 15)
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx", "openvino"])
+def test_a_loop_that_a_condition_ends_counts_alike_in_every_format(format, tmp_path):
+    """Four turns of keras.ops.while_loop, which counts below a constant, are four times the product in its body."""
+
+    class Turns(keras.layers.Layer):
+        """Multiplies by a matrix four times."""
+
+        def call(self, x):
+            """Return what comes of it."""
+            matrix = np.eye(5, dtype="float32")
+
+            def turn(count, y):
+                return count + 1, keras.ops.tanh(keras.ops.matmul(y, matrix))
+
+            return keras.ops.while_loop(lambda count, y: count < 4, turn, (0, x))[1]
+
+    x = keras.Input((5,), name="x")
+    frozen = freeze(keras.Model(x, Turns(name="y")(x)), tmp_path / "graph")
+    job = Job(frozen.folder, "float32", frozen.inputs, frozen.outputs, None, tmp_path, "m")
+    graph = get(format).read(get(format).export(job).path)
+    assert graph.macs == 4 * 5 * 5
+    assert {node.times for node in graph.nodes if node.macs} == {4}
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx", "openvino"])
+def test_a_norm_counts_nothing_in_every_format(format, tmp_path):
+    """Squares that are summed up are no multiply-accumulates, whether a format has a square or multiplies."""
+    x = keras.Input((5,), name="x")
+    frozen = freeze(keras.Model(x, keras.layers.UnitNormalization(name="y")(x)), tmp_path / "graph")
+    job = Job(frozen.folder, "float32", frozen.inputs, frozen.outputs, None, tmp_path, "m")
+    assert get(format).read(get(format).export(job).path).macs == frozen.macs == 0
+
+
+def test_a_fused_product_of_a_turned_matrix_is_counted(tmp_path):
+    """ONNX Runtime's FusedMatMul with its first matrix transposed multiplies along that matrix's first axis."""
+    sides = [onnx.helper.make_tensor_value_info(name, 1, shape) for name, shape in {"a": [4, 3], "b": [4, 6]}.items()]
+    node = onnx.helper.make_node("FusedMatMul", ["a", "b"], ["y"], domain="com.microsoft", transA=1)
+    graph = onnx.helper.make_graph([node], "g", sides, [onnx.helper.make_tensor_value_info("y", 1, [3, 6])])
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "fused.onnx")
+    assert read_graph(tmp_path / "fused.onnx").macs == 3 * 4 * 6
+
+
+def test_a_transform_without_a_formula_is_told(tmp_path):
+    """A Fourier transform of TFLite's is told as not counted, as it is in ONNX and OpenVINO."""
+    spec = [tf.TensorSpec([1, 16], name="x")]
+    function = tf.function(lambda x: tf.abs(tf.signal.rfft(x)), input_signature=spec).get_concrete_function()
+    path = tmp_path / "transform.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([function]).convert())
+    assert uncounted(read_graph(path)) == ["RFFT2D (no formula for this operation)"]
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8", "dynamic_int8"])
