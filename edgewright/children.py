@@ -209,8 +209,12 @@ def run_together(
 
 
 def python(*arguments: str | Path) -> list[str | Path]:
-    """Return the command that runs this interpreter with ``arguments``."""
-    return [sys.executable, *arguments]
+    """Return the command that runs this interpreter with ``arguments``.
+
+    A module (``-m``) is looked for where packages are installed and not in the folder that one works in, where files
+    such as onnx.py or random.py may stand.
+    """
+    return [sys.executable, *(["-P"] if arguments[:1] == ("-m",) else []), *arguments]
 
 
 def inherited(more: Mapping[str, str] | None = None) -> dict[str, str]:

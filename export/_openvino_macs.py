@@ -38,7 +38,8 @@ def macs_of(
     if kind in _TRANSPOSED:
         return product(_size(_shape(shapes, 0)), _size(_shape(shapes, 1), slice(_TRANSPOSED[kind], None))), True
     if kind == "MatMul":
-        turned = str(settings.get("transpose_a", "false")).lower() in ("true", "1")
+        vector = len(_shape(shapes, 0) or ()) == 1  # which is not transposed
+        turned = str(settings.get("transpose_a", "false")).lower() in ("true", "1") and not vector
         return product(result, _size(_shape(shapes, 0), slice(-2, -1) if turned else slice(-1, None))), True
     if kind == "Einsum":
         return einsum_macs(str(settings.get("equation", "")), shapes), True

@@ -148,6 +148,17 @@ def test_a_norm_counts_nothing_in_every_format(format, tmp_path):
     assert get(format).read(get(format).export(job).path).macs == frozen.macs == 0
 
 
+def test_a_users_own_files_take_no_modules_place(tmp_path, monkeypatch):
+    """A folder with an onnx.py and a random.py in it is one to work in: children import what is installed."""
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    x, y = (onnx.helper.make_tensor_value_info(name, 1, [3]) for name in "xy")
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", [x], [y])), tmp_path / "model.onnx")
+    for name in ("onnx", "random"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')\n")
+    monkeypatch.chdir(tmp_path)
+    assert [node.kind for node in read_graph(tmp_path / "model.onnx").nodes] == ["Relu"]
+
+
 def test_a_fused_product_of_a_turned_matrix_is_counted(tmp_path):
     """ONNX Runtime's FusedMatMul with its first matrix transposed multiplies along that matrix's first axis."""
     sides = [onnx.helper.make_tensor_value_info(name, 1, shape) for name, shape in {"a": [4, 3], "b": [4, 6]}.items()]
