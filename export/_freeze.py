@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SIGNATURE = "serving_default"
 # The mark of a function that TensorFlow compiles as a whole.
 _COMPILED = "_XlaMustCompile"
+_WRITES = ("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp")
 _TRANSPOSED = ("Conv2DBackpropInput", "Conv3DBackpropInputV2")
 
 
@@ -90,6 +91,7 @@ def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | Non
 
     with blaming(model):
         graph = tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
+    _check_writes_nothing(graph.graph, model.name)
     # Loops stay loops: taken apart, their shapes are unknown.
     frozen = convert_variables_to_constants_v2(graph, lower_control_flow=False)
     if tables := [tensor for tensor in frozen.inputs if tensor.dtype == tf.resource]:
@@ -122,6 +124,18 @@ def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | Non
         quantized=ranges is not None,
         types=types_in(frozen.graph.as_graph_def()),
     )
+
+
+def _check_writes_nothing(graph: Any, model: str) -> None:
+    """Raise InputError for a graph that writes variables as it runs, which are constants in an exported file."""
+    for operation in graph.get_operations():
+        if operation.type in _WRITES:
+            layer = operation.name.rpartition("/")[0].partition("/")[2] or model
+            raise InputError(
+                f"Expected a model that writes no variable as it is run. Got: {layer!r}, which keeps something from "
+                "one call to the next: an exported file holds constants. Make what is kept an input and an output "
+                "(stateful=False, initial_state, return_state=True), and draw random numbers outside of the model."
+            )
 
 
 def _without_compiled(frozen: Any) -> Any:

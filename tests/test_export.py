@@ -210,6 +210,13 @@ def test_a_table_of_words_or_numbers_is_refused(tmp_path):
             freeze(keras.Model(numbers, layer(numbers)), tmp_path / type(layer).__name__)
 
 
+def test_a_model_that_keeps_a_state_is_refused(tmp_path):
+    """A recurrent layer that goes on from its last state writes a variable, which no file holds: it is named."""
+    x = keras.Input(batch_shape=(1, 6, 5), name="x")
+    with pytest.raises(InputError, match="writes no variable.*keeper"):
+        freeze(keras.Model(x, keras.layers.LSTM(3, stateful=True, name="keeper")(x)), tmp_path / "graph")
+
+
 def _onnx_answers(function, samples, folder):
     """Return what ONNX Runtime and Keras answer where a layer computes ``function`` of the samples."""
 
