@@ -18,6 +18,7 @@ from .errors import InputError
 from .export import About, Bundle, load_bundle
 from .export import get as get_exporter
 from .export import names as format_names
+from .export._bundle import KIND
 from .export._exportable import blaming, check_exportable
 from .files import check_output_folder
 from .hosting import answers_of
@@ -178,7 +179,7 @@ def export(
             f"Got: an object of the class {type(compressed).__name__}."
         )
     out = Path(out)
-    check_output_folder(out)
+    check_output_folder(out, KIND)
     formats = tuple(dict.fromkeys(formats)) if formats else format_names()
     for format in formats:
         get_exporter(format)

@@ -23,7 +23,7 @@ from .converting import Plan, attempt, remove_others
 from .errors import InputError
 from .export import About, Bundle, Frozen, HostCode, freeze, load_bundle
 from .export import get as exporter
-from .export._bundle import HOST, SETTINGS
+from .export._bundle import HOST, KIND, SETTINGS
 from .files import new_folder, write_json
 from .hosting import Calls, answers_of, batches_of, calibration_of
 from .localising import first_wrong_layer
@@ -54,7 +54,7 @@ def make_bundle(
 ) -> Bundle:
     """Write the bundle of a compressed model; see ``edgewright.export``."""
     name = about.name
-    with tempfile.TemporaryDirectory(prefix="edgewright-") as temporary, new_folder(out) as folder:
+    with tempfile.TemporaryDirectory(prefix="edgewright-") as temporary, new_folder(out, KIND) as folder:
         # Before its layers are called again in the deployment's graphs: afterwards Keras may fail to save it.
         unsaved = _write_model_of(compressed, folder)
         deployment = _deployment(compressed, compressed.model, deploy)

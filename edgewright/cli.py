@@ -79,9 +79,10 @@ def compress(
         if dry_run:
             return {"recipe": resolved.resolved(), "sha256": resolved.sha256}, 0, resolved.to_toml()
         from .export import load_about
+        from .export._bundle import KIND
         from .files import check_output_folder
 
-        check_output_folder(out)
+        check_output_folder(out, KIND)
         told = load_about(about) if about else None
         _import_tensorflow()
         from . import api

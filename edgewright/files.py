@@ -85,11 +85,12 @@ def write_json(path: Path, document: Any) -> None:
     write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
-def check_output_folder(path: Path) -> None:
+def check_output_folder(path: Path, kind: str = "") -> None:
     """Raise unless a folder of ours can be written at ``path``.
 
     It can where nothing stands, where an empty folder stands, and where a folder stands that edgewright wrote
-    (its manifest.json says so).
+    (its manifest.json says so). With a ``kind`` that folder has to be of the same kind: a bundle is not written over a
+    trained model.
 
     Raises:
         InputError: something else stands there.
@@ -100,6 +101,12 @@ def check_output_folder(path: Path) -> None:
     if path.is_dir() and any(path.iterdir()) and not is_ours(path):
         raise InputError(
             f"Expected an empty folder, or one that edgewright wrote. Got: {path}, which holds other files; "
+            "nothing was written. Name another folder with --out."
+        )
+    found = kind_of(path)
+    if kind and found not in ("", kind):
+        raise InputError(
+            f"Expected an empty folder, or a {kind} that edgewright wrote. Got: {path}, which is a {found}; "
             "nothing was written. Name another folder with --out."
         )
     parent = path.absolute().parent
@@ -117,11 +124,17 @@ def check_output_folder(path: Path) -> None:
 
 def is_ours(folder: Path) -> bool:
     """Tell whether edgewright wrote this folder, by its manifest."""
+    return bool(kind_of(folder))
+
+
+def kind_of(folder: Path) -> str:
+    """Return what edgewright wrote there, such as "bundle", by its manifest; an empty text where it is not ours."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(manifest, dict) and manifest.get("made_by") == _MARK
+        return ""
+    ours = isinstance(manifest, dict) and manifest.get("made_by") == _MARK
+    return str(manifest.get("kind") or "folder") if ours else ""
 
 
 def new_manifest(kind: str, schema: int) -> dict[str, Any]:
@@ -130,15 +143,15 @@ def new_manifest(kind: str, schema: int) -> dict[str, Any]:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path, kind: str = "") -> Iterator[Path]:
     """Yield an empty folder beside ``path`` that takes its place when the block ends without an error.
 
-    A folder of ours that stood there is replaced; after an error, what stood there still stands.
+    A folder of ours that stood there, of this ``kind`` where one is given, is replaced; after an error, it still stands.
 
     Raises:
         InputError, MissingRequirement: see ``check_output_folder``; also a disk that fills up while writing.
     """
-    check_output_folder(path)
+    check_output_folder(path, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial-"))
     try:

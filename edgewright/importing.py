@@ -19,6 +19,7 @@ from .compress._technique import PRECISION
 from .converting import Plan, attempt, remove_others
 from .errors import InputError, MissingRequirement
 from .export import About, Bundle, Frozen, load_bundle
+from .export._bundle import KIND
 from .export._imported import SUFFIXES, import_file
 from .files import new_folder, sha256
 from .model_card import about_model
@@ -127,7 +128,7 @@ def make_imported_bundle(
     model: ImportedModel, out: Path, formats: tuple[str, ...], about: About, work: Path | None, report: OnProgress
 ) -> Bundle:
     """Write the bundle of an imported file; see ``edgewright.export``."""
-    with tempfile.TemporaryDirectory(prefix="edgewright-") as temporary, new_folder(out) as folder:
+    with tempfile.TemporaryDirectory(prefix="edgewright-") as temporary, new_folder(out, KIND) as folder:
         file = folder / f"model{model.path.suffix}"
         file.write_bytes(model.content)
         report(Event("run", (about.name, f"in {_RUNTIMES[model.frozen.imported]}")))

@@ -54,6 +54,7 @@ DEFAULTS = (
 )
 REPORT = "report.json"
 _CHECKED = "checked.json"
+_KIND = "run"
 # Told of each default that is done: its architecture, and the seconds from its model to its last measurement.
 OnDone = Callable[[str, float], None]
 
@@ -101,9 +102,9 @@ def run(
     """
     check_seed(seed)
     profiles = tuple(profile_of(device) for device in devices or DEVICES)
-    check_output_folder(out)
+    check_output_folder(out, _KIND)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / MANIFEST, new_manifest("run", 1))
+    write_json(out / MANIFEST, new_manifest(_KIND, 1))
     work = out / "work"
     reports = []
     for place, default in enumerate(defaults):

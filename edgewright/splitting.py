@@ -20,6 +20,7 @@ from .files import MANIFEST, check_output_folder, is_ours, new_folder, new_manif
 from .runtimes._chain import compare_chain
 
 RECORD = "split.json"
+_KIND = "split"
 _EIGHT_BIT = ("int8", "uint8")
 _STEMS = {UNIT: "edgetpu"}
 
@@ -118,14 +119,14 @@ def split(artifact: str | Path, device: str, out: str | Path) -> Split:
     path, out = Path(artifact), Path(out)
     profile = profile_of(device)
     cache = _cache_bytes(profile)
-    check_output_folder(out)
+    check_output_folder(out, _KIND)
     graph = _int8_graph(path)
     placement = place_on_edgetpu(graph, None)
     parts = edgetpu_parts(graph)
     if not parts:
         raise InputError(_nothing_to_cut(path, placement))
     golden = _golden(path)
-    with new_folder(out) as folder:
+    with new_folder(out, _KIND) as folder:
         names = [f"{path.stem}.{place}-{_STEMS.get(part.unit, 'cpu')}.tflite" for place, part in enumerate(parts)]
         write_parts(path, [part.nodes for part in parts], [folder / name for name in names])
         proof = compare_chain(path.absolute(), [folder / name for name in names], *golden)
@@ -147,7 +148,7 @@ def split(artifact: str | Path, device: str, out: str | Path) -> Split:
         )
         document = {name: value for name, value in made.plain().items() if name != "path"}
         write_json(folder / RECORD, document)
-        write_json(folder / MANIFEST, new_manifest("split", 1))
+        write_json(folder / MANIFEST, new_manifest(_KIND, 1))
     return made
 
 

@@ -1,15 +1,19 @@
 """The training job: an experiment trained, measured, and written down with what made it."""
 
 import json
+import os
 import shlex
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import train as _train
 from .converting import versions
-from .errors import GateFailed, InputError
+from .errors import GateFailed, InputError, MissingRequirement
 from .files import MANIFEST, check_output_folder, new_manifest, write_json
 from .hosting import answers_of
 from .progress import Event, OnProgress, part
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 MODEL = "model.keras"
 RECORD = "trained.json"
 _WORK = "work"
+_KIND = "training"
 
 
 @dataclass(frozen=True)
@@ -67,13 +72,13 @@ def train_experiment(
         InputError: there is no such architecture, experiment or size; an unfinished training lies in ``out`` and
             ``resume`` is not set, or what lies there is another training's.
         GateFailed: the training diverged.
-        MissingRequirement: the data's package is not installed.
+        MissingRequirement: the data's package is not installed, or the disk is full.
     """
     check_seed(seed)
     chosen = _train.get(architecture).experiment(experiment) if experiment else _train.get(architecture).default
     schedule = schedule_of(chosen, size)
     out = Path(out) if out else Path("build", "train", architecture, f"{chosen.name}-{size}-{seed}")
-    check_output_folder(out)
+    check_output_folder(out, _KIND)
     if (out / _WORK / CHECKPOINT).exists() and not resume:
         raise InputError(
             f"Expected a folder without an unfinished training. Got: {out / _WORK / CHECKPOINT}. "
@@ -85,8 +90,9 @@ def train_experiment(
     report = part(on_progress, 0, 1)
     report(Event("data", (architecture, chosen.name)))
     task = chosen.task()
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / MANIFEST, new_manifest("training", 1))
+    with _room_in(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / MANIFEST, new_manifest(_KIND, 1))
     started = time.perf_counter()
 
     def tell(done: int, total: int) -> None:
@@ -100,7 +106,9 @@ def train_experiment(
     # A model as built has no optimizer, whose state is twice the size of the weights.
     bare = chosen.build(size, seed)
     bare.set_weights(model.get_weights())
-    bare.save(out / MODEL)
+    with _room_in(out):
+        bare.save(out / _WORK / MODEL)
+        os.replace(out / _WORK / MODEL, out / MODEL)
     report(Event("measure", (architecture, chosen.name), 0.95))
     command = ["edgewright", "train", architecture, "--experiment", chosen.name, "--size", size, "--seed", str(seed)]
     record = {
@@ -113,10 +121,23 @@ def train_experiment(
         "versions": versions(),
         **measured(load(out / MODEL), chosen, task),
     }
-    write_json(out / RECORD, record)
+    with _room_in(out):
+        write_json(out / RECORD, record)
     (out / _WORK / CHECKPOINT).unlink()
-    (out / _WORK).rmdir()
+    shutil.rmtree(out / _WORK)  # what a kill left half written lies there too
     return Trained(out / MODEL, record)
+
+
+@contextmanager
+def _room_in(out: Path) -> Iterator[None]:
+    """Tell of a full disk as such; the checkpoint is still there to go on from."""
+    try:
+        yield
+    except OSError as error:
+        raise MissingRequirement(
+            f"Expected room and the right to write {out}. Got: {error.strerror or error}. "
+            "Go on with --resume when there is."
+        ) from error
 
 
 def _finished(out: Path, asked: dict[str, Any]) -> Trained:

@@ -1,6 +1,7 @@
 """edgewright train: the training job on the command line, killed and resumed, and the shipped models."""
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -11,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgewright.errors import GateFailed, MissingRequirement
+from edgewright.errors import GateFailed, InputError, MissingRequirement
+from edgewright.files import check_output_folder
 from edgewright.hosting import answers_of
 from edgewright.train import Schedule, get, names
 from edgewright.train._checkpoints import load, record_of, shipped
-from edgewright.train._training import CHECKPOINT
+from edgewright.train._training import CHECKPOINT, train
 from edgewright.training import train_experiment
 
 COMMAND = [str(Path(sys.executable).with_name("edgewright")), "train", "sparse", "--json"]
@@ -56,6 +58,73 @@ def test_a_training_that_diverges_is_a_failed_gate(tmp_path, monkeypatch):
     monkeypatch.setattr("edgewright.train.get", lambda name: replace(sparse, experiments=(endless,)))
     with pytest.raises(GateFailed, match="Expected sparse digits to converge. Got: .* in epoch 1"):
         train_experiment("sparse", out=tmp_path / "endless")
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """A training of two epochs, its checkpoint after both still there: (experiment, the checkpoint's folder)."""
+    experiment = replace(get("sparse").experiment("static-80"), schedules={"edge": Schedule(epochs=2)})
+    train(experiment, folder=tmp_path / "work")
+    return experiment, tmp_path / "work"
+
+
+def test_a_checkpoint_of_another_experiment_is_refused(stopped):
+    """Two experiments with the same network, schedule and seed never go on with each other's weights."""
+    experiment, work = stopped
+    other = replace(get("sparse").experiment("set-80"), schedules=experiment.schedules)
+    with pytest.raises(InputError, match="of this training.* set-80, edge.* Got: static-80, edge"):
+        train(other, folder=work)
+
+
+def test_a_damaged_checkpoint_is_refused(stopped):
+    """Half a checkpoint is told as one, with what to do, and not as a bug of ours."""
+    experiment, work = stopped
+    whole = (work / CHECKPOINT).read_bytes()
+    (work / CHECKPOINT).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="Got: a damaged file .* Remove it"):
+        train(experiment, folder=work)
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(stopped):
+    """A checkpoint that there is no room for is an environment error; the one before it stands, and nothing half."""
+    experiment, work = stopped
+    before = (work / CHECKPOINT).read_bytes()
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fills_up(done, total):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, allowed[1]))
+
+    (work / CHECKPOINT).unlink()
+    try:
+        with pytest.raises(MissingRequirement, match="Expected room .* checkpoint"):
+            train(experiment, on_epoch=fills_up, folder=work)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert [path.name for path in work.iterdir()] == [CHECKPOINT]
+    with np.load(work / CHECKPOINT) as arrays:
+        assert arrays["epochs"] == 1
+
+
+def test_what_a_kill_left_half_written_does_not_stop_the_end(tmp_path, monkeypatch):
+    """A training whose work folder holds the rest of a killed write ends as any other, and removes it."""
+    sparse = get("sparse")
+    short = replace(sparse.default, schedules={"edge": Schedule(epochs=1)})
+    monkeypatch.setattr("edgewright.train.get", lambda name: replace(sparse, experiments=(short,)))
+    (tmp_path / "out" / "work").mkdir(parents=True)
+    (tmp_path / "out" / "manifest.json").write_text('{"made_by": "edgewright", "kind": "training"}')
+    (tmp_path / "out" / "work" / ".checkpoint.npz.half").write_bytes(b"half")
+    train_experiment("sparse", out=tmp_path / "out")
+    assert not (tmp_path / "out" / "work").exists()
+
+
+def test_a_bundle_is_not_written_over_a_trained_model(whole):
+    """A folder of ours of another kind is refused as an output and keeps its files; one of the same kind is taken."""
+    out, _ = whole
+    command = [COMMAND[0], "compress", str(out / "model.keras"), "--recipe", "float16", "--out", str(out)]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert refused.returncode == 2 and "which is a training; nothing was written" in refused.stderr
+    check_output_folder(out, "training")
+    assert (out / "model.keras").exists()
 
 
 def test_a_killed_training_is_resumed(whole, tmp_path):

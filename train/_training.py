@@ -1,8 +1,11 @@
 """Seeded training that goes on where it was killed, with the same result."""
 
+import io
 import json
 import math
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, MissingRequirement
+from ..files import write_bytes
 from ._data_file import outside_type
 from ._task import Arrays, Dataset, Experiment, Schedule, Task
 
@@ -60,7 +64,9 @@ def train(
         folder: where a checkpoint is kept after each epoch; a training that finds one there goes on from it.
 
     Raises:
-        InputError: the experiment has no such size, the seed is out of range, or the checkpoint is another training's.
+        InputError: the experiment has no such size, the seed is out of range, or the checkpoint is another training's
+            or damaged.
+        MissingRequirement: a checkpoint cannot be written.
         FloatingPointError: the loss became NaN or infinite.
     """
     check_seed(seed)
@@ -78,6 +84,7 @@ def train(
         else (),
         optimizer=experiment.optimizer,
         folder=folder,
+        name=f"{experiment.name}, {size}",
     )
     return model
 
@@ -125,11 +132,15 @@ def fit(
     callbacks: "Sequence[keras.callbacks.Callback]" = (),
     optimizer: "Callable[[Any], keras.optimizers.Optimizer] | None" = None,
     folder: Path | None = None,
+    name: str = "",
 ) -> None:
     """Train ``model`` in place on ``task.train``; see ``train``.
 
+    ``name`` is what the checkpoints' training is called: models of the same shape are trained on several tasks.
+
     Raises:
-        InputError: the checkpoint in ``folder`` is another training's.
+        InputError: the checkpoint in ``folder`` is another training's, or damaged.
+        MissingRequirement: a checkpoint cannot be written.
         FloatingPointError: the loss became NaN or infinite.
     """
     import keras
@@ -142,7 +153,8 @@ def fit(
     )
     assert model.optimizer is not None
     model.optimizer.build(model.trainable_variables)
-    done = _restore(model, folder, schedule, seed) if folder else 0
+    identity = f"{name}, {model.name}, {len(_state(model))} variables, seed {seed}, {schedule}"
+    done = _restore(model, folder, identity) if folder else 0
     batches.epoch = done
 
     def begin(epoch: int, logs: Any = None) -> None:
@@ -152,7 +164,7 @@ def fit(
         if not math.isfinite(logs["loss"]):
             raise FloatingPointError(f"the training loss became {logs['loss']} in epoch {epoch + 1}")
         if folder:
-            _save(model, folder, schedule, seed, epoch + 1)
+            _save(model, folder, identity, epoch + 1)
         if on_epoch:
             on_epoch(epoch + 1, schedule.epochs)
 
@@ -234,30 +246,38 @@ def _state(model: "keras.Model") -> list[Any]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def _save(model: "keras.Model", folder: Path, schedule: Schedule, seed: int, epochs: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _save(model: "keras.Model", folder: Path, identity: str, epochs: int) -> None:
     arrays = {str(place): np.asarray(variable) for place, variable in enumerate(_state(model))}
-    partial = folder / f"{CHECKPOINT}.partial"
-    with open(partial, "wb") as file:
-        np.savez(file, **arrays, epochs=np.array(epochs), made_by=np.array(_identity(model, schedule, seed)))
-    os.replace(partial, folder / CHECKPOINT)
+    content = io.BytesIO()
+    np.savez(content, **arrays, epochs=np.array(epochs), made_by=np.array(identity))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(folder / CHECKPOINT, content.getvalue())
+    except OSError as error:
+        raise MissingRequirement(
+            f"Expected room and the right to write a checkpoint of {content.tell()} bytes into {folder}. "
+            f"Got: {error.strerror or error}; what was there is kept."
+        ) from error
 
 
-def _restore(model: "keras.Model", folder: Path, schedule: Schedule, seed: int) -> int:
+def _restore(model: "keras.Model", folder: Path, identity: str) -> int:
     """Load the checkpoint into the model and its optimizer; return how many epochs it has had."""
     if not (folder / CHECKPOINT).exists():
         return 0
-    with np.load(folder / CHECKPOINT, allow_pickle=False) as arrays:
-        expected, received = _identity(model, schedule, seed), str(arrays["made_by"])
-        if expected != received:
-            raise InputError(f"Expected a checkpoint of this training in {folder}: {expected}. Got: {received}.")
-        for place, variable in enumerate(_state(model)):
-            variable.assign(arrays[str(place)])
-        return int(arrays["epochs"])
-
-
-def _identity(model: "keras.Model", schedule: Schedule, seed: int) -> str:
-    return f"{model.name}, {len(_state(model))} variables, seed {seed}, {schedule}"
+    try:
+        with np.load(folder / CHECKPOINT, allow_pickle=False) as file:
+            arrays = dict(file)
+        received, epochs = str(arrays["made_by"]), int(arrays["epochs"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"Expected a checkpoint at {folder / CHECKPOINT}. Got: a damaged file ({error}). "
+            "Remove it to train from the start."
+        ) from error
+    if identity != received:
+        raise InputError(f"Expected a checkpoint of this training in {folder}: {identity}. Got: {received}.")
+    for place, variable in enumerate(_state(model)):
+        variable.assign(arrays[str(place)])
+    return epochs
 
 
 def outputs_of(model: "keras.Model", data: Dataset, batch_size: int = 256) -> dict[str, np.ndarray]:
