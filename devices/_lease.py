@@ -18,11 +18,17 @@ from ._links import Link
 # What edgewright keeps on a device lies below this folder of the user's home there.
 FOLDER = "edgewright"
 _LONGEST_S = 7 * 24 * 3600
-# What runs under the lease and would outlive its holder: the process group that "running" names. It ends with the
-# lease, so that two measurements never overlap.
-_END = """
-[ -s "$home/running" ] && kill -s KILL -- "-$(cat "$home/running")" 2>/dev/null
-rm -f "$home/running" "$home/lease"
+_BOOT = "/proc/sys/kernel/random/boot_id"
+# What runs under the lease and would outlive its holder: the process group that "running" names, with the boot that it
+# was of, for where the power was cut the number is a stranger's later. It ends with the lease, so that two measurements
+# never overlap; where a holder was killed that could not end it, whoever comes next does.
+_STOP = f"""
+{{ read -r group boot < "$home/running" && [ "$boot" = "$(cat {_BOOT})" ] && kill -s KILL -- "-$group"; }} 2>/dev/null
+rm -f "$home/running"
+"""
+_END = f"""
+{_STOP}
+rm -f "$home/lease"
 """
 # Arguments: seconds to wait for it; a token; who; why. The note's lines: token, pid, seconds since 1970, who, why.
 _HOLD = f"""
@@ -36,6 +42,7 @@ if [ $status -gt 1 ]; then
 elif [ $status -eq 1 ]; then
   {{ echo busy; date +%s; cat "$home/lease"; }} 2>/dev/null
 else
+{_STOP}
   printf '%s\\n' "$2" $$ "$(date +%s)" "$3" "$4" > "$home/lease" || exit 1
   echo held
   echo "$home"
@@ -58,10 +65,10 @@ home="$HOME/edgewright"
 flock -n -s 9 || cat "$home/lease"
 """
 # Arguments: a folder two below that of the lease to run in; seconds; a command, which ends with the lease.
-UNDER_LEASE = """
+UNDER_LEASE = f"""
 cd "$1" && shift || exit 1
 timeout -k 5 "$@" &
-echo $! > ../../running || exit 1
+echo $! "$(cat {_BOOT})" > ../../running || exit 1
 wait $!
 status=$?
 rm -f ../../running

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -170,6 +171,24 @@ def test_a_lease_that_was_ended_by_another_switches_nothing(board, small_bundle)
     assert _current(there).name == old
     with open_link("board") as link:
         assert release(link) is None
+
+
+def test_what_a_power_cut_left_running_is_no_stranger_later(board):
+    """Of what ran under a lease, the next holder ends what outlived a killed one, and no process of another boot."""
+    there = board()
+    home = there / "edgewright"
+    home.mkdir(exist_ok=True)
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    for told, ends in (("an-earlier-boot", False), ("", False), (boot, True)):
+        with subprocess.Popen(["sleep", "600"], start_new_session=True) as one:
+            (home / "running").write_text(f"{one.pid} {told}\n")
+            with open_link("board") as link, lease(link, "look"):
+                pass
+            try:
+                assert (one.wait(0.5) if ends else one.poll()) == (-signal.SIGKILL if ends else None)
+            finally:
+                one.kill()
+        assert not (home / "running").exists()
 
 
 def test_what_computes_something_else_there_never_becomes_current(board, small_bundle, tmp_path):
