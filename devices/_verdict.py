@@ -179,7 +179,7 @@ def _judge_metric(evidence: Evidence, budget: Budget) -> list[_Finding]:
     if evidence.agreement is None:
         return [(Status.INCONCLUSIVE, f"How much the metric lost is not known ({limit}): there are no labels.")]
     # A sample on which both choose the same is right for both or wrong for both: accuracy cannot lose more.
-    most = 100 * (1 - evidence.agreement)
+    most = round(100 * (1 - evidence.agreement), 9)
     sentence = f"Without labels, the accuracy lost at most {most:.4g} points, since {evidence.agreement:.2%} agree"
     if most <= budget.max_drop:
         return [(Status.PASS, f"{sentence}, within the {limit}.")]

@@ -1,5 +1,6 @@
 """The report: each artifact of each model against each device, with the verdict and how each number was obtained."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -62,9 +63,11 @@ class Report:
     models: dict[str, dict[str, Any]]
 
     def best(self, model: str, device: str) -> Row | None:
-        """Return the fastest row that passes, or None when none does."""
+        """Return the fastest row that passes, or None when none does; one whose latency is not known comes last."""
         passing = [row for row in self._of(model, device) if row.verdict.status == Status.PASS]
-        return min(passing, key=lambda row: row.verdict.latency.value if row.verdict.latency else 0.0, default=None)
+        return min(
+            passing, key=lambda row: row.verdict.latency.value if row.verdict.latency else math.inf, default=None
+        )
 
     @property
     def exit_code(self) -> int:

@@ -12,12 +12,14 @@ import edgewright
 from edgewright import devices, kernels
 from edgewright.checks import read_check
 from edgewright.cli import app
-from edgewright.devices import Evidence, Status
+from edgewright.devices import Budget, Evidence, Status
+from edgewright.devices._verdict import _judge_metric
 from edgewright.emulation import Emulation
 from edgewright.export import load_bundle
 from edgewright.files import MANIFEST, sha256
 from edgewright.report import judge_bundle, table
 from edgewright.runtimes._emulator import find_emulator
+from edgewright.train import ACCURACY
 
 SHIPPED = devices._profile.resources.files("edgewright.devices.profiles")
 NOTHING_ASKED = {"latency_ms": 1e6, "size_bytes": 2**40, "max_drop": 1e6}
@@ -140,6 +142,27 @@ def test_a_predicted_latency_decides_only_beyond_its_interval(bundle):
     assert status(min(each["low"] for each in every) / 1.01) == ("fail", 1)
     within = max(min(each["low"] for each in every) * 1.01, 0.001)
     assert status(within)[1] == 5
+
+
+@pytest.mark.parametrize(("before", "after", "limit"), [(95.9, 95.8, 0.1), (95.9, 95.6, 0.3)])
+def test_a_loss_of_just_the_limit_passes(before, after, limit):
+    """A metric that lost what is allowed is within the limit, though the difference of two floats is a little more."""
+    lost = ACCURACY.lost(before, after)
+    assert lost == limit < before - after
+    evidence = Evidence(before, after, lost, 0.99, "litert")
+    assert _judge_metric(evidence, Budget(max_drop=limit))[0][0] is Status.PASS
+    unlabelled = replace(evidence, metric_lost=None, agreement=1 - limit / 100)
+    assert _judge_metric(unlabelled, Budget(max_drop=limit))[0][0] is Status.PASS
+
+
+def test_what_is_to_be_deployed_is_known_to_be_fast(bundle):
+    """Among artifacts that pass, one whose latency is not known is not called the fastest; deploy says the same."""
+    report = edgewright.validate(bundle, devices=["raspberry-pi-4b"], measure=False)
+    first, *others = report.rows
+    unknown = replace(first, verdict=replace(first.verdict, status=Status.PASS, latency=None))
+    passing = [replace(row, verdict=replace(row.verdict, status=Status.PASS)) for row in others]
+    assert replace(report, rows=(unknown, *passing)).best(first.model, first.device) in passing
+    assert replace(report, rows=(unknown,)).best(first.model, first.device) is unknown
 
 
 def test_a_bundle_without_a_format_for_the_device_is_unsupported(bundle, tmp_path):

@@ -87,10 +87,11 @@ class Metric:
     def lost(self, reference: float, value: float) -> float:
         """Return by how much ``value`` is worse than ``reference``; negative when it is better.
 
-        A share in percent loses points, and a logarithm dB; any other metric loses percent of the reference.
+        A share in percent loses points, and a logarithm dB; any other metric loses percent of the reference. It is
+        rounded to nine places, so that from 95.9 to 95.8 % it is 0.1 points, and within a limit of 0.1.
         """
         lost = reference - value if self.better == "higher" else value - reference
-        return lost if self.unit in ("%", "dB") else 100 * lost / max(abs(reference), 1e-12)
+        return round(lost if self.unit in ("%", "dB") else 100 * lost / max(abs(reference), 1e-12), 9)
 
 
 def top_1_accuracy(outputs: np.ndarray, labels: np.ndarray) -> float:
