@@ -146,7 +146,7 @@ def new_manifest(kind: str, schema: int) -> dict[str, Any]:
 def new_folder(path: Path, kind: str = "") -> Iterator[Path]:
     """Yield an empty folder beside ``path`` that takes its place when the block ends without an error.
 
-    A folder of ours that stood there, of this ``kind`` where one is given, is replaced; after an error, it still stands.
+    A folder of ours that stood there, of this ``kind`` where one is given, is replaced; after an error it still stands.
 
     Raises:
         InputError, MissingRequirement: see ``check_output_folder``; also a disk that fills up while writing.

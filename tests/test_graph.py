@@ -433,6 +433,8 @@ def _force_deployment(model, monkeypatch):
     [
         ([6] * 10, (10, 3), "1 to 9 atoms. Got: 10"),
         ([6, 7], (2, 3), r"elements \[1, 6, 8\]. Got: atomic number 7"),
+        ([6, -1], (2, 3), r"elements \[1, 6, 8\]. Got: atomic number -1"),
+        ([6.0, np.nan], (2, 3), r"elements \[1, 6, 8\]. Got: atomic number nan"),
         ([0, 0], (2, 3), "1 to 9 atoms. Got: 0"),
         ([6, 0, 8], (3, 3), r"after the atoms. Got: \[6, 0, 8\]"),
         ([6, 6], (3, 3), r"shape \(2, 3\).*Got: \(3, 3\)"),
@@ -443,6 +445,26 @@ def test_the_host_refuses_what_the_network_cannot_take(numbers, shape, message, 
     host = _host(_force_deployment(force_model, monkeypatch))
     with pytest.raises(ValueError, match=message):
         host.run({"numbers": np.array(numbers), "positions": np.zeros(shape, "float32")})
+
+
+@pytest.mark.parametrize("name", ["positions", "velocities"])
+def test_the_host_refuses_places_that_are_no_numbers(name, force_model, monkeypatch):
+    """NaN in a sample is told, also for a run of dynamics: an int8 graph would make ordinary energies of it."""
+    host = _host(_force_deployment(force_model, monkeypatch))
+    sample = {"numbers": np.array([6, 8]), "positions": np.eye(3)[:2], "velocities": np.zeros((2, 3))}
+    assert np.isfinite(host.run(sample)["energy"]).all()
+    sample[name][1, 2] = np.nan
+    with pytest.raises(ValueError, match=f"Expected finite {name}. Got: NaN"):
+        host.run(sample)
+
+
+def test_dynamics_take_known_elements_without_padding(force_model, monkeypatch):
+    """An atom that has no mass is named; padding has none."""
+    host = _host(_force_deployment(force_model, monkeypatch))
+    host.settings["dynamics"] = {"steps": 1, "step_fs": 0.5, "masses": [1.008, 12.011, 15.999]}
+    sample = {"numbers": np.array([6, 8, 0]), "positions": np.eye(3), "velocities": np.zeros((3, 3))}
+    with pytest.raises(ValueError, match=r"elements \[1, 6, 8\], without padding. Got: \[6, 8, 0\]"):
+        host.run(sample)
 
 
 def test_hydrogens_are_counted_at_the_nearest_heavy_atom():
@@ -462,10 +484,14 @@ def test_a_gap_host_refuses_a_molecule_above_its_padding(monkeypatch):
     monkeypatch.setattr(qm9, "whole_molecules", lambda: None)
     experiment = ARCHITECTURE.experiment("schnet-qm9-gap")
     host = _host(experiment.deployment(experiment.build("edge", 0)))
-    places = 1.4 * np.arange(30)[:, None] * np.array([1.0, 0, 0])
+    chain = 1.4 * np.arange(10)[:, None] * np.array([1.0, 0, 0])
     with pytest.raises(ValueError, match="1 to 9 heavy atoms. Got: 10"):
-        host.run({"numbers": np.array([6] * 10), "positions": places[:10]})
-    assert host.run({"numbers": np.array([6] * 9 + [1] * 21), "positions": places})["gap"].shape == (1,)
+        host.run({"numbers": np.array([6] * 10), "positions": chain})
+    numbers = np.array([6] * 9 + [1] * 21)
+    places = np.concatenate([chain[:9], chain[np.arange(21) % 9] + [0, 1, 0]])
+    assert host.run({"numbers": numbers, "positions": places})["gap"].shape == (1,)
+    with pytest.raises(ValueError, match="up to 4 hydrogens at a heavy atom. Got: 21"):
+        host.run({"numbers": numbers, "positions": np.concatenate([chain[:9], chain[:1] + np.ones((21, 3))])})
 
 
 @pytest.mark.parametrize(

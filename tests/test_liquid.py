@@ -327,8 +327,10 @@ def test_a_keras_file_and_a_clone_keep_the_network(name, samples, tmp_path):
     ("key", "value", "message"),
     [
         ("mask", 0.0, "at least one recorded step"),
-        ("dt", 0.0, "dt above zero at every recorded step. Got: 0.0"),
+        ("dt", 0.0, "dt above zero, and finite, at every recorded step. Got: 0.0"),
         ("dt", -1.0, "dt above zero"),
+        ("dt", np.inf, "dt above zero, and finite,.* Got: inf"),
+        ("dt", np.nan, "Got: nan"),
         ("x", np.nan, "finite x"),
     ],
 )

@@ -251,11 +251,13 @@ def test_the_host_gives_the_models_answers(host, model):
 
 
 def test_the_host_refuses_what_is_no_sample(host):
-    """A missing picture or questions of another size are errors that say what was expected and what came."""
+    """A missing picture, questions of another size and NaN are errors that say what was expected and what came."""
     with pytest.raises(ValueError, match=r"'image' \[75, 75, 3\]. Got: questions"):
         host.run({"questions": np.zeros((20, 11))})
     with pytest.raises(ValueError, match=r"'questions' \[20, 11\]. Got: \[20, 12\]"):
         host.run({"image": np.zeros((75, 75, 3)), "questions": np.zeros((20, 12))})
+    with pytest.raises(ValueError, match="finite values of 'image'. Got: NaN"):
+        host.run({"image": np.full((75, 75, 3), np.nan), "questions": np.zeros((20, 11))})
 
 
 def _sensed(count):

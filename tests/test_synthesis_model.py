@@ -235,7 +235,12 @@ def test_an_automaton_is_as_small_as_can_be():
 
 @pytest.mark.parametrize(
     ("command", "message"),
-    [([0, 0, 0, 0], "padding alone"), ([1, 9, 0, 0], "0 to 4.*Got: 9"), ([1, 2], r"Got: shape \(2,\)")],
+    [
+        ([0, 0, 0, 0], "padding alone"),
+        ([1, 9, 0, 0], "0 to 4.*Got: 9"),
+        ([1, 2.5, 0, 0], "Got: 2.5"),
+        ([1, 2], r"Got: shape \(2,\)"),
+    ],
 )
 def test_the_host_refuses_what_is_no_command(graphs, command, message):
     """On the device an empty, unknown or misshapen command is an error that says what came."""

@@ -208,7 +208,12 @@ def test_the_recurrent_baseline_decodes_as_it_was_trained(gru):
 
 @pytest.mark.parametrize(
     ("command", "message"),
-    [([0] * 9, "padding alone"), ([1, 14, *[0] * 7], "0 to 13.*Got: 14"), ([1] * 10, r"Got: shape \(10,\)")],
+    [
+        ([0] * 9, "padding alone"),
+        ([1, 14, *[0] * 7], "0 to 13.*Got: 14"),
+        ([1, 2.5, *[0] * 7], "Got: 2.5"),
+        ([1] * 10, r"Got: shape \(10,\)"),
+    ],
 )
 def test_the_recurrent_host_refuses_what_is_no_command(gru, command, message):
     """An empty, an unknown and an over-long command are errors that say what came."""

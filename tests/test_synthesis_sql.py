@@ -256,6 +256,14 @@ def test_the_sql_host_refuses_bytes_that_are_no_text():
         sqlite.Host({}, _sql_settings()).run({**_asked("How old?"), "question": np.array([65, 255, 65], np.uint8)})
 
 
+@pytest.mark.parametrize("script", ["ATTACH '{}' AS a; CREATE TABLE a.t (x)", "VACUUM INTO '{}'"])
+def test_a_samples_database_reaches_no_file(script, tmp_path):
+    """The SQL of a sample makes tables in memory: it neither opens nor writes files of the device."""
+    with pytest.raises(ValueError, match="Expected a script of SQL that makes the database. Got: .*authoriz"):
+        sqlite.opened("CREATE TABLE s (age INTEGER);" + script.format(tmp_path / "file"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_sql_step_is_teacher_forcing(questions):
     """Fed a query token by token, the deployment graphs give the logits of the whole model."""
     model = program_synthesis.build_sql()

@@ -36,6 +36,10 @@ class Host:
 
     def run(self, sample):
         """Return the answer to a sample: see ``move`` for dynamics, and ``predict``."""
+        for name in ("positions", "velocities"):
+            # int8 would make an ordinary answer of it.
+            if name in sample and not np.isfinite(np.asarray(sample[name])).all():
+                raise ValueError(f"Expected finite {name}. Got: NaN or infinity.")
         return self.move(sample) if "dynamics" in self.settings else self.predict(sample)
 
     def move(self, sample):
@@ -45,7 +49,12 @@ class Host:
         last ``positions``. Where forces are not finite a run ends, and the energies from there on are NaN.
         """
         dynamics, numbers = self.settings["dynamics"], np.asarray(sample["numbers"])
-        masses = np.array([dict(zip(self.settings["elements"], dynamics["masses"]))[int(number)] for number in numbers])
+        known = dict(zip(self.settings["elements"], dynamics["masses"]))
+        if not all(number in known for number in numbers.tolist()):
+            raise ValueError(
+                "Expected the elements {}, without padding. Got: {}.".format(list(known), numbers.tolist())
+            )
+        masses = np.array([known[number] for number in numbers.tolist()])
         potential, kinetic, positions, _ = velocity_verlet(
             lambda places: self.energy_and_forces(numbers, places),
             np.asarray(sample["positions"], np.float64),
@@ -91,11 +100,13 @@ class Host:
         size = self.settings["max_atoms"]
         if not self.folds and not real[: len(kinds)].all():
             raise ValueError("Expected the padding, number 0, after the atoms. Got: {}.".format(numbers.tolist()))
-        if not features.any(1).all():
-            unknown = min(set(kinds.tolist()) - set(self.settings["elements"]))
-            raise ValueError(
-                "Expected the elements {}. Got: atomic number {}.".format(self.settings["elements"], unknown)
-            )
+        if not features.any(1).all() or not (numbers[~real] == 0).all():
+            left_out = {0, 1} if self.folds else {0}
+            unknown = sorted(set(numbers.tolist()) - set(self.settings["elements"]) - left_out)
+            if unknown:
+                raise ValueError(
+                    "Expected the elements {}. Got: atomic number {}.".format(self.settings["elements"], unknown[0])
+                )
         if not 0 < len(kinds) <= size:
             what = "heavy atoms" if self.folds else "atoms"
             raise ValueError("Expected 1 to {} {}. Got: {}.".format(size, what, len(kinds)))
@@ -105,6 +116,10 @@ class Host:
         atoms[: len(kinds), : len(self.elements)] = features
         if self.folds:
             counts = self.hydrogens(positions[numbers == 1], places)
+            if counts.max() > self.folded[-1]:
+                raise ValueError(
+                    "Expected up to {} hydrogens at a heavy atom. Got: {}.".format(self.folded[-1], counts.max())
+                )
             atoms[: len(kinds), len(self.elements) :] = counts[:, None] == self.folded
         padded[: len(kinds)] = places
         mask[: len(kinds)] = 1

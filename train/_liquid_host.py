@@ -55,8 +55,9 @@ def _checked(sample):
     places = np.flatnonzero(mask[:, 0] > 0.5)
     if not len(places):
         raise ValueError(f"Expected at least one recorded step (mask 1). Got: none of {len(x)}.")
-    if not np.all(dt[places] > 0):
-        raise ValueError(f"Expected dt above zero at every recorded step. Got: {dt[places].min()}.")
+    if not np.all((dt[places] > 0) & np.isfinite(dt[places])):
+        wrong = dt[places][~((dt[places] > 0) & np.isfinite(dt[places]))]
+        raise ValueError(f"Expected dt above zero, and finite, at every recorded step. Got: {wrong[0]}.")
     if not np.all(np.isfinite(x[places])):
         raise ValueError("Expected finite x at every recorded step. Got: NaN or infinity.")
     return x, dt, places

@@ -30,4 +30,6 @@ class Host:
         array = np.asarray(sample[name], dtype=np.float32)
         if array.shape != expected:
             raise ValueError(f"Expected {name!r} {list(expected)}. Got: {list(array.shape)}.")
+        if not np.isfinite(array).all():  # int8 would make an ordinary answer of it
+            raise ValueError(f"Expected finite values of {name!r}. Got: NaN or infinity.")
         return array

@@ -51,7 +51,7 @@ class Host(object):
         length, kinds = self.settings["tokens_in"], self.settings["kinds_in"]
         if command.shape != (length,):
             raise ValueError(f"Expected a command of {length} tokens. Got: shape {command.shape}.")
-        wrong = [int(token) for token in command if not 0 <= token < kinds]
+        wrong = [token for token in command.tolist() if not (0 <= token < kinds and token == int(token))]
         if wrong:
             raise ValueError(f"Expected tokens from 0 to {kinds - 1} in a command. Got: {wrong[0]}.")
         if not command.any():

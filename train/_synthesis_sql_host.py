@@ -254,13 +254,18 @@ def _cell(cell):
 
 
 def opened(script):
-    """Return a database in memory that a script of SQL makes."""
+    """Return a database in memory that a script of SQL makes, which reaches no file of the device."""
     connection = sqlite3.connect(":memory:")
+    connection.set_authorizer(_in_memory)
     try:
         connection.executescript(script)
     except sqlite3.Error as error:
         raise ValueError(f"Expected a script of SQL that makes the database. Got: {error}.") from error
     return connection
+
+
+def _in_memory(action, *_):
+    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
 
 
 def text_of(array):
