@@ -15,6 +15,7 @@ from ..errors import DeviceError
 from ..files import sha256
 from ._lease import HELD, Lease
 from ._links import Link
+from ._service_scripts import RECORD
 
 SUMS = "SHA256SUMS"
 ABOUT = "deployed.json"
@@ -40,7 +41,8 @@ _VERIFY = f'cd "$1" && sha256sum -c {SUMS} > /dev/null'
 _LINK = """
 link() { ln -sfn "$1" ".$2" && mv -fT ".$2" "$2"; }
 """
-# Arguments: the model's folder; the part; the version's ID; the lease's token. Versions that no link names go.
+# Arguments: the model's folder; the part; the version's ID; the lease's token. Versions that no link names go. Where the
+# model is served, ".before" keeps what "previous" named until the service answers with the new version.
 _SWITCH = f"""
 token=$4
 {HELD} || {{ echo "the lease was ended by somebody else" >&2; exit 1; }}
@@ -52,11 +54,14 @@ while [ -e "versions/$name" ]; do place=$((place + 1)); name="$3-$place"; done
 find "versions/$2" -type f -exec sync {{}} + 2>/dev/null || sync
 mv -T "versions/$2" "versions/$name" || exit 1
 before=$(readlink current)
+older=
+rm -f .before
+if [ -e {RECORD} ] && older=$(readlink previous); then ln -sfn "$older" .before || exit 1; fi
 if [ -n "$before" ]; then link "$before" previous || exit 1; fi
 link "versions/$name" current || exit 1
 sync current 2>/dev/null || sync
 for each in versions/*; do
-  case "$each" in "versions/$name" | "$before") ;; *) rm -rf -- "$each" ;; esac
+  case "$each" in "versions/$name" | "$before" | "$older") ;; *) rm -rf -- "$each" ;; esac
 done
 echo "$name"
 """
@@ -68,6 +73,20 @@ cd "$1" || exit 1
 now=$(readlink current) before=$(readlink previous)
 [ -n "$before" ] && [ -d "$before" ] || {{ echo "no previous version" >&2; exit 1; }}
 link "$before" current && link "$now" previous
+"""
+
+
+_KEEP = """
+cd "$1" || exit 1
+older=$(readlink .before) || exit 0
+rm -f .before
+[ "$older" = "$(readlink current)" ] || [ "$older" = "$(readlink previous)" ] || rm -rf -- "$older"
+"""
+_BACK = f"""
+cd "$1" || exit 1
+{_LINK}
+link "$(readlink previous)" current || exit 1
+if older=$(readlink .before); then link "$older" previous && rm -f .before; else rm -f previous; fi
 """
 
 
@@ -151,9 +170,14 @@ def roll_back(link: Link, folder: str, lease: Lease) -> None:
         raise DeviceError(f"Expected {link.title} to go back to the previous version. Got: {answer.reason()}.")
 
 
-def link_back(link: Link, folder: str) -> None:
-    """Make the previous version current again where a new one turned out not to be served."""
-    link.run(["sh", "-c", f'cd "$1" || exit 1{_LINK}link "$(readlink previous)" current', "sh", folder])
+def keep(link: Link, folder: str) -> None:
+    """Let go of what ``switch`` kept of a model that is served, now that the new version is."""
+    link.run(["sh", "-c", _KEEP, "sh", folder], time_limit_s=600)
+
+
+def switch_back(link: Link, folder: str) -> None:
+    """Make current and previous what they were before ``switch``, where a new version turned out not to be served."""
+    link.run(["sh", "-c", _BACK, "sh", folder])
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

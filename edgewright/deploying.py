@@ -180,7 +180,9 @@ def _put(on: Reached, bundle: Bundle, name: str, choice: Choice, clock: "Clock",
             clock.tell("golden inputs")
             if not same:
                 deployment.switch(link, folder, part_name, version, held)
-                served = serving.follow(link, folder, version)
+                served = serving.follow(link, folder, version, lambda: deployment.switch_back(link, folder))
+                if served:
+                    deployment.keep(link, folder)
         except GateFailed:
             if not same:
                 deployment.remove_part(link, folder, part_name)

@@ -61,7 +61,7 @@ def roll_back(
         golden = _golden_there(link, held, found, registered, f"{folder}/previous", about)
         clock.tell("golden inputs")
         deployment.roll_back(link, folder, held)
-        served = serving.follow(link, folder, about["version"])
+        served = serving.follow(link, folder, about["version"], lambda: deployment.roll_back(link, folder, held))
         clock.tell("switch")
         return Deployed(
             device=device,

@@ -2,14 +2,13 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from . import devices
 from .devices import _registered
-from .devices._deployment import link_back
 from .devices._lease import check_wait, lease
 from .devices._links import Link
 from .devices._python import Python
@@ -141,7 +140,7 @@ def state(device: str, model: str) -> Service:
         return _service(link, device, _folder(link, home, model, device), model)
 
 
-def follow(link: Link, folder: str, version: str) -> bool:
+def follow(link: Link, folder: str, version: str, back: Callable[[], None]) -> bool:
     """Have a running service answer with the version that became current; return whether there is one.
 
     Where it does not start with it, the version before is made current again, and served.
@@ -150,6 +149,7 @@ def follow(link: Link, folder: str, version: str) -> bool:
         link: an open link; the lease is held.
         folder: the model's there.
         version: that became current.
+        back: makes current what was before.
 
     Raises:
         GateFailed: the service does not start with it.
@@ -162,7 +162,7 @@ def follow(link: Link, folder: str, version: str) -> bool:
     try:
         _again(link, folder, model, by_systemd)
     except GateFailed as error:
-        link_back(link, folder)
+        back()
         _again(link, folder, model, by_systemd)
         raise GateFailed(f"{error} The version before {version} is current and served again.") from error
     return True

@@ -67,6 +67,43 @@ def test_a_version_that_cannot_be_served_is_taken_back(served, small_bundle, tmp
     assert np.array_equal(_answers(small_bundle), _expected(small_bundle, "float32"))
 
 
+def _links(folder):
+    return {name: (folder / name).resolve().name for name in ("current", "previous") if (folder / name).exists()}
+
+
+def test_what_could_be_gone_back_to_still_can_be_after_a_version_that_is_not_served(
+    served, small_bundle, tmp_path, monkeypatch
+):
+    """A deploy and a rollback that the service does not start with leave current and previous what they were."""
+    with monkeypatch.context() as changed:
+        (tmp_path / "broken.py").write_text("raise SystemExit('this service is broken')\n")
+        changed.setattr(serving, "SERVICE", tmp_path / "broken.py")
+        with pytest.raises(GateFailed, match="served again"):
+            deploy(small_bundle, "board", artifact="tflite int8")
+    assert list(_links(served)) == ["current"]
+
+    deploy(small_bundle, "board", artifact="tflite int8")
+    before = _links(served)
+    assert len(before) == 2
+    with monkeypatch.context() as changed:
+        changed.setattr(serving, "SERVICE", tmp_path / "broken.py")
+        with pytest.raises(GateFailed, match="served again"):
+            deploy(small_bundle, "board", artifact="tflite float32")
+        assert _links(served) == before and not (served / ".before").is_symlink()
+        assert roll_back("board").served
+        assert _links(served) == {"current": before["previous"], "previous": before["current"]}
+
+        serving.stop("board", "kinds")
+        deploy(small_bundle, "board", artifact="tflite float32")
+        assert roll_back("board").version == before["previous"]
+        before = _links(served)
+        serving.start("board", "kinds")
+        with pytest.raises(GateFailed, match="served again"):
+            roll_back("board")
+    assert _links(served) == before and serving.state("board", "kinds").version == before["current"]
+    assert {path.name for path in (served / "versions").iterdir()} == set(before.values())
+
+
 def test_the_commands_tell_whether_it_runs(served):
     """Status ends with 0 while it runs and 1 after it was stopped; stopping twice and starting twice are no errors."""
 
