@@ -41,8 +41,8 @@ _VERIFY = f'cd "$1" && sha256sum -c {SUMS} > /dev/null'
 _LINK = """
 link() { ln -sfn "$1" ".$2" && mv -fT ".$2" "$2"; }
 """
-# Arguments: the model's folder; the part; the version's ID; the lease's token. Versions that no link names go. Where the
-# model is served, ".before" keeps what "previous" named until the service answers with the new version.
+# Arguments: the model's folder; the part; the version's ID; the lease's token. Versions that no link names go. Where
+# the model is served, ".before" keeps what "previous" named until the service answers with the new version.
 _SWITCH = f"""
 token=$4
 {HELD} || {{ echo "the lease was ended by somebody else" >&2; exit 1; }}

@@ -5,13 +5,15 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from .errors import EdgewrightError, InputError, MissingRequirement
+from .files import NO_ROOM
 
 SCHEMA = "edgewright/1"
 # The exit code of an exception that nobody thought of: EX_SOFTWARE of sysexits.h, so that no gate seems to have failed.
@@ -70,7 +72,8 @@ def end(
     ``keeps_stages`` tells that a command that was interrupted goes on from what it had finished.
     """
     try:
-        result, code, text = work()
+        with _room():
+            result, code, text = work()
         document = _document(command, code, result=result)
     except EdgewrightError as error:
         code, text = error.exit_code, None
@@ -92,6 +95,18 @@ def end(
         print(f"edgewright {command}: interrupted{kept}", file=sys.stderr)
     written(lambda: print(document) if as_json else None if text is None else _print(text))
     raise SystemExit(code)
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Raise MissingRequirement where whatever a command writes finds a full or read-only disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        where = f" for {error.filename}" if error.filename else ""
+        raise MissingRequirement(f"Expected room and the right to write{where}. Got: {error.strerror}.") from error
 
 
 def end_usage(ending: SystemExit) -> NoReturn:

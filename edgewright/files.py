@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and their digests."""
 
+import errno
 import gzip
 import hashlib
 import json
@@ -15,6 +16,8 @@ from .errors import InputError, MissingRequirement
 
 MANIFEST = "manifest.json"
 _MARK = "edgewright"
+# What a disk that is full, or not to be written, or a limit of the system says.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def sha256(path: Path) -> str:
@@ -37,6 +40,26 @@ def check_parent(path: Path) -> None:
     if not os.access(path.parent, os.W_OK) or path.is_dir():
         found = "a folder of that name" if path.is_dir() else "one that cannot" if path.parent.is_dir() else "none"
         raise MissingRequirement(f"Expected a folder that the file {path} can be written in. Got: {found}.")
+
+
+def check_room(folder: Path, reason: str = "") -> None:
+    """Raise where what failed in ``folder`` failed for want of room: a full disk is no fault of an artifact.
+
+    Args:
+        folder: where a child process wrote; what it left half written still lies there.
+        reason: what it ended with.
+
+    Raises:
+        MissingRequirement: there is no room for a MiB more, or the reason says so.
+    """
+    found = os.strerror(errno.ENOSPC) if os.strerror(errno.ENOSPC) in reason else ""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(2**20))
+    except OSError as error:
+        found = error.strerror or str(error)
+    if found:
+        raise MissingRequirement(f"Expected room to write {folder}. Got: {found}.")
 
 
 def read_text(path: Path, what: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from ..children import GIB
 from ..compress._recipe import UNITS
 from ..errors import InputError
-from ..files import gzip_bytes, sha256
+from ..files import check_room, gzip_bytes, sha256
 from ..warm import run_module
 from ._about import About
 from ._artifact import Artifact, read_operations, read_tensors
@@ -117,6 +117,8 @@ def convert(
             artifact = _read_artifact(folder, format, precision, frozen, graph)
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = f"the converter ended without an error but left no usable file: {error}"
+    if artifact is None:
+        check_room(folder, reason)
     legalised = _read_legalised(folder)
     return Conversion(format, precision, artifact, reason, child.wall_s, child.peak_memory_bytes, graph, legalised)
 

@@ -15,6 +15,7 @@ from ..errors import EdgewrightError, GateFailed, InputError, MissingRequirement
 from ..export import Deployable
 from ..export import get as get_exporter
 from ..export import names as format_names
+from ..files import check_room
 from ._instructions import Instructions, read_instructions
 from ._measurement import Measurement, Process
 from ._place import HERE, RUNNER, Named, Place
@@ -107,6 +108,7 @@ def run_artifact(
             if not isinstance(inputs, Path):
                 save(str(given), inputs)
         except (OSError, ValueError) as error:  # a full disk, an array of objects
+            check_room(folder, str(error))
             return Run(file, runtime, version, ok=False, reason=f"the inputs could not be written: {error}")
         arguments: list[str | Path | Named] = [RUNNER, "--runtime", runtime, *_program(artifact)]
         arguments += ["--inputs", given, *(["--golden"] if golden else []), "--outputs", made, *settings.arguments()]
@@ -129,6 +131,7 @@ def run_artifact(
             measurement = _measurement(artifact, answer, version, place, conditions) if measure else None
             instructions = _instructions(counts, answer, place, runtime, version) if count else None
         except _Missing as missing:
+            check_room(folder)
             kind = _ERRORS.get(child.ending, GateFailed)
             return Run(file, runtime, version, ok=False, reason=str(missing), ending=child.ending, error=kind)
     return Run(file, runtime, version, True, "", outputs, measurement, child.ending, instructions)

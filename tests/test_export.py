@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from edgewright import runtimes
-from edgewright.errors import InputError
+from edgewright.errors import InputError, MissingRequirement
 from edgewright.export import Artifact, convert, freeze, get, load_bundle, names, read_graph
 from edgewright.export._bundle import artifact_at, bundle_manifest, files_of, plain_artifact, save_golden
 from edgewright.files import MANIFEST, write_json
@@ -377,6 +377,13 @@ def test_a_converter_that_dies_is_a_recorded_failure(body, reason, frozen, tmp_p
     made = convert(frozen, "broken", "float32", tmp_path / "out", time_limit_s=6)
     assert made.artifact is None
     assert reason in made.reason
+
+
+def test_a_full_disk_is_no_fault_of_an_artifact(frozen, tmp_path, monkeypatch):
+    """A converter that finds no room ends the export as an error of the environment, not as an artifact that failed."""
+    install_broken_exporter(tmp_path, "raise OSError(28, os.strerror(28))", monkeypatch)
+    with pytest.raises(MissingRequirement, match="Expected room .* No space left on device"):
+        convert(frozen, "broken", "float32", tmp_path / "out")
 
 
 def test_a_precision_that_a_format_lacks_is_refused(frozen, tmp_path):

@@ -310,6 +310,19 @@ def test_a_bug_is_no_verdict(monkeypatch):
     assert "Traceback" in done.stderr and "a bug of edgewright" in done.stderr
 
 
+def test_a_full_disk_is_no_bug(monkeypatch):
+    """Whatever a command writes where there is no room ends with 3 and says where, and not as a bug of ours."""
+
+    def writes(name):
+        with open("/dev/full", "w") as full:
+            full.write("x")
+
+    monkeypatch.setattr(importlib.import_module("edgewright.compress"), "load_recipe", writes)
+    done = CliRunner().invoke(app, ["recipes", "--json"])
+    assert done.exit_code == 3
+    assert "Expected room and the right to write. Got: No space left" in json.loads(done.stdout)["error"]["message"]
+
+
 @pytest.mark.parametrize("command", ["recipes", "techniques", "devices"])
 def test_lists_print_as_text_and_json(command):
     """What comes with edgewright is listed with a sentence each, or as JSON."""

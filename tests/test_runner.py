@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewright.children import python, run_child
-from edgewright.errors import InputError
+from edgewright.errors import InputError, MissingRequirement
 from edgewright.runtimes import Measurement, Process, Settings, for_format, get, names, run_artifact
 from edgewright.runtimes import _client as client
 from edgewright.runtimes import _runner as runner
@@ -476,3 +477,14 @@ def test_the_runner_finds_packages_through_a_link_to_its_folder(artifacts, input
     files = ("--inputs", tmp_path / "inputs.npz", "--outputs", tmp_path / "outputs.npz")
     child = run_child(python(tmp_path / "linked" / client.RUNNER.name, *options, *files), time_limit_s=60)
     assert child.ok, child.reason()
+
+
+def test_inputs_that_there_is_no_room_for_are_no_fault_of_the_artifact(artifacts, inputs):
+    """Where the inputs cannot be written for want of room, that is an error of the environment and no failed run."""
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, allowed[1]))
+    try:
+        with pytest.raises(MissingRequirement, match="Expected room to write .* File too large"):
+            run_artifact(artifacts["tflite", "float32"], "litert", inputs)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
