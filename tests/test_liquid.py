@@ -342,6 +342,21 @@ def test_the_host_refuses_what_is_no_recording(key, value, message, samples):
         host_of(network("gru"), samples).run(sample)
 
 
+@pytest.mark.parametrize("cell", [WiredCfCCell, LTCCell])
+def test_wired_cells_train_in_half_precision(cell):
+    """With the policy mixed_float16 a wired cell computes in float16 and trains, as those without a wiring do."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = keras.Sequential([keras.Input((4, 4)), keras.layers.RNN(cell(wiring=WIRING))])
+    finally:
+        keras.config.set_dtype_policy(before)
+    model.compile("sgd", "mean_squared_error")
+    x = np.random.default_rng(0).uniform(0.1, 1, (6, 4, 4)).astype("float32")
+    assert np.isfinite(model.fit(x, np.zeros((6, 2)), verbose=0).history["loss"]).all()
+    assert model(x).dtype == "float16"
+
+
 def test_the_host_refuses_other_shapes(samples):
     """A missing axis is an error with the shapes."""
     sample = {name: array[0] for name, array in samples.inputs.items()}

@@ -147,7 +147,9 @@ class WiredDense(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Return y."""
-        kernel = self.kernel if self.connections is None else self.kernel * self.connections
+        kernel = self.kernel
+        if self.connections is not None:
+            kernel = kernel * ops.convert_to_tensor(self.connections, self.compute_dtype)
         return ops.matmul(inputs, kernel) + self.bias
 
     def get_config(self) -> dict[str, Any]:

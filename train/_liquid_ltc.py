@@ -134,7 +134,7 @@ def _currents(potentials: Any, parameters: Any, mask: Any) -> tuple[Any, Any]:
     """Return sum_i S_ij E_ij and sum_i S_ij, ``[batch, units]`` each, for potentials ``[batch, sources]``."""
     w, sigma, mu, e = parameters
     opened = ops.sigmoid(ops.expand_dims(potentials, -1) * sigma - mu * sigma)
-    w = w if mask is None else w * mask
+    w = w if mask is None else w * ops.convert_to_tensor(mask, w.dtype)
     return ops.sum(opened * (w * e), axis=1), ops.sum(opened * w, axis=1)
 
 
