@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from . import train as _train
 from .converting import versions
 from .errors import GateFailed, InputError, MissingRequirement
@@ -121,6 +123,12 @@ def train_experiment(
         "versions": versions(),
         **measured(load(out / MODEL), chosen, task),
     }
+    wrong = [
+        told["name"] for told in map(record.get, ("metric", "deployed")) if told and not np.isfinite(told["value"])
+    ]
+    wrong += [name for name, value in record.get("measures", {}).items() if not np.isfinite(value)]
+    if wrong:
+        raise GateFailed(f"Expected {architecture} {chosen.name} to reach a number. Got: no finite {', '.join(wrong)}.")
     with _room_in(out):
         write_json(out / RECORD, record)
     (out / _WORK / CHECKPOINT).unlink()

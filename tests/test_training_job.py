@@ -60,6 +60,17 @@ def test_a_training_that_diverges_is_a_failed_gate(tmp_path, monkeypatch):
         train_experiment("sparse", out=tmp_path / "endless")
 
 
+def test_a_metric_that_is_no_number_is_a_failed_gate(tmp_path, monkeypatch):
+    """A model whose metric is NaN at the end of the training is told so, and not as a bug of ours."""
+    sparse = get("sparse")
+    task = sparse.default.task()
+    lost = replace(task, metric=replace(task.metric, of=lambda outputs, labels: float("nan")))
+    odd = replace(sparse.default, task=lambda: lost, schedules={"edge": Schedule(epochs=1)})
+    monkeypatch.setattr("edgewright.train.get", lambda name: replace(sparse, experiments=(odd,)))
+    with pytest.raises(GateFailed, match="Expected sparse digits to reach a number. Got: no finite accuracy"):
+        train_experiment("sparse", out=tmp_path / "odd")
+
+
 @pytest.fixture
 def stopped(tmp_path):
     """A training of two epochs, its checkpoint after both still there: (experiment, the checkpoint's folder)."""
