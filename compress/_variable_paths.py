@@ -17,8 +17,8 @@ from ._layer_graph import is_a_graph
 def name_variables(model: keras.Model) -> keras.Model:
     """Set the path of each variable to the names of the models within ``model`` and of the layers that hold it.
 
-    So it is the path of the layer as it is called, and the variable's own name. Where a layer of the user's own holds
-    several that have the same path, the later ones are numbered: "block/dense_1/kernel".
+    Where a layer of the user's own holds several that have the same path then, the later ones are numbered:
+    "block/dense_1/kernel".
 
     Returns:
         The model.

@@ -123,17 +123,22 @@ def train_experiment(
         "versions": versions(),
         **measured(load(out / MODEL), chosen, task),
     }
-    wrong = [
-        told["name"] for told in map(record.get, ("metric", "deployed")) if told and not np.isfinite(told["value"])
-    ]
-    wrong += [name for name, value in record.get("measures", {}).items() if not np.isfinite(value)]
-    if wrong:
-        raise GateFailed(f"Expected {architecture} {chosen.name} to reach a number. Got: no finite {', '.join(wrong)}.")
+    _check_reached(record)
     with _room_in(out):
         write_json(out / RECORD, record)
     (out / _WORK / CHECKPOINT).unlink()
     shutil.rmtree(out / _WORK)  # what a kill left half written lies there too
     return Trained(out / MODEL, record)
+
+
+def _check_reached(record: dict[str, Any]) -> None:
+    """Raise GateFailed where a metric or a measure of a record is no finite number."""
+    told = [record[key] for key in ("metric", "deployed") if record.get(key)]
+    values = [*((each["name"], each["value"]) for each in told), *record.get("measures", {}).items()]
+    wrong = [name for name, value in values if not np.isfinite(value)]
+    if wrong:
+        title = f"{record['architecture']} {record['experiment']}"
+        raise GateFailed(f"Expected {title} to reach a number. Got: no finite {', '.join(wrong)}.")
 
 
 @contextmanager

@@ -153,8 +153,7 @@ def _judged(last: str | None, outputs: np.ndarray, labels: np.ndarray) -> tuple[
     decides = last in (_PROBABILITIES if classes == 1 else _SIGMOIDS)
     if bool(np.isin(labels, (0, 1)).all()) and (labels.dtype.kind in "biu" or decides):
         labels = labels.reshape(-1, *(shape or (1,))).astype(np.int64)
-        within = bool((outputs >= -1e-3).all() and (outputs <= 1 + 1e-3).all())
-        if decides or (last is None and within):
+        if decides or (last is None and _within_0_and_1(outputs)):
             return labels, "binary_crossentropy", LABEL_ACCURACY
         return labels, keras.losses.BinaryCrossentropy(from_logits=True), LOGIT_ACCURACY
     if shape in ((), (1,)) and labels.dtype.kind in "biu" and last in _PROBABILITIES:
@@ -176,8 +175,11 @@ def _class_indices(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | N
 def _gives_probabilities(last: str | None, outputs: np.ndarray) -> bool:
     if last is not None:
         return last in _PROBABILITIES
-    within = bool((outputs >= -1e-3).all() and (outputs <= 1 + 1e-3).all())
-    return within and (outputs.shape[-1] == 1 or bool(np.allclose(outputs.sum(axis=-1), 1, atol=1e-2)))
+    return _within_0_and_1(outputs) and bool(np.allclose(outputs.sum(axis=-1), 1, atol=1e-2))
+
+
+def _within_0_and_1(outputs: np.ndarray) -> bool:
+    return bool((outputs >= -1e-3).all() and (outputs <= 1 + 1e-3).all())
 
 
 def _last_activation(model: "keras.Model") -> str | None:
