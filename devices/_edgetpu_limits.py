@@ -21,7 +21,7 @@ def limit(graph: Graph, node: Node) -> str:
     inputs = [graph.values[place] if place >= 0 else None for place in node.inputs]
     outputs = graph.outputs_of(node)
     moving = [value for value in inputs if value is not None and not value.constant] + outputs
-    if any(not value.static for value in moving):
+    if any(not value.fixed for value in moving):
         return "has sizes that are decided as the model runs"
     wide = sorted({value.dtype for value in moving if value.dtype not in _EIGHT_BIT})
     if wide:

@@ -79,8 +79,9 @@ def inspect(
 ) -> tuple[Inspection, ...]:
     """Read what a file, or each file of a bundle, is made of.
 
-    The model is not run: operations, types, shapes and multiply-accumulates stand in the file. Each file is read in a
-    child process. Where ``edgetpu_compiler`` is installed and the device has an Edge TPU, it is run, and decides.
+    Nothing is measured: operations, types, shapes and multiply-accumulates stand in the file, or follow from what does
+    at a batch of 1. Each file is read in a child process. Where ``edgetpu_compiler`` is installed and the device has an
+    Edge TPU, it is run, and decides.
 
     Args:
         artifact: a .tflite, .onnx or OpenVINO .xml file, edgewright's own or not, or the folder of a bundle.

@@ -113,7 +113,7 @@ def _shapes(values: Sequence[Value]) -> str:
 
 
 def _typed(value: Value) -> str:
-    shape = "?" if value.shape is None else " x ".join("?" if size < 0 else str(size) for size in value.shape)
+    shape = "?" if value.in_file is None else " x ".join("?" if size < 0 else str(size) for size in value.in_file)
     marks = f"{value.dtype}{' constant' if value.constant else ''}{' sparse' if value.sparse else ''}"
     return f"[{shape}] {marks}"
 

@@ -83,7 +83,7 @@ def predict(
     threads: int | None = None,
     costliest: int = 10,
 ) -> tuple[Prediction, ...]:
-    """Predict what a file, or each file of a bundle, takes on a device. Nothing is run.
+    """Predict what a file, or each file of a bundle, takes on a device, at a batch of 1. Nothing is measured.
 
     Args:
         artifact: a .tflite, .onnx or OpenVINO .xml file, edgewright's own or not, or the folder of a bundle.
@@ -126,6 +126,9 @@ def _predicted(
     notes = [refused] if refused else _doubts(profile, graph)
     unknown = uncounted(graph)
     notes += [f"Not counted: {name}." for name in unknown]
+    opened = [value.name for value in (graph.values[place] for place in graph.inputs) if value.stated is not None]
+    if opened:
+        notes.append(f"The file leaves the batch open, axis 0 of {', '.join(opened)}: all figures are those of 1.")
     if any(node.times is None for node in graph.nodes):
         notes.append("A loop's length or a branch is decided as it runs; the operations within are counted once.")
     latency: Figure | None = None

@@ -18,7 +18,8 @@ class Value:
 
     Attributes:
         name: as the file has it; a TFLite file's inputs and outputs go by the names of its signature.
-        shape: -1 for each size that is decided as the model runs; None where not even the rank is known.
+        shape: at a batch of 1; -1 for each size that is decided as the model runs; None where not even the rank is
+            known.
         dtype: such as "float32", "int8" or "int4".
         bytes: of a constant, what it takes in the file (0 where another one stores the same bytes); of any other, what
             it takes in memory. None where the shape is not known.
@@ -28,6 +29,8 @@ class Value:
         sparse: whether it is stored without its zeros.
         numbers: of a constant of at most 16 numbers.
         zero: whether a constant is nothing but zeros, as far as that was looked at.
+        stated: the shape in the file, with -1 for open sizes, where a batch of 1 decides some of them; None where it is
+            the same.
     """
 
     name: str
@@ -41,11 +44,22 @@ class Value:
     sparse: bool = False
     numbers: tuple[float, ...] | None = None
     zero: bool = False
+    stated: tuple[int, ...] | None = None
 
     @property
     def static(self) -> bool:
-        """Whether all of its sizes are known."""
+        """Whether all of its sizes are known, at a batch of 1."""
         return self.shape is not None and all(size >= 0 for size in self.shape)
+
+    @property
+    def in_file(self) -> tuple[int, ...] | None:
+        """The shape in the file."""
+        return self.shape if self.stated is None else self.stated
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the file itself states all of its sizes."""
+        return self.static and self.stated is None
 
 
 @dataclass(frozen=True)
@@ -161,7 +175,7 @@ def graph_of(document: Mapping[str, Any]) -> Graph:
             **document,
             "inputs": tuple(document["inputs"]),
             "outputs": tuple(document["outputs"]),
-            "values": tuple(Value(**_with_tuples(value, "shape", "numbers")) for value in document["values"]),
+            "values": tuple(Value(**_with_tuples(value, "shape", "numbers", "stated")) for value in document["values"]),
             "nodes": tuple(Node(**_with_tuples(node, "inputs", "outputs")) for node in document["nodes"]),
             "notes": tuple(document["notes"]),
         }
@@ -169,7 +183,7 @@ def graph_of(document: Mapping[str, Any]) -> Graph:
 
 
 def _with_tuples(document: Mapping[str, Any], *keys: str) -> dict[str, Any]:
-    return {**document, **{key: None if document[key] is None else tuple(document[key]) for key in keys}}
+    return {**document, **{key: None if document.get(key) is None else tuple(document[key]) for key in keys}}
 
 
 def elements(shape: Sequence[int] | None) -> int | None:

@@ -11,6 +11,8 @@ from typing import Any
 
 from ._names import plain_name
 from ._onnx_signature import at_batch_1, renamed
+from ._tflite_batch import shapes_at_batch_1
+from ._tflite_flatbuffer import unpacked
 
 
 def main(source: str, format: str, target: str) -> None:
@@ -43,11 +45,12 @@ def _bytes(model: Any) -> bytes:
 
 
 def _tflite(source: str, target: str) -> list[str]:
-    """Write over the sizes that are open those that an interpreter starts with; nothing in the file moves."""
+    """Write over the sizes that are open those at a batch of 1; nothing in the file moves."""
     from ai_edge_litert import schema_py_generated as schema
 
     content = bytearray(Path(source).read_bytes())
     model = schema.Model.GetRootAs(content, 0)
+    shapes = shapes_at_batch_1(unpacked(bytes(content)), bytes(content))
     fixed = []
     for place in range(model.SubgraphsLength()):
         graph = model.Subgraphs(place)
@@ -55,8 +58,9 @@ def _tflite(source: str, target: str) -> list[str]:
         if place == 0:
             inputs = [tensors[graph.Inputs(index)] for index in range(graph.InputsLength())]
             fixed = [tensor.Name().decode() for tensor in inputs if _open(tensor)]
-        for tensor in tensors:
+        for index, tensor in enumerate(tensors):
             if _open(tensor):
+                tensor.ShapeAsNumpy()[:] = shapes.get((place, index), tensor.ShapeAsNumpy())
                 tensor.ShapeSignatureAsNumpy()[:] = tensor.ShapeAsNumpy()
     Path(target).write_bytes(content)
     return fixed

@@ -118,12 +118,12 @@ def _check_input(value: Value, path: Path) -> None:
     where = f"input {plain_name(value.name)!r} of {path}"
     if value.dtype not in _NUMBERS:
         raise InputError(f"Expected numbers in {where}. Got: {value.dtype}.")
-    if value.shape is None or not value.shape or value.shape[0] not in (-1, 1):
+    if not value.shape or value.shape[0] not in (-1, 1):
         raise InputError(
-            f"Expected a batch of 1, or an open one, as axis 0 of {where}. Got: {_shape(value.shape)}. Export the "
+            f"Expected a batch of 1, or an open one, as axis 0 of {where}. Got: {_shape(value.in_file)}. Export the "
             "model with such a batch."
         )
-    _check_fixed(value.shape, where)
+    _check_fixed(value.in_file or (), where)
 
 
 def _check_output(value: Value, path: Path) -> None:

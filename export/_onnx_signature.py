@@ -13,7 +13,7 @@ _IR_OF_INITIALIZERS = 4
 def at_batch_1(model: Any) -> list[str]:
     """Fix each batch that is open to 1, in place, and infer the outputs' shapes; return the inputs that it was open in.
 
-    The first axis of an input is its batch. Initializers that are inputs too are no longer inputs.
+    Initializers that are inputs too are no longer inputs.
     """
     import onnx
 
@@ -24,10 +24,26 @@ def at_batch_1(model: Any) -> list[str]:
         del graph.input[:]
         graph.input.extend(kept)
         model.ir_version = max(model.ir_version, _IR_OF_INITIALIZERS)
+    fixed = fix_batch(model)
+    if fixed or any(is_open(value) for value in graph.output):
+        forget_shapes(model)
+        found = {value.name: value for value in with_shapes(onnx, model).graph.output}
+        for value in graph.output:
+            value.CopyFrom(found[value.name])
+    return fixed
+
+
+def fix_batch(model: Any) -> list[str]:
+    """Fix each batch that is open to 1, in place; return the inputs that it was open in.
+
+    The first axis of an input is its batch.
+    """
+    graph = model.graph
+    initializers = {tensor.name for tensor in graph.initializer}
     fixed, batches = [], set()
     for value in graph.input:
         dims = value.type.tensor_type.shape.dim
-        if dims and not dims[0].HasField("dim_value"):
+        if dims and not dims[0].HasField("dim_value") and value.name not in initializers:
             batches.add(dims[0].dim_param)
             dims[0].dim_value = 1
             fixed.append(value.name)
@@ -35,18 +51,21 @@ def at_batch_1(model: Any) -> list[str]:
         dims = value.type.tensor_type.shape.dim
         if dims and dims[0].dim_param and dims[0].dim_param in batches:
             dims[0].dim_value = 1
-    if fixed or any(_is_open(value) for value in graph.output):
-        del graph.value_info[:]
-        for value in graph.output:
-            if _is_open(value):
-                value.type.tensor_type.ClearField("shape")
-        found = {value.name: value for value in with_shapes(onnx, model).graph.output}
-        for value in graph.output:
-            value.CopyFrom(found[value.name])
     return fixed
 
 
-def _is_open(value: Any) -> bool:
+def forget_shapes(model: Any) -> None:
+    """Drop the shapes of what is computed, as far as they would stand in the way of inferring them."""
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        if is_open(value):
+            value.type.tensor_type.ClearField("shape")
+
+
+def is_open(value: Any) -> bool:
+    """Tell whether a size of a tensor, or its rank, is not stated; what is no tensor has none."""
+    if not value.type.HasField("tensor_type"):
+        return False
     tensor = value.type.tensor_type
     return not tensor.HasField("shape") or not all(dim.HasField("dim_value") for dim in tensor.shape.dim)
 

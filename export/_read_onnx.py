@@ -13,6 +13,7 @@ from ._graph import FEW, Graph, Node, Value, elements, weight_bytes, why_uncount
 from ._onnx_loops import trips
 from ._onnx_macs import macs_of
 from ._onnx_shapes import with_shapes
+from ._onnx_signature import fix_batch, forget_shapes, is_open
 
 _STANDARD = ("", "ai.onnx", "ai.onnx.ml")
 # Names of element types where lower case is not enough.
@@ -42,20 +43,25 @@ def read(path: Path) -> Graph:
         model = onnx.inliner.inline_local_functions(model) if model.functions else model
     except Exception as error:  # the functions' calls are read as operations of unknown work
         notes.append(f"ONNX could not write out the model's functions: {str(error).splitlines()[0][:200]}.")
+    graph = model.graph
+    stated = {value.name: _shape(value.type) for value in (*graph.input, *graph.output) if is_open(value)}
+    if fix_batch(model):
+        forget_shapes(model)
     try:
         model = with_shapes(onnx, model)
     except Exception as error:  # the file is read without inferred shapes
         notes.append(f"ONNX could infer no shapes: {str(error).splitlines()[0][:200]}.")
-    return _Reader(onnx, model, notes).graph()
+    return _Reader(onnx, model, notes, stated).graph()
 
 
 class _Reader:
     """One file: values and nodes of its graph and of all bodies are numbered through."""
 
-    def __init__(self, onnx: Any, model: Any, notes: list[str]) -> None:
+    def __init__(self, onnx: Any, model: Any, notes: list[str], stated: Mapping[str, tuple[int, ...] | None]) -> None:
         self.onnx = onnx
         self.model = model
         self.notes = notes
+        self.stated = stated
         self.values: list[Value] = []
         self.opsets = {opset.domain or "ai.onnx": int(opset.version) for opset in model.opset_import}
         self.functions = {(function.domain, function.name) for function in model.functions}
@@ -196,12 +202,11 @@ class _Reader:
         if made is None or not made.HasField("tensor_type"):
             return Value(name, None, "unknown" if made is None else str(made.WhichOneof("value")), None)
         dtype = self._dtype(made.tensor_type.elem_type)
-        shape = None
-        if made.tensor_type.HasField("shape"):
-            dims = made.tensor_type.shape.dim
-            shape = tuple(int(dim.dim_value) if dim.HasField("dim_value") else -1 for dim in dims)
+        stated, shape = self.stated.get(name), _shape(made)
+        shape = stated if shape is None else shape
         count = elements(shape)
-        return Value(name, shape, dtype, None if count is None else (count * _bits(dtype) + 7) // 8)
+        stored = None if count is None else (count * _bits(dtype) + 7) // 8
+        return Value(name, shape, dtype, stored, stated=None if stated == shape else stated)
 
     def _dtype(self, number: int) -> str:
         try:
@@ -255,6 +260,13 @@ class _Reader:
                 zero_point=first,
                 scales=elements(scales.shape) or 0,
             )
+
+
+def _shape(kind: Any) -> tuple[int, ...] | None:
+    """Return the shape of a tensor's type, -1 for a size that it leaves open; None where it states no rank."""
+    if not kind.tensor_type.HasField("shape"):
+        return None
+    return tuple(int(dim.dim_value) if dim.HasField("dim_value") else -1 for dim in kind.tensor_type.shape.dim)
 
 
 def _bits(dtype: str) -> int:

@@ -11,13 +11,13 @@ import numpy as np
 from ..errors import InputError
 from . import _openvino_metadata
 from ._graph import FEW, Graph, Node, Value, elements, weight_bytes, why_uncounted, with_summed_products
+from ._openvino_batch import BODIES, Shapes, shape_of, shapes_at_batch_1
 from ._openvino_loops import trips
 from ._openvino_macs import macs_of
 
 _TYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "boolean": "bool"}
 _PORT_TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp64": "float64", "boolean": "bool"}
 _NARROW = {"int4": 4, "uint4": 4, "int2": 2, "uint2": 2, "uint1": 1, "nf4": 4}
-_BODIES = ("body", "then_body", "else_body")
 
 
 def read(path: Path) -> Graph:
@@ -33,14 +33,16 @@ def read(path: Path) -> Graph:
     if root.tag != "net" or root.find("layers") is None:
         raise InputError(f"Expected an OpenVINO IR, with <net> and <layers>. Got: {path}, a file of <{root.tag}>.")
     weights = path.with_suffix(".bin")
-    return _Reader(root, weights, weights.stat().st_size if weights.is_file() else None).graph()
+    size = weights.stat().st_size if weights.is_file() else None
+    return _Reader(root, weights, size, shapes_at_batch_1(path, root)).graph()
 
 
 class _Reader:
     """One file: values and nodes of the network and of all bodies are numbered through."""
 
-    def __init__(self, root: Any, weights: Path, size: int | None) -> None:
+    def __init__(self, root: Any, weights: Path, size: int | None, shapes: Shapes) -> None:
         self.root = root
+        self.shapes = shapes
         self.weights = weights
         self.size = size
         self.values: list[Value] = []
@@ -91,8 +93,8 @@ class _Reader:
                 self.outputs += inputs if not body else ()
                 continue
             settings = _settings(layer)
-            for port in _ports(layer, "output"):
-                value = self._value(layer, port)
+            for place, port in enumerate(_ports(layer, "output")):
+                value = self._value(layer, port, self.shapes.get((body, layer.get("name", ""), place)))
                 made[key, port.get("id")] = len(self.values)
                 self.values.append(self._constant(value, settings) if kind == "Const" else value)
             outputs = tuple(made[key, port.get("id")] for port in _ports(layer, "output"))
@@ -101,7 +103,7 @@ class _Reader:
             if kind in ("Parameter", "Const"):
                 continue
             yield self._node(layer, inputs, outputs, settings, body, times)
-            for part in _BODIES:
+            for part in BODIES:
                 inner = layer.find(part)
                 if inner is not None:
                     count = self._count(layer, inputs) if part == "body" else None
@@ -131,14 +133,16 @@ class _Reader:
             note=why_uncounted(macs, formula),
         )
 
-    def _value(self, layer: Any, port: Any) -> Value:
+    def _value(self, layer: Any, port: Any, at_batch_1: tuple[int, ...] | None = None) -> Value:
         dtype = _dtype(port.get("precision", "").lower(), _PORT_TYPES)
-        shape = tuple(int(dim.text or 0) for dim in port.iterfind("dim"))
-        if any(size < -1 for size in shape):
-            raise InputError(f"Expected sizes of at least 0, or -1, in {layer.get('name')}. Got: {shape}.")
+        stated = shape_of(port)
+        if any(size < -1 for size in stated):
+            raise InputError(f"Expected sizes of at least 0, or -1, in {layer.get('name')}. Got: {stated}.")
+        shape = at_batch_1 if at_batch_1 is not None and -1 in stated else stated
         count = elements(shape)
         name = (port.get("names") or layer.get("name", "")).split(",")[0]
-        return Value(name, shape, dtype, None if count is None else (count * _bits(dtype) + 7) // 8)
+        stored = None if count is None else (count * _bits(dtype) + 7) // 8
+        return Value(name, shape, dtype, stored, stated=None if stated == shape else stated)
 
     def _constant(self, value: Value, settings: Mapping[str, Any]) -> Value:
         dtype = _dtype(str(settings.get("element_type", "")), _TYPES)

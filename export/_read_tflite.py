@@ -1,4 +1,7 @@
-"""Reads a TFLite file into a graph: its flatbuffer, by the schema that LiteRT ships; no interpreter is started."""
+"""Reads a TFLite file into a graph: its flatbuffer, by the schema that LiteRT ships.
+
+An interpreter is started for files with an open batch alone.
+"""
 
 import math
 import struct
@@ -13,6 +16,7 @@ from flatbuffers import flexbuffers
 from ..errors import InputError
 from . import _tflite_metadata
 from ._graph import FEW, Graph, Node, Value, weight_bytes, why_uncounted, with_summed_products
+from ._tflite_batch import shapes_at_batch_1
 from ._tflite_flatbuffer import items, names_of, text, unpacked
 from ._tflite_loops import trips
 from ._tflite_macs import NOT_COUNTED, macs_of
@@ -72,12 +76,13 @@ class _Reader:
         self.starts = np.cumsum([0, *(len(subgraph.tensors or []) for subgraph in self.subgraphs)]).tolist()
         self.stored: set[int] = set()
         self.named = names_of(model)
+        self.shapes = shapes_at_batch_1(model, content)
 
     def graph(self) -> Graph:
         if not self.subgraphs:
             raise InputError("Expected a TFLite file with at least one subgraph. Got: none.")
         values = tuple(
-            self._value(tensor, self.named.get((place, index), ""))
+            self._value(tensor, self.named.get((place, index), ""), self.shapes.get((place, index)))
             for place, subgraph in enumerate(self.subgraphs)
             for index, tensor in enumerate(items(subgraph.tensors))
         )
@@ -102,9 +107,10 @@ class _Reader:
             notes=(*self._notes(parents), *notes),
         )
 
-    def _value(self, tensor: Any, name: str) -> Value:
+    def _value(self, tensor: Any, name: str, at_batch_1: tuple[int, ...] | None) -> Value:
         dtype = self.types.get(tensor.type, f"type {tensor.type}").lower()
-        shape = self._shape(tensor)
+        stated = self._shape(tensor)
+        shape = stated if at_batch_1 is None else at_batch_1
         data = self._data(tensor)
         constant = data is not None
         numbers = self._numbers(data, dtype) if data is not None and tensor.sparsity is None else None
@@ -125,6 +131,7 @@ class _Reader:
             sparse=tensor.sparsity is not None,
             numbers=numbers,
             zero=constant and bool(np.all(np.frombuffer(data or b"", np.uint8) == _zero_byte(zeros, dtype))),
+            stated=None if stated == shape else stated,
         )
 
     def _shape(self, tensor: Any) -> tuple[int, ...] | None:

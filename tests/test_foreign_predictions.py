@@ -140,3 +140,55 @@ def test_more_memory_than_the_board_has_is_said(tmp_path):
     (small,), (large,) = predict(path, "raspberry-pi-zero-2w"), predict(path, "raspberry-pi-5")
     assert any("more memory than Raspberry Pi Zero 2 W has" in note for note in small.notes)
     assert not any("more memory" in note for note in large.notes)
+
+
+def _at_batch(folder, format, batch):
+    """Write a product and a flattened convolution of a converter's own, with a batch of 1 or an open one (None)."""
+    import openvino
+    import tensorflow as tf
+
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 4, 8)).astype(np.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec((batch, 8, 8, 4), tf.float32, name="x")])
+    def theirs(x):
+        made = tf.nn.relu(tf.nn.conv2d(x, kernel, 1, "VALID"))
+        return tf.matmul(tf.reshape(made, (tf.shape(made)[0], 6 * 6 * 8)), np.ones((6 * 6 * 8, 5), np.float32))
+
+    path = folder / f"model.{format}"
+    folder.mkdir()
+    if format == "tflite":
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([theirs.get_concrete_function()], theirs)
+        path.write_bytes(converter.convert())
+    elif format == "onnx":
+        import tf2onnx
+
+        tf2onnx.convert.from_function(theirs, theirs.input_signature, opset=17, output_path=str(path))
+    else:
+        path = path.with_suffix(".xml")
+        openvino.save_model(openvino.convert_model(theirs.get_concrete_function()), str(path), compress_to_fp16=False)
+    return path
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx", "openvino"])
+def test_an_open_batch_counts_as_one(format, tmp_path):
+    """A converter's own file, whose batch is open, multiplies what it would with a batch of 1, and a note says so.
+
+    Its latency has an interval, and differs by no more than the sizes that it computes as it runs.
+    """
+    fixed, opened = (_at_batch(tmp_path / str(batch), format, batch) for batch in (1, None))
+    (one,), (any_,) = predict(fixed, _PI), predict(opened, _PI)
+    assert any_.macs == one.macs == 6 * 6 * 9 * 4 * 8 + 6 * 6 * 8 * 5
+    assert any_.latency_ms.low is not None and any_.latency_ms.low <= one.latency_ms.value <= any_.latency_ms.high
+    assert any("batch open, axis 0 of x" in note for note in any_.notes)
+    assert not any("batch open" in note for note in one.notes)
+    assert all(value.static for value in read_graph(opened).values)
+
+
+def test_an_open_batch_is_kept_off_the_edge_tpu(tmp_path):
+    """XNNPACK takes what has known sizes at a batch of 1; the Edge TPU's compiler wants them in the file."""
+    graph = read_graph(_at_batch(tmp_path / "open", "tflite", None))
+    on_pi = devices.place(devices.get(_PI), graph)
+    assert {group.kind for group in on_pi.groups if group.unit == on_pi.unit} >= {"CONV_2D", "FULLY_CONNECTED"}
+    on_coral = devices.place(devices.get("coral-usb-accelerator"), graph)
+    assert {group.unit for group in on_coral.groups} == {"CPU"}
+    assert any("decided as the model runs" in group.reason for group in on_coral.groups if group.kind == "CONV_2D")

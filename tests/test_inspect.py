@@ -395,9 +395,10 @@ def test_a_converters_own_file_is_read(tmp_path):
     path.write_bytes(converter.convert())
     (inspection,) = edgewright.inspect(path)
     graph = inspection.graph
-    assert graph.values[graph.inputs[0]].shape == (-1, 12)
+    given = graph.values[graph.inputs[0]]
+    assert given.stated == (-1, 12) and given.shape == (1, 12) and given.static and not given.fixed
     assert [node.kind for node in graph.nodes] == ["FULLY_CONNECTED"]
-    assert graph.nodes[0].macs is None and "not known" in graph.nodes[0].note
+    assert graph.macs == 60 and uncounted(graph) == []
     assert inspection.size_bytes == path.stat().st_size
 
 
@@ -465,7 +466,9 @@ def test_tensorrt_says_what_it_cannot_take(graphs, tmp_path):
 
     relu = [make_node("Relu", ["x"], ["y"])]
     open_batch = _read_onnx(_onnx(relu, [_floats("x", "n", 4)], [_floats("y", "n", 4)]), tmp_path)
-    assert "fixed ones: x" in place_on_tensorrt(open_batch, "TensorRT 10.3").placed[0].reason
+    assert place_on_tensorrt(open_batch, "TensorRT 10.3").placed[0].unit == "TensorRT"  # built for what comes first
+    open_sizes = _read_onnx(_onnx(relu, [_floats("x", 1, "n")], [_floats("y", 1, "n")]), tmp_path)
+    assert "fixed ones: x" in place_on_tensorrt(open_sizes, "TensorRT 10.3").placed[0].reason
     new = _read_onnx(_onnx(relu, [_floats("x", 1)], [_floats("y", 1)], opset=26), tmp_path)
     assert "operation set 26" in place_on_tensorrt(new, "TensorRT 10.3").placed[0].reason
     bias = [make_node("DequantizeLinear", ["b32", "scale"], ["b"]), make_node("Add", ["x", "b"], ["y"])]
