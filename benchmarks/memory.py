@@ -85,7 +85,7 @@ def _build(name: str, out: Path) -> None:
         child = run_child(
             python(Path(__file__).with_name("_memory_models.py"), name, (out / name).absolute()),
             time_limit_s=900,
-            memory_limit_bytes=8 * GIB,
+            memory_limit_bytes=16 * GIB,
             environment={"TF_CPP_MIN_LOG_LEVEL": "3"},
         )
         (out / name).mkdir(parents=True, exist_ok=True)
