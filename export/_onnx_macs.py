@@ -9,17 +9,31 @@ from ._graph import Value, einsum_macs, elements, product
 _CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "DeformConv": 1}
 _PRODUCTS = ("MatMul", "MatMulInteger", "QLinearMatMul")
 _RECURRENT = ("LSTM", "GRU", "RNN")
-# Operations of ONNX Runtime's own that are products all the same, by the operation that they fuse or quantize.
+# Operations of ONNX Runtime's own that are products all the same, by the operation that they fuse or quantize, or that
+# they compute in blocks of channels or with the channels last.
 _FUSED = {
+    "Conv": "Conv",
     "FusedConv": "Conv",
+    "NhwcFusedConv": "Conv",
+    "QLinearConv": "QLinearConv",
+    "QLinearMatMul": "QLinearMatMul",
     "FusedGemm": "Gemm",
     "FusedMatMul": "MatMul",
     "MatMulIntegerToFloat": "MatMul",
     "DynamicQuantizeMatMul": "MatMul",
     "DynamicQuantizeLSTM": "LSTM",
 }
+# Those that multiply no weights or activations with each other over a sum.
+_NO_PRODUCTS = {
+    *(f"QLinear{name}" for name in ("Add", "Mul", "Sigmoid", "LeakyRelu", "Softmax", "Concat", "Where", "ReduceMean")),
+    *(f"{name}{kind}" for name in ("", "QLinear") for kind in ("AveragePool", "GlobalAveragePool")),
+    *("MaxPool", "GlobalMaxPool", "NhwcMaxPool", "Upsample", "ReorderInput", "ReorderOutput", "Pad", "QuickGelu"),
+    *("Gelu", "FastGelu", "BiasGelu", "BiasAdd", "BiasSoftmax", "BiasDropout", "QuantizeLinear", "DequantizeLinear"),
+    *("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "SimplifiedLayerNormalization"),
+    *("EmbedLayerNormalization", "RotaryEmbedding", "GroupNorm", "SkipGroupNorm", "ExpandDims", "Trilu"),
+}
 # Operations of the standard that multiply in a way that is not counted here.
-_NOT_COUNTED = ("Attention", "DFT", "STFT", "TfIdfVectorizer", "SVMRegressor", "SVMClassifier")
+_NOT_COUNTED = ("DFT", "STFT", "TfIdfVectorizer", "SVMRegressor", "SVMClassifier")
 
 
 def macs_of(
@@ -34,6 +48,15 @@ def macs_of(
     shapes = [value.shape if value is not None else None for value in inputs]
     if custom and kind == "MatMulNBits":
         return product(_size(outputs[0].shape if outputs else None), settings.get("K")), True
+    if custom and kind == "QGemm":
+        turned = not settings.get("transA")
+        return product(_size(outputs[0].shape), _size(_shape(shapes, 0), slice(1, 2) if turned else slice(0, 1))), True
+    if custom and kind in ("Attention", "QAttention"):
+        return _projected_attention(shapes, outputs), True
+    if kind == "Attention" or (custom and kind == "MultiHeadAttention"):
+        return _attention(shapes, outputs), True
+    if custom and kind in _NO_PRODUCTS:
+        return 0, True
     kind = _FUSED.get(kind, "") if custom else kind
     if not kind or kind in _NOT_COUNTED:
         return None, False
@@ -54,6 +77,33 @@ def macs_of(
         steps = _size(_shape(shapes, 0), slice(0, -1))
         return (None if None in weights else product(steps, sum(size or 0 for size in weights))), True
     return 0, True
+
+
+def _attention(shapes: Sequence[Any], outputs: Sequence[Value]) -> int | None:
+    """Return those of queries [..., steps, depth] with keys, and of their weights with values, for each head.
+
+    Heads stand in an axis of their own, or beside each other in the last one. With a cache of keys, the first output
+    after the answer is all of them.
+    """
+    query, key = _shape(shapes, 0), _shape(shapes, 1)
+    answer = outputs[0].shape if outputs else None
+    if query is None or answer is None or key is None or min(len(query), len(key)) < 3:
+        return None
+    keys = outputs[1].shape if len(outputs) > 1 and outputs[1].shape is not None else key
+    return product(elements(query[:-1]), product(_size(keys, slice(-2, -1)), _size((query[-1] + answer[-1],))))
+
+
+def _projected_attention(shapes: Sequence[Any], outputs: Sequence[Value]) -> int | None:
+    """Return those of ONNX Runtime's attention [batch, steps, width], which makes queries, keys and values itself."""
+    given, weights = _shape(shapes, 0), _shape(shapes, 1)
+    answer = outputs[0].shape if outputs else None
+    if given is None or weights is None or answer is None or len(given) != 3 or len(weights) != 2:
+        return None
+    values = answer[-1]
+    queries = (weights[1] - values) // 2
+    projected = product(elements(given[:-1]), elements(weights))
+    attended = product(elements(given[:-1]), _size((given[1], queries + values)))
+    return None if projected is None or attended is None else projected + attended
 
 
 def _shape(shapes: Sequence[Any], place: int) -> Any:

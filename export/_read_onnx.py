@@ -12,6 +12,7 @@ from . import _onnx_metadata
 from ._graph import FEW, Graph, Node, Value, elements, weight_bytes, why_uncounted, with_summed_products
 from ._onnx_loops import trips
 from ._onnx_macs import macs_of
+from ._onnx_ran import ran_shapes
 from ._onnx_shapes import with_shapes
 from ._onnx_signature import fix_batch, forget_shapes, is_open
 
@@ -51,7 +52,22 @@ def read(path: Path) -> Graph:
         model = with_shapes(onnx, model)
     except Exception as error:  # the file is read without inferred shapes
         notes.append(f"ONNX could infer no shapes: {str(error).splitlines()[0][:200]}.")
+    _fill_shapes(model, path)
     return _Reader(onnx, model, notes, stated).graph()
+
+
+def _fill_shapes(model: Any, path: Path) -> None:
+    """Give what has no known shape that of one inference."""
+    known = {value.name for value in (*model.graph.value_info, *model.graph.output) if not is_open(value)}
+    if all(name in known for node in model.graph.node for name in node.output if name):
+        return
+    found = {name: value for name, value in ran_shapes(model, path).items() if name not in known}
+    kept = [value for value in model.graph.value_info if value.name not in found]
+    outputs = [value for value in model.graph.output if value.name in found]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend([*kept, *(found[name] for name in found.keys() - {value.name for value in outputs})])
+    for value in outputs:
+        value.CopyFrom(found[value.name])
 
 
 class _Reader:

@@ -10,7 +10,7 @@ from ._tflite_flatbuffer import items
 def shapes_at_batch_1(model: Any, content: bytes) -> dict[tuple[int, int], tuple[int, ...]]:
     """Return the shape at a batch of 1 of each tensor that a file leaves open, by subgraph and place.
 
-    What a file states for open sizes are placeholders, and it computes shapes as it runs: it is run once, on zeros.
+    What a file states for open sizes are placeholders, and it computes shapes as it runs: it is run once, on ones.
 
     Returns:
         Nothing where the batch is not open, where another size of an input is too, and where the file does not run.
@@ -34,7 +34,7 @@ def shapes_at_batch_1(model: Any, content: bytes) -> dict[tuple[int, int], tuple
         )
         interpreter.allocate_tensors()
         for each in interpreter.get_input_details():
-            interpreter.set_tensor(each["index"], np.zeros(each["shape"], each["dtype"]))
+            interpreter.set_tensor(each["index"], np.ones(each["shape"], each["dtype"]))
         interpreter.invoke()
         return {
             (place, each["index"]): tuple(int(size) for size in each["shape"])
@@ -42,7 +42,7 @@ def shapes_at_batch_1(model: Any, content: bytes) -> dict[tuple[int, int], tuple
             for each in interpreter.get_tensor_details(place)
             if (place, each["index"]) in opened and _is_there(interpreter, place, each["index"])
         }
-    except (RuntimeError, ValueError, TypeError):  # operations that only another runtime has; zeros that it refuses
+    except (RuntimeError, ValueError, TypeError):  # operations that only another runtime has; ones that it refuses
         return {}
 
 
