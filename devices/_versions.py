@@ -14,6 +14,13 @@ from ._profile import Profile
 _LITERT, _FLEX = "LiteRT", "Flex"
 
 
+# What ONNX files have of ONNX Runtime's own, by the beginning of its name.
+_DOMAINS = {
+    "com.microsoft.nchwc.": "in blocks of channels for the processor that ONNX Runtime saved the file on",
+    "com.microsoft.": "an operation of ONNX Runtime's own",
+}
+
+
 @dataclass(frozen=True)
 class Needed:
     """The lowest runtime version that loads a file.
@@ -56,7 +63,7 @@ def needed_runtime(graph: Graph) -> Needed:
     ir = graph.versions.get("ir", 0)
     opset = graph.versions.get("ai.onnx" if graph.format == "onnx" else "opset", 0)
     asked = {"operation set": opset, "IR version": ir}
-    others = sorted({f"{node.kind}, which is no operation of the format's own" for node in graph.nodes if node.custom})
+    others = sorted({_beyond(node.kind) for node in graph.nodes if node.custom})
     for version, last_opset, last_ir in table["releases"]:
         if opset <= last_opset and ir <= last_ir:
             because = " and ".join(f"{name} {number}" for name, number in asked.items())
@@ -108,6 +115,14 @@ def _latest(format: str) -> tuple[str, str]:
         return "TensorFlow Lite", max((each for known in versions for each in known if each), key=_numbers)
     table = _table("runtime_versions.json").get(format)
     return (table["runtime"], table["releases"][-1][0]) if table else ("", "")
+
+
+def _beyond(kind: str) -> str:
+    """Return an operation that is none of the format's own, and who has it."""
+    for domain, owner in _DOMAINS.items():
+        if kind.startswith(domain):
+            return f"{kind}, {owner}"
+    return f"{kind}, which is no operation of the format's own"
 
 
 def _needed_tflite(graph: Graph) -> Needed:

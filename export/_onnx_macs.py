@@ -49,8 +49,8 @@ def macs_of(
     if custom and kind == "MatMulNBits":
         return product(_size(outputs[0].shape if outputs else None), settings.get("K")), True
     if custom and kind == "QGemm":
-        turned = not settings.get("transA")
-        return product(_size(outputs[0].shape), _size(_shape(shapes, 0), slice(1, 2) if turned else slice(0, 1))), True
+        depth = slice(0, 1) if settings.get("transA") else slice(1, 2)
+        return product(_size(outputs[0].shape if outputs else None), _size(_shape(shapes, 0), depth)), True
     if custom and kind in ("Attention", "QAttention"):
         return _projected_attention(shapes, outputs), True
     if kind == "Attention" or (custom and kind == "MultiHeadAttention"):

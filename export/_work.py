@@ -1,7 +1,7 @@
 """What a runtime has to do for a file: its operations after fusion, each as counts that take time on a processor."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ._graph import Graph, Node, Value, elements
@@ -58,6 +58,8 @@ _JOINED |= {"HardSigmoid", "RELU", "RELU6", "Sigmoid", "Swish"}
 _PICKING = {"SLICE", "STRIDED_SLICE", "GATHER", "GATHER_ND", "Slice", "StridedSlice", "Gather", "GatherND"}
 _PICKING |= {"GatherElements", "EMBEDDING_LOOKUP"}
 _QUANTIZING = {"QuantizeLinear", "DequantizeLinear", "FakeQuantize"}
+# Integers that weights are stored as: other ones are places and sizes.
+_WEIGHTS = {"int8", "uint8", "int4", "uint4", "int2", "uint2"}
 _FUNCTIONS = {"LOGISTIC", "TANH", "EXP", "LOG", "SOFTMAX", "LOG_SOFTMAX", "SQRT", "RSQRT", "DIV", "ELU", "GELU", "POW"}
 _FUNCTIONS |= {"SIN", "COS", "Sigmoid", "Tanh", "Exp", "Log", "Softmax", "LogSoftmax", "Sqrt", "Div"}
 _FUNCTIONS |= {"Reciprocal", "Erf", "Elu", "Gelu", "Softplus", "Pow", "Sin", "Cos", "SoftMax", "SoftPlus", "Divide"}
@@ -86,6 +88,7 @@ def work_of(graph: Graph, assumed_turns: int = 1) -> tuple[Work, ...]:
 
     Activations after a convolution or product, its bias, batch normalization and what turns numbers into integers and
     back count as part of it; what reads constants alone is computed when the file is loaded, and views cost nothing.
+    What comes of integers or becomes such has their bytes: runtimes make an integer kernel of the operation in between.
 
     Args:
         graph: the file.
@@ -99,6 +102,7 @@ def work_of(graph: Graph, assumed_turns: int = 1) -> tuple[Work, ...]:
         readers[place] = readers.get(place, 0) + 1
     folded = {place for place, value in enumerate(graph.values) if value.constant}
     joins: dict[int, bool] = {}
+    sizes = _sizes(graph)
     found = []
     for node in graph.nodes:
         live = [place for place in node.inputs if place >= 0 and place not in folded]
@@ -114,7 +118,7 @@ def work_of(graph: Graph, assumed_turns: int = 1) -> tuple[Work, ...]:
         times = float(assumed_turns if node.times is None else node.times)
         if times == 0:
             continue
-        work = _work(graph, node, times, folded)
+        work = _work(graph, node, times, folded, sizes)
         joins.update(dict.fromkeys(node.outputs, work.kind in MULTIPLYING))
         found.append(work)
     return tuple(found)
@@ -154,23 +158,63 @@ def _at_the_edge(graph: Graph, node: Node) -> bool:
     return any(place in graph.inputs for place in node.inputs) or any(place in graph.outputs for place in node.outputs)
 
 
-def _work(graph: Graph, node: Node, times: float, folded: set[int]) -> Work:
-    places = [place for place in node.inputs if place >= 0]
-    read = [graph.values[place] for place in places if place not in folded]
-    stored = [graph.values[place] for place in places if place in folded]
-    written = graph.outputs_of(node)
+def _sizes(graph: Graph) -> list[float]:
+    """Return the bytes of each tensor, as kernels read and write it."""
+    sizes = [_bytes(graph, place) for place in range(len(graph.values))]
+    known = {place for place, value in enumerate(graph.values) if value.constant}
+    weights = {place for place in known if graph.values[place].dtype in _WEIGHTS}
+    readers: dict[int, list[Node]] = {}
+    for node in graph.nodes:
+        read = [place for place in node.inputs if place >= 0]
+        for place in read:
+            readers.setdefault(place, []).append(node)
+        for made in (place for place in node.outputs if place >= 0):
+            if node.kind in _QUANTIZING and read:
+                sizes[made] = min(sizes[made], sizes[read[0]], _of_levels(graph, node, made))
+            elif read and known.issuperset(read):
+                same = [place for place in weights.intersection(read) if _alike(graph, place, made)]
+                sizes[made] = min([sizes[made], *(sizes[place] for place in same)])
+                weights.update([made] if same else [])
+            if read and known.issuperset(read):
+                known.add(made)
+    for place, nodes in readers.items():
+        if place not in graph.inputs and all(node.kind in _QUANTIZING for node in nodes):
+            sizes[place] = min([sizes[place], *(sizes[made] for node in nodes for made in node.outputs)])
+    return sizes
+
+
+def _of_levels(graph: Graph, node: Node, place: int) -> float:
+    """Return the bytes of integers that are told by how many there are."""
+    levels = str(node.settings.get("levels", ""))
+    count = elements(graph.values[place].shape)
+    return float(count * (1 if int(levels) <= 256 else 2)) if levels.isdigit() and count is not None else math.inf
+
+
+def _alike(graph: Graph, place: int, other: int) -> bool:
+    return elements(graph.values[place].shape) == elements(graph.values[other].shape)
+
+
+def _work(graph: Graph, node: Node, times: float, folded: set[int], sizes: Sequence[float]) -> Work:
+    live = [place for place in node.inputs if place >= 0 and place not in folded]
+    held = [place for place in node.inputs if place >= 0 and place in folded]
+    made = [place for place in node.outputs if place >= 0]
+    read, stored, written = ([graph.values[place] for place in places] for places in (live, held, made))
     kind = kind_of(node, stored)
     counts = {"launches": 1.0}
+    bytes_read, bytes_written = (sum(sizes[place] for place in places) for places in (live, made))
     if kind in MULTIPLYING:
         macs = float(node.macs or 0)
-        counts |= {kind: macs, "outputs": _bytes(written), "weights": _bytes(stored)}
-        counts["inputs"] = _bytes(read)
+        # Weights that meet real numbers are made such first.
+        narrow = any("int" in graph.values[place].dtype or sizes[place] < _bytes(graph, place) for place in live)
+        weights = sum(sizes[place] if narrow else _bytes(graph, place) for place in held)
+        counts |= {kind: macs, "outputs": bytes_written, "weights": weights}
+        counts["inputs"] = bytes_read
         if kind in ("shallow", "convolution") and written:
             count = max(1, math.prod(written[0].shape or (1,)))
             channels = _channels(graph.format, written[0])
-            counts["patches"] = macs / count * (count / channels) * _element_bytes(read)
+            counts["patches"] = macs / count * (count / channels) * _element_bytes(live, graph, sizes)
     else:
-        counts["moved"] = _bytes(written) + (_bytes(written) if node.kind in _PICKING else _bytes(read))
+        counts["moved"] = bytes_written + (bytes_written if node.kind in _PICKING else bytes_read)
         if node.kind == DETECTIONS and len(read) > 1:
             numbers, scores = (max(0, elements(value.shape) or 0) for value in read[:2])
             counts["sorting"] = sorting(numbers // 4, scores, max(0, node.settings.get("max_detections", 0)))
@@ -219,13 +263,13 @@ def _channels(format: str, value: Value) -> int:
     return max(1, shape[-1] if format == "tflite" or len(shape) < 2 else shape[1])
 
 
-def _bytes(values: Iterable[Value]) -> float:
-    return float(sum(value.bytes or 0 for value in values))
+def _bytes(graph: Graph, place: int) -> float:
+    return float(graph.values[place].bytes or 0)
 
 
-def _element_bytes(values: list[Value]) -> float:
-    for value in values:
-        count = elements(value.shape)
-        if count and value.bytes:
-            return value.bytes / count
+def _element_bytes(places: list[int], graph: Graph, sizes: Sequence[float]) -> float:
+    for place in places:
+        count = elements(graph.values[place].shape)
+        if count and sizes[place]:
+            return sizes[place] / count
     return 4.0

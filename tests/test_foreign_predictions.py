@@ -14,14 +14,14 @@ from edgewright.export._work import total, work_of
 _PI = "raspberry-pi-4b"
 
 
-def _saved(path, nodes, given, made, weights=(), functions=(), domains=()):
+def _saved(path, nodes, given, made, weights=(), functions=(), domains=(), opset=17):
     """Write an ONNX file of float32 tensors: ``given`` and ``made`` are shapes by name, ``weights`` arrays by name."""
 
     def typed(shapes):
         return [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
 
     stored = [numpy_helper.from_array(array, name) for name, array in dict(weights).items()]
-    opsets = [helper.make_opsetid("", 17), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
     graph = helper.make_graph(nodes, "made", typed(given), typed(made), stored)
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8, functions=list(functions)), path)
     return path
@@ -192,3 +192,111 @@ def test_an_open_batch_is_kept_off_the_edge_tpu(tmp_path):
     on_coral = devices.place(devices.get("coral-usb-accelerator"), graph)
     assert {group.unit for group in on_coral.groups} == {"CPU"}
     assert any("decided as the model runs" in group.reason for group in on_coral.groups if group.kind == "CONV_2D")
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """A float32 network of two convolutions, an addition, pooling and a product, and what ONNX Runtime makes of it."""
+    import onnxruntime
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+
+    folder = tmp_path_factory.mktemp("onnxruntime")
+    random = np.random.default_rng(0)
+    weights = {"first": (16, 3, 3, 3), "second": (16, 16, 3, 3), "bias": (16,), "last": (16, 5)}
+    padded = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["x", "first", "bias"], ["a"], **padded),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "second", "bias"], ["c"], **padded),
+        helper.make_node("Sigmoid", ["c"], ["d"]),
+        helper.make_node("Add", ["b", "d"], ["e"]),
+        helper.make_node("GlobalAveragePool", ["e"], ["f"]),
+        helper.make_node("Flatten", ["f"], ["g"]),
+        helper.make_node("MatMul", ["g", "last"], ["h"]),
+        helper.make_node("Softmax", ["h"], ["y"]),
+    ]
+    arrays = {name: random.normal(size=shape).astype(np.float32) for name, shape in weights.items()}
+    plain = _saved(folder / "plain.onnx", nodes, {"x": ("batch", 3, 16, 16)}, {"y": ("batch", 5)}, arrays)
+
+    class Samples(CalibrationDataReader):
+        def __init__(self):
+            self.left = [{"x": random.normal(size=(1, 3, 16, 16)).astype(np.float32)} for _ in range(4)]
+
+        def get_next(self):
+            return self.left.pop() if self.left else None
+
+    for name, format in (("operators", QuantFormat.QOperator), ("pairs", QuantFormat.QDQ)):
+        quantize_static(plain, folder / f"{name}.onnx", Samples(), quant_format=format)
+    levels = onnxruntime.GraphOptimizationLevel
+    for source in ("plain", "pairs"):
+        for level in (levels.ORT_ENABLE_EXTENDED, levels.ORT_ENABLE_ALL):
+            options = onnxruntime.SessionOptions()
+            options.graph_optimization_level = level
+            options.log_severity_level = 3
+            options.optimized_model_filepath = str(folder / f"{source}-{level.name}.onnx")
+            onnxruntime.InferenceSession(str(folder / f"{source}.onnx"), options, ["CPUExecutionProvider"])
+    return folder
+
+
+def test_what_onnx_runtime_makes_of_a_file_is_counted(network):
+    """Fused, quantized or in blocks of channels, a file multiplies what it did, and its latency has an interval."""
+    files = sorted(network.glob("*.onnx"))
+    assert len(files) == 7
+    kinds = set()
+    for path in files:
+        (found,) = predict(path, _PI)
+        assert found.macs == 16 * 16 * 9 * 16 * (3 + 16) + 16 * 5, path.name
+        assert found.latency_ms.low is not None and not any("Not counted" in note for note in found.notes), path.name
+        kinds.update(node.kind for node in read_graph(path).nodes)
+    assert kinds >= {"com.microsoft.QLinearAdd", "com.microsoft.nchwc.Conv"}
+    notes = " ".join(predict(network / "plain-ORT_ENABLE_ALL.onnx", _PI)[0].notes)
+    assert "com.microsoft.nchwc.Conv, in blocks of channels for the processor that ONNX Runtime saved" in notes
+
+
+def test_pairs_of_quantization_cost_what_the_kernels_they_become_do(network):
+    """A convolution between integers reads and writes their bytes, whether the file has it as one operation or not."""
+    for kind in ("inputs", "outputs", "weights"):
+        pairs, operators = (
+            sum(
+                work.counts.get(kind, 0)
+                for work in work_of(read_graph(network / f"{name}.onnx"))
+                if "Conv" in work.name
+            )
+            for name in ("pairs", "operators")
+        )
+        assert pairs == pytest.approx(operators, rel=0.05), kind
+    (pairs,), (operators,) = (predict(network / f"{name}.onnx", _PI) for name in ("pairs", "operators"))
+    assert pairs.latency_ms.value == pytest.approx(operators.latency_ms.value, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "domain", "given", "weights", "made", "macs"),
+    [
+        ("Attention", "com.microsoft", {"x": (2, 6, 8)}, {"w": (8, 24)}, (2, 6, 8), 2 * 6 * 8 * 24 + 2 * 2 * 6 * 6 * 8),
+        ("MultiHeadAttention", "com.microsoft", {n: (2, 6, 8) for n in "qkv"}, {}, (2, 6, 8), 2 * 2 * 6 * 6 * 8),
+        ("Attention", "", {"q": (2, 6, 8), "k": (2, 9, 8), "v": (2, 9, 4)}, {}, (2, 6, 4), 2 * 6 * 9 * (8 + 4)),
+        ("Attention", "", {n: (1, 4, 6, 8) for n in "qkv"}, {}, (1, 4, 6, 8), 2 * 4 * 6 * 6 * 8),
+    ],
+)
+def test_attention_is_counted(kind, domain, given, weights, made, macs, tmp_path):
+    """Queries with keys and their weights with values, for each head, and projections where an attention has them."""
+    more = {"num_heads": 2} if domain else {"q_num_heads": 2, "kv_num_heads": 2} if len(made) == 3 else {}
+    names = [*given, *weights, *(["bias"] if weights else [])]
+    arrays = {name: np.ones(shape, np.float32) for name, shape in weights.items()}
+    arrays |= {"bias": np.ones(24, np.float32)} if weights else {}
+    node = helper.make_node(kind, names, ["y"], domain=domain, **more)
+    path = _saved(tmp_path / "a.onnx", [node], given, {"y": made}, arrays, domains=["com.microsoft"], opset=23)
+    assert read_graph(path).macs == macs
+
+
+def test_sizes_that_numbers_decide_stay_open(tmp_path):
+    """How many numbers are not zero is known as a file runs: nothing behind that is counted, and a note says so."""
+    nodes = [
+        helper.make_node("NonZero", ["x"], ["places"]),
+        helper.make_node("Cast", ["places"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["real"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "w"], ["y"]),
+    ]
+    path = _saved(tmp_path / "a.onnx", nodes, {"x": (4, 4)}, {"y": ("n", 3)}, {"w": np.ones((2, 3), np.float32)})
+    (found,) = predict(path, _PI)
+    assert found.latency_ms.low is None and "Not counted: MatMul (a shape is not known)." in found.notes
