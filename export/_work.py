@@ -58,6 +58,8 @@ _JOINED |= {"HardSigmoid", "RELU", "RELU6", "Sigmoid", "Swish"}
 _PICKING = {"SLICE", "STRIDED_SLICE", "GATHER", "GATHER_ND", "Slice", "StridedSlice", "Gather", "GatherND"}
 _PICKING |= {"GatherElements", "EMBEDDING_LOOKUP"}
 _QUANTIZING = {"QuantizeLinear", "DequantizeLinear", "FakeQuantize"}
+# Integers go through these as they are.
+_CARRYING = {"Concat", "Transpose", "MaxPool", "Slice", "StridedSlice", "Split", "VariadicSplit", "Gather", "Pad"}
 # Integers that weights are stored as: other ones are places and sizes.
 _WEIGHTS = {"int8", "uint8", "int4", "uint4", "int2", "uint2"}
 _FUNCTIONS = {"LOGISTIC", "TANH", "EXP", "LOG", "SOFTMAX", "LOG_SOFTMAX", "SQRT", "RSQRT", "DIV", "ELU", "GELU", "POW"}
@@ -103,6 +105,7 @@ def work_of(graph: Graph, assumed_turns: int = 1) -> tuple[Work, ...]:
     folded = {place for place, value in enumerate(graph.values) if value.constant}
     joins: dict[int, bool] = {}
     sizes = _sizes(graph)
+    writers: dict[int, Work] = {}
     found = []
     for node in graph.nodes:
         live = [place for place in node.inputs if place >= 0 and place not in folded]
@@ -111,15 +114,23 @@ def work_of(graph: Graph, assumed_turns: int = 1) -> tuple[Work, ...]:
             continue
         if _joined(graph, node, live, joins, readers):
             joins.update(dict.fromkeys(node.outputs, True))
+            before, made = live[0], node.outputs[0]
+            if before in writers:
+                writers[made] = writers[before]
+                writers[made].counts["outputs"] += (sizes[made] - sizes[before]) * writers[made].times
             continue
         if node.kind in FREE or (node.kind in _QUANTIZING and not _at_the_edge(graph, node)):
             joins.update({place: joins.get(live[0], False) for place in node.outputs} if live else {})
+            if live and live[0] in writers and len(node.outputs) == 1:
+                writers[node.outputs[0]] = writers[live[0]]
             continue
         times = float(assumed_turns if node.times is None else node.times)
         if times == 0:
             continue
         work = _work(graph, node, times, folded, sizes)
         joins.update(dict.fromkeys(node.outputs, work.kind in MULTIPLYING))
+        if len(node.outputs) == 1 and work.counts.get("outputs"):
+            writers[node.outputs[0]] = work
         found.append(work)
     return tuple(found)
 
@@ -159,7 +170,7 @@ def _at_the_edge(graph: Graph, node: Node) -> bool:
 
 
 def _sizes(graph: Graph) -> list[float]:
-    """Return the bytes of each tensor, as kernels read and write it."""
+    """Return the bytes of each tensor, as kernels read and write it: what stands for integers has theirs."""
     sizes = [_bytes(graph, place) for place in range(len(graph.values))]
     known = {place for place, value in enumerate(graph.values) if value.constant}
     weights = {place for place in known if graph.values[place].dtype in _WEIGHTS}
@@ -168,13 +179,18 @@ def _sizes(graph: Graph) -> list[float]:
         read = [place for place in node.inputs if place >= 0]
         for place in read:
             readers.setdefault(place, []).append(node)
-        for made in (place for place in node.outputs if place >= 0):
+        for made in (place for place in node.outputs if place >= 0 and place not in graph.outputs):
             if node.kind in _QUANTIZING and read:
                 sizes[made] = min(sizes[made], sizes[read[0]], _of_levels(graph, node, made))
             elif read and known.issuperset(read):
                 same = [place for place in weights.intersection(read) if _alike(graph, place, made)]
                 sizes[made] = min([sizes[made], *(sizes[place] for place in same)])
                 weights.update([made] if same else [])
+            elif node.kind in FREE or node.kind in _CARRYING:
+                moving = [place for place in read if place not in known]
+                widths = [sizes[place] / (elements(graph.values[place].shape) or math.inf) for place in moving]
+                if moving and all(sizes[place] < _bytes(graph, place) for place in moving):
+                    sizes[made] = min(sizes[made], max(widths) * (elements(graph.values[made].shape) or math.inf))
             if read and known.issuperset(read):
                 known.add(made)
     for place, nodes in readers.items():
