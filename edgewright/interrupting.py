@@ -1,4 +1,4 @@
-"""Ctrl-C that ends a command also where a library loses it."""
+"""Ctrl-C, and SIGTERM like it, that end a command also where a library loses them."""
 
 import signal
 import sys
@@ -8,19 +8,23 @@ from contextlib import contextmanager
 from typing import Any
 
 _AGAIN_S = 0.5
+_DEFAULTS: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
 @contextmanager
 def obeyed() -> Iterator[None]:
-    """Let SIGINT end the block by KeyboardInterrupt, whatever a library makes of that.
+    """Let SIGINT and SIGTERM end the block by KeyboardInterrupt, whatever a library makes of that.
+
+    What is half written is taken away and child processes end, then, as a CI job that is cancelled wants it too.
 
     What is raised in a callback of the garbage collector is lost, and jax has one, which TensorFlow and Keras import;
     C code drops it or raises another error in its place. So it is raised again every half a second until the block is
-    being left; what cleans up then is left in peace. A handler of somebody else's stays as it is.
+    being left; what cleans up then is left in peace. Handlers of somebody else's stay as they are.
     """
-    before = signal.getsignal(signal.SIGINT)
-    ours = threading.current_thread() is threading.main_thread() and before is signal.default_int_handler
-    if not ours or not hasattr(signal, "setitimer"):
+    handlers = {number: handler for number, handler in _DEFAULTS.items() if signal.getsignal(number) is handler}
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        handlers = {}
+    if not handlers:
         yield
         return
     alarms: list[Any] = []
@@ -34,7 +38,8 @@ def obeyed() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, _AGAIN_S, _AGAIN_S)
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, interrupted)
+    for number in handlers:
+        signal.signal(number, interrupted)
     try:
         yield
     except Exception as error:
@@ -45,7 +50,8 @@ def obeyed() -> Iterator[None]:
         if alarms:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, alarms[0])
-        signal.signal(signal.SIGINT, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _is_leaving() -> bool:

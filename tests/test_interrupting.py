@@ -1,4 +1,4 @@
-"""edgewright/: Ctrl-C ends a command, whatever a library makes of it."""
+"""edgewright/: Ctrl-C and SIGTERM end a command, whatever a library makes of them."""
 
 import gc
 import os
@@ -72,6 +72,23 @@ def test_what_cleans_up_is_left_in_peace():
             cleaned.append(True)
     assert cleaned
     time.sleep(0.6)  # and never afterwards
+
+
+@pytest.mark.parametrize("of_ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
+def test_sigterm_is_an_interrupt_for_as_long_as_a_command_runs(of_ctrl_c):
+    """A command that is told to end leaves its block as at Ctrl-C, in the background too, where that is ignored.
+
+    Before and afterwards, SIGTERM means what it did.
+    """
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, of_ctrl_c)
+    try:
+        with pytest.raises(KeyboardInterrupt), obeyed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize("keeps", [True, False])
