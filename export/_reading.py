@@ -11,6 +11,7 @@ from ..children import GIB, python, run_child
 from ..errors import InputError, nearest
 from ._graph import Graph, graph_of
 
+_OF_KERAS = (".keras", ".h5", ".hdf5")
 TIME_LIMIT_S = 120.0
 MEMORY_LIMIT_BYTES = 6 * GIB
 
@@ -73,9 +74,10 @@ def _format_of(path: Path) -> str:
 
     suffixes = {get(name).suffix: name for name in names() if get(name).read is not None}
     if path.suffix not in suffixes:
-        raise InputError(
-            f"Expected a file that ends in {', '.join(sorted(suffixes))}. Got: {path}.{nearest(path.suffix, suffixes)}"
-        )
+        hint = nearest(path.suffix, suffixes)
+        if path.suffix in _OF_KERAS:
+            hint = " A Keras model is exported first, as by: edgewright compress MODEL --recipe float32 --out FOLDER"
+        raise InputError(f"Expected a file that ends in {', '.join(sorted(suffixes))}. Got: {path}.{hint}")
     return suffixes[path.suffix]
 
 

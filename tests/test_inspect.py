@@ -371,7 +371,8 @@ def test_an_empty_constant_of_openvino_is_read(tmp_path):
         ("a.xml", b"<!DOCTYPE x [<!ENTITY a 'aaaa'>]><net><layers/></net>", "without a DTD"),
         ("a.xml", b"<html><body/></html>", "a file of <html>"),
         ("a.onnx", b"\x08\x08", "Expected an ONNX file with a graph"),
-        ("a.pt", b"", r"ends in .onnx, .tflite, .xml. Got: .*a.pt"),
+        ("a.pt", b"", r"ends in .onnx, .tflite, .xml. Got: .*a.pt\.$"),
+        ("a.keras", b"", r"Got: .*a.keras\. A Keras model is exported first, as by: edgewright compress"),
     ],
 )
 def test_another_kind_of_file_is_refused(name, content, message, tmp_path):
