@@ -1,6 +1,7 @@
 """A device behind a link as a place to run artifacts: the same runner, its files copied there and back."""
 
 import copy
+import os
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 from ..children import Child
 from ..errors import DeviceError
+from ..export._beside import files_beside
 from ..figures import How
 from ..files import sha256
 from ..runtimes import Runtime
@@ -131,12 +133,12 @@ class OnDevice(Place):
         """Return where a file is on the device, after copying it there with what lies beside it."""
         if path in self.there:
             return self.there[path]
-        beside = [path.with_suffix(".bin")] if path.suffix == ".xml" and path.with_suffix(".bin").is_file() else []
+        beside = files_beside(path)
         digests = tuple(sha256(each) for each in (path, *beside))
         if digests not in self._sent:
             folder = PurePosixPath(self._folder) / digests[0][:16]
             for each in (path, *beside):
-                self.link.send(each, str(folder / each.name))
+                self.link.send(each, str(folder / os.path.relpath(each, path.parent)))
             self._sent[digests] = str(folder / path.name)
         return self._sent[digests]
 

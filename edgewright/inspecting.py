@@ -23,6 +23,7 @@ from .devices._placing import TENSORRT
 from .devices._profile import ADAPTERS
 from .devices._versions import Loads
 from .export import Deployable, Graph, read_graph, read_graphs
+from .export._beside import files_beside
 from .export._work import total, work_of
 from .figures import Figure
 from .files import gzip_bytes
@@ -189,8 +190,7 @@ def _files(path: Path) -> tuple[Path, ...]:
 
 def _inspected(path: Path, profile: Profile | None) -> Inspection:
     graph = read_graph(path)
-    beside = path.with_suffix(".bin")
-    files = (path, beside) if graph.format == "openvino" and beside.is_file() else (path,)
+    files = (path, *files_beside(path))
     needed = needed_runtime(graph)
     on_device = None
     if profile is not None:

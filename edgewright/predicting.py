@@ -13,6 +13,7 @@ from .devices._profile import ADAPTERS
 from .errors import InputError, nearest
 from .export import Artifact, Graph, read_graph
 from .export._artifact import Operation
+from .export._beside import files_beside
 from .export._graph import elements
 from .export._precision import precision_of
 from .export._work import COUNTS, Work, total, uncounted, work_of
@@ -216,7 +217,6 @@ def _latency(
 
 def _as_artifact(path: Path, graph: Graph, precision: str, works: Sequence[Work]) -> Artifact:
     """Return what the prediction needs to know of a file, whoever wrote it."""
-    files = [file for file in (path, path.with_suffix(".bin")) if file == path or graph.format == "openvino"]
     kinds = Counter((node.kind, graph.dtypes_of(node)) for node in graph.nodes)
     return Artifact(
         path=path,
@@ -225,7 +225,7 @@ def _as_artifact(path: Path, graph: Graph, precision: str, works: Sequence[Work]
         inputs=(),
         outputs=(),
         sha256="",
-        size_bytes=sum(file.stat().st_size for file in files if file.is_file()),
+        size_bytes=sum(file.stat().st_size for file in (path, *files_beside(path))),
         gzip_bytes=0,
         macs=graph.macs,
         parameters=sum(elements(value.shape) or 0 for value in graph.values if value.constant and value.bytes),

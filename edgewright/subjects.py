@@ -1,15 +1,18 @@
 """What is measured, compared or profiled: an artifact, the runtime that runs it, and what it is fed."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 
 from . import runtimes
 from .errors import InputError, MissingRequirement, nearest
 from .export import Bundle, Deployable, load_bundle, read_graph
+from .export._beside import files_beside
 from .files import is_ours, sha256
 from .runtimes import Runtime
 from .stages import digest
@@ -60,9 +63,7 @@ def installed_here(runtime: Runtime) -> bool:
 def identity(artifact: Path | Deployable) -> str:
     """Return the SHA-256 of all that runs: each graph's files, and the host code around them."""
     if isinstance(artifact, Path):
-        beside = [artifact.with_suffix(".bin")] if artifact.suffix == ".xml" else []
-        files = [artifact, *(each for each in beside if each.is_file())]
-        return digest([["model", *map(sha256, files)]])
+        return digest([["model", *map(sha256, (artifact, *files_beside(artifact)))]])
     one = file_of(artifact) is not None
     graphs = [
         ["model" if one else part.graph, part.sha256, *(found for _, found in part.companions)]
@@ -202,6 +203,13 @@ def random_inputs(graph: "Graph", samples: int = RANDOM_SAMPLES) -> dict[str, np
         InputError: an input that cannot be fed: not of numbers, of a type that NumPy lacks, or of unknown rank.
     """
     _check_inputs(graph)
+    needed = samples * sum(math.prod(_sample(graph, graph.values[place])) for place in graph.inputs) * 8
+    has = psutil.virtual_memory().total
+    if needed > has:
+        raise InputError(
+            f"Expected inputs of which {samples} fit into this host's memory of {has:,} bytes. Got: {needed:,} of "
+            "random numbers."
+        )
     random = np.random.default_rng(0)
     made = {}
     for place in graph.inputs:
@@ -219,7 +227,9 @@ def random_inputs(graph: "Graph", samples: int = RANDOM_SAMPLES) -> dict[str, np
 
 
 def _check_inputs(graph: "Graph") -> None:
-    """Raise InputError where an input cannot be fed, neither random numbers nor a user's data."""
+    """Raise InputError where there is no input, or one that neither random numbers nor a user's data can be fed to."""
+    if not graph.inputs:
+        raise InputError("Expected a file that takes inputs. Got: one without any, which computes the same each time.")
     for value in (graph.values[place] for place in graph.inputs):
         if not _is_number(value.dtype):
             raise InputError(
@@ -242,7 +252,7 @@ def _is_number(dtype: str) -> bool:
 
 def _sample(graph: "Graph", value: "Value") -> tuple[int, ...]:
     """Return the shape of a sample, in which a size that is left open is 1, as the runner runs one at a time."""
-    sizes = tuple(max(size, 1) for size in value.shape or ())
+    sizes = tuple(1 if size < 0 else size for size in value.shape or ())
     return sizes if takes_no_batch(graph) else sizes[1:]
 
 

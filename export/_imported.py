@@ -15,7 +15,7 @@ from ..errors import InputError
 from ._artifact import Tensor
 from ._freeze import Frozen
 from ._graph import Graph, Node, Value
-from ._names import plain_name
+from ._names import plain_name, plain_names
 from ._reading import read_graph
 
 # By the suffix of a file that is imported, its format.
@@ -150,7 +150,10 @@ def _shape(shape: Sequence[int] | None) -> str:
 
 def _tensors(graph: Graph, places: Sequence[int]) -> tuple[Tensor, ...]:
     values = [graph.values[place] for place in places]
-    return tuple(Tensor(plain_name(value.name), (1, *(value.shape or ())[1:]), value.dtype) for value in values)
+    names = plain_names([value.name for value in values])
+    return tuple(
+        Tensor(name, (1, *(value.shape or ())[1:]), value.dtype) for name, value in zip(names, values, strict=True)
+    )
 
 
 def _size(value: Value) -> int:

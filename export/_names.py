@@ -2,7 +2,7 @@
 
 import itertools
 import string
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 _PREFIX = "serving_default_"
 
@@ -14,6 +14,16 @@ def plain_name(name: str) -> str:
     ('image', 'image')
     """
     return name.removeprefix(_PREFIX).split(":")[0]
+
+
+def plain_names(names: Sequence[str]) -> list[str]:
+    """Return tensors' plain names, or their own where several would be called the same, as the runner does.
+
+    >>> plain_names(["image:0", "state:0"]), plain_names(["parts:0", "parts:1"])
+    (['image', 'state'], ['parts:0', 'parts:1'])
+    """
+    plain = [plain_name(name) for name in names]
+    return plain if len(set(plain)) == len(plain) else list(names)
 
 
 def letters(taken: Collection[str | None]) -> Iterator[str]:

@@ -51,9 +51,9 @@ def _stored_types(graph: Graph) -> dict[int, str]:
     """Return by tensor the type that it is stored in: of constants, and of what is computed of constants alone."""
     found = {place: value.dtype for place, value in enumerate(graph.values) if value.constant}
     for node in graph.nodes:
-        if node.inputs and all(place < 0 or place in found for place in node.inputs):
-            first = next(place for place in node.inputs if place >= 0)
-            found.update((place, found[first]) for place in node.outputs if place >= 0)
+        read = [place for place in node.inputs if place >= 0]
+        if read and all(place in found for place in read):
+            found.update((place, found[read[0]]) for place in node.outputs if place >= 0)
     return found
 
 

@@ -9,12 +9,14 @@ import numpy as np
 
 from ..errors import InputError
 from . import _onnx_metadata
+from ._beside import check_data
 from ._graph import FEW, Graph, Node, Value, elements, weight_bytes, why_uncounted, with_summed_products
 from ._onnx_loops import trips
 from ._onnx_macs import macs_of
 from ._onnx_ran import ran_shapes
 from ._onnx_shapes import with_shapes
 from ._onnx_signature import fix_batch, forget_shapes, is_open
+from ._onnx_weights import graphs_of
 
 _STANDARD = ("", "ai.onnx", "ai.onnx.ml")
 # Names of element types where lower case is not enough.
@@ -30,7 +32,8 @@ def read(path: Path) -> Graph:
     """Return what an .onnx file is made of.
 
     Raises:
-        InputError: it holds no graph. What is broken raises whatever protobuf or onnx raises.
+        InputError: it holds no graph, or lacks what operations read. What is broken raises whatever protobuf or onnx
+            raises.
     """
     import onnx
     import onnx.inliner
@@ -39,6 +42,7 @@ def read(path: Path) -> Graph:
     model = onnx.load_model(str(path), load_external_data=False)
     if not model.graph.node and not model.graph.output:
         raise InputError(f"Expected an ONNX file with a graph. Got: {path}, which has none.")
+    check_data(model, path)
     notes = []
     try:
         model = onnx.inliner.inline_local_functions(model) if model.functions else model
@@ -80,6 +84,7 @@ class _Reader:
         self.stated = stated
         self.values: list[Value] = []
         self.opsets = {opset.domain or "ai.onnx": int(opset.version) for opset in model.opset_import}
+        self.made = {name for graph in graphs_of(model.graph) for node in graph.node for name in node.output}
         self.functions = {(function.domain, function.name) for function in model.functions}
 
     def graph(self) -> Graph:
@@ -130,6 +135,12 @@ class _Reader:
                     yield from self._nodes(inner, dict(scope), f"{label}, {attribute.name}", inner_times)
 
     def _node(self, node: Any, scope: dict[str, int], body: str, times: int | None) -> Node:
+        lost = [name for name in node.input if name and name not in scope and name not in self.made]
+        if lost:
+            raise InputError(
+                f"Expected inputs that the file holds or an operation makes. Got: {lost[0]!r}, which "
+                f"{node.name or node.op_type} reads and nothing makes."
+            )
         inputs = tuple(scope.get(name, -1) if name else -1 for name in node.input)
         outputs = tuple(scope[name] if name else -1 for name in node.output)
         read = [self.values[place] if place >= 0 else None for place in inputs]

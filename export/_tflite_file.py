@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ._exporter import Job
-from ._names import plain_name
+from ._names import plain_names
 from ._tflite_flatbuffer import packed, signature, text, unpacked
 
 # 4-bit weights have a scale for each output channel: AI Edge Quantizer 0.10 has no groups without quantized
@@ -42,21 +42,25 @@ def quantize_file(job: Job, content: bytes) -> bytes:
 
 def signature_of(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the details of a file's inputs and of its outputs by name, by the runner's rule for which signature."""
-    name = _signature_name(interpreter)
-    if name:
+    _, inputs, outputs = tflite_signature(interpreter)
+    return inputs, outputs
+
+
+def tflite_signature(interpreter: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return the name, the inputs and the outputs of the signature of the first subgraph, as the runner does.
+
+    Where no signature names that subgraph, its tensors' own names count, and the name is empty.
+    """
+    sides = interpreter.get_input_details(), interpreter.get_output_details()
+    first = [{(detail["index"], detail["name"]) for detail in details} for details in sides]
+    for name in sorted(interpreter.get_signature_list(), key=lambda name: (name != "serving_default", name)):
         runner = interpreter.get_signature_runner(name)
-        return runner.get_input_details(), runner.get_output_details()
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    return _by_name(inputs), _by_name(outputs)
-
-
-def _by_name(details: list[dict[str, Any]]) -> dict[str, Any]:
-    return {plain_name(detail["name"]): detail for detail in details}
-
-
-def _signature_name(interpreter: Any) -> str:
-    names = sorted(interpreter.get_signature_list())
-    return "serving_default" if "serving_default" in names else next(iter(names), "")
+        found = runner.get_input_details(), runner.get_output_details()
+        named = [{(each["index"], each["name"]) for each in side.values()} for side in found]
+        if all(side <= own for side, own in zip(named, first, strict=True)):
+            return name, *found
+    inputs, outputs = (dict(zip(plain_names([each["name"] for each in side]), side, strict=True)) for side in sides)
+    return "", inputs, outputs
 
 
 def _add_float16(recipe: Any) -> None:
@@ -84,7 +88,7 @@ def _ranges(job: Job, content: bytes, recipe: Any) -> Mapping[str, Any]:
     from ai_edge_quantizer.calibrator import Calibrator
     from ai_edge_quantizer.utils.qsv_utils import min_max_update
 
-    signature = _signature_name(Interpreter(model_content=content))
+    signature, _, _ = tflite_signature(Interpreter(model_content=content))
     if not signature:
         content, signature = _with_signature(content), _ADDED_SIGNATURE
     calibrator = Calibrator(content, num_threads=1, qsv_update_func=min_max_update)
@@ -98,7 +102,7 @@ def _with_signature(content: bytes) -> bytes:
     model = unpacked(content)
     graph = model.subgraphs[0]
     sides = (
-        [(plain_name(text(graph.tensors[place].name)), place) for place in places]
+        list(zip(plain_names([text(graph.tensors[place].name) for place in places]), places, strict=True))
         for places in (graph.inputs, graph.outputs)
     )
     model.signatureDefs = [signature(_ADDED_SIGNATURE, *sides)]

@@ -161,14 +161,7 @@ class TFLite(object):
         return {"delegated": len(taken), "interpreted": {name: rest.count(name) for name in sorted(set(rest))}}
 
     def _signature(self):
-        signatures = self.interpreter.get_signature_list()
-        if signatures:
-            name = "serving_default" if "serving_default" in signatures else sorted(signatures)[0]
-            runner = self.interpreter.get_signature_runner(name)
-            inputs, outputs = runner.get_input_details(), runner.get_output_details()
-        else:
-            inputs = {_bare(detail["name"]): detail for detail in self.interpreter.get_input_details()}
-            outputs = {_bare(detail["name"]): detail for detail in self.interpreter.get_output_details()}
+        self.signature, inputs, outputs = tflite_signature(self.interpreter)
         return [[_tflite_tensor(name, details[name]) for name in sorted(details)] for details in (inputs, outputs)]
 
     def run(self, arrays):
@@ -178,6 +171,22 @@ class TFLite(object):
             interpreter.set_tensor(tensor.key, array)
         interpreter.invoke()
         return [interpreter.get_tensor(tensor.key) for tensor in self.outputs]
+
+
+def tflite_signature(interpreter):
+    """Return (name, inputs, outputs) of the signature of the first subgraph, which is what an inference runs.
+
+    Inputs and outputs are details by name. Where no signature names that subgraph, its tensors' own names count.
+    """
+    sides = interpreter.get_input_details(), interpreter.get_output_details()
+    first = [{(detail["index"], detail["name"]) for detail in details} for details in sides]
+    names = sorted(interpreter.get_signature_list(), key=lambda name: (name != "serving_default", name))
+    for name in names:
+        runner = interpreter.get_signature_runner(name)
+        found = runner.get_input_details(), runner.get_output_details()
+        if all({(each["index"], each["name"]) for each in side.values()} <= own for side, own in zip(found, first)):
+            return (name,) + found
+    return ("",) + tuple(dict(zip(bare_names([each["name"] for each in side]), side)) for side in sides)
 
 
 class OnnxRuntime(object):
@@ -243,7 +252,8 @@ class OnnxReference(object):
     def _tensor(onnx, value):
         kind = value.type.tensor_type
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
-        return Tensor(value.name, [size.dim_value or 1 for size in kind.shape.dim], dtype)
+        sizes = [size.dim_value if size.HasField("dim_value") else 1 for size in kind.shape.dim]
+        return Tensor(value.name, sizes, dtype)
 
     def run(self, arrays):
         """Run one sample."""
@@ -278,14 +288,20 @@ class OpenVino(object):
             model = core.compile_model(_without_bfloat16(core.read_model(artifact)), unit, options)
         self.compiled = model
         self.request = model.create_infer_request()
-        self.inputs = [self._tensor(port, place) for place, port in enumerate(model.inputs)]
-        self.outputs = [self._tensor(port, place) for place, port in enumerate(model.outputs)]
-        self.buffers = [self.request.get_input_tensor(place).data for place in range(len(self.inputs))]
+        self.inputs, self.outputs = self._tensors(model.inputs), self._tensors(model.outputs)
+        buffers = [self.request.get_input_tensor(place) for place in range(len(self.inputs))]
+        for buffer, tensor in zip(buffers, self.inputs):
+            buffer.shape = tensor.shape  # of open sizes it has none yet
+        self.buffers = [buffer.data for buffer in buffers]
         self.places = range(len(self.outputs))
 
     @staticmethod
-    def _tensor(port, place):
-        return Tensor(_bare(port.get_any_name()), port.shape, port.element_type.to_dtype(), key=place)
+    def _tensors(ports):
+        names = bare_names([port.get_any_name() for port in ports])
+        return [
+            Tensor(name, _open_at_1(port.partial_shape), port.element_type.to_dtype(), key=place)
+            for place, (name, port) in enumerate(zip(names, ports))
+        ]
 
     def run(self, arrays):
         """Run one sample: what is timed is the copy into the request's own inputs, the inference, and its outputs.
@@ -309,6 +325,13 @@ class OpenVino(object):
         return found
 
 
+def _open_at_1(shape):
+    """Return the sizes of an OpenVINO shape, of one that is open 1, or the least that it may be."""
+    if shape.rank.is_dynamic:
+        return ()
+    return [max(size.get_min_length(), 1) if size.is_dynamic else size.get_length() for size in shape]
+
+
 def _without_bfloat16(model):
     """Return an OpenVINO model with float32 inputs and outputs for bfloat16 ones, of which NumPy would read float16."""
     preprocess = importlib.import_module("openvino.preprocess")
@@ -327,6 +350,12 @@ def _bare(name):
     if name.startswith("serving_default_"):
         name = name[len("serving_default_") :]
     return name.split(":")[0]
+
+
+def bare_names(names):
+    """Return tensors' bare names, or their own where several would be called the same, as the places of a split are."""
+    bare = [_bare(name) for name in names]
+    return bare if len(set(bare)) == len(bare) else list(names)
 
 
 def _tflite_tensor(name, detail):
@@ -399,6 +428,11 @@ def prepare(arrays, tensors, stored=None):
     call takes. ``stored`` maps (array, tensor) to the array as the file stores it; ``as_stored`` where None.
     """
     expected = {tensor.name: tensor.shape for tensor in tensors}
+    if not expected:
+        raise InputsError("expected a model that takes inputs, got one that takes none")
+    if set(expected) != set(arrays):
+        # Whoever reads the file may call an input by its whole name.
+        arrays = dict(zip(bare_names(arrays), arrays.values()))
     received = {name: array.shape for name, array in arrays.items()}
     if set(expected) != set(received):
         raise InputsError("expected inputs {}, got {}".format(sorted(expected), sorted(received)))
@@ -736,7 +770,7 @@ class LiteRtProfiled(object):
         self.partitions = _partitions(plain.interpreter)
         self.interface = _LiteRt(os.path.join(os.path.dirname(module.__file__), "libLiteRt.so"))
         kernels = "" if settings.xnnpack else 'kernel_mode = "builtin"\n'
-        self.interface.load(artifact, "num_threads = {}\n{}".format(settings.threads, kernels))
+        self.interface.load(artifact, "num_threads = {}\n{}".format(settings.threads, kernels), plain.signature)
         self.places = [
             [self.interface.names[side].index(tensor.name) for tensor in tensors]
             for side, tensors in (("Input", self.inputs), ("Output", self.outputs))
@@ -801,8 +835,8 @@ class _LiteRt(object):
         if status:
             raise NoProfiler("{} of LiteRT ended with status {}".format(name, status))
 
-    def load(self, artifact, settings):
-        """Load a file with the profiler on, and make its buffers."""
+    def load(self, artifact, settings, signature):
+        """Load a file with the profiler on, and make the buffers of a signature, or of a file without one."""
         c, by = self.c, self.c.byref
         self.call("LiteRtCreateEnvironment", 0, None, by(self.environment))
         self.call("LiteRtCreateModelFromFile", self.environment, artifact.encode(), by(self.model))
@@ -814,13 +848,14 @@ class _LiteRt(object):
         self.call("LiteRtCompiledModelGetProfiler", self.compiled, by(self.profiler))
         if not self.profiler:
             raise NoProfiler("expected a profiler of LiteRT's compiled model, got none")
-        self.place = c.c_size_t(self._signature())
+        self.place = c.c_size_t(self._signature(signature.encode()))
         self.call("LiteRtGetModelSignature", self.model, self.place, by(self.signature))
         for side in ("Input", "Output"):
             count = c.c_size_t()
             self.call("LiteRtGetNumSignature{}s".format(side), self.signature, by(count))
             made = [self._buffer(side, c.c_size_t(place)) for place in range(count.value)]
-            self.names[side] = [name for name, _, _ in made]
+            names = [name for name, _, _ in made]
+            self.names[side] = names if signature else bare_names(names)
             self.buffers[side] = [(buffer, size) for _, buffer, size in made]
         self.arrays = {side: (c.c_void_p * len(all_))(*[b for b, _ in all_]) for side, all_ in self.buffers.items()}
 
@@ -833,8 +868,8 @@ class _LiteRt(object):
         self.call("LiteRtCreateOpaqueOptions", owner, copy, free, c.byref(option))
         self.call("LiteRtAddOpaqueOptions", self.options, option)
 
-    def _signature(self):
-        """Return the place of the signature that the interpreter's adapter takes."""
+    def _signature(self, name):
+        """Return the place of a signature; a file without one has the library's own."""
         c, count = self.c, self.c.c_size_t()
         self.call("LiteRtGetNumModelSignatures", self.model, c.byref(count))
         keys = {}
@@ -843,7 +878,7 @@ class _LiteRt(object):
             self.call("LiteRtGetModelSignature", self.model, c.c_size_t(place), c.byref(signature))
             self.call("LiteRtGetSignatureKey", signature, c.byref(key))
             keys[key.value] = place
-        return keys[b"serving_default" if b"serving_default" in keys else sorted(keys)[0]]
+        return keys[name if name in keys else sorted(keys)[0]]
 
     def _buffer(self, side, place):
         """Return (name, buffer, bytes) of an input or output."""
@@ -858,7 +893,7 @@ class _LiteRt(object):
         make = "LiteRtCreateManagedTensorBufferFromRequirements"
         self.call(make, self.environment, by(kind), needed, by(buffer))
         self.call("LiteRtGetTensorBufferPackedSize", buffer, by(size))
-        return _bare(name.value.decode()), buffer, size.value
+        return name.value.decode(), buffer, size.value
 
     def write(self, place, array):
         """Copy an array into an input's buffer."""

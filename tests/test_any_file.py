@@ -6,16 +6,19 @@ import numpy as np
 import onnx
 import openvino
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
+import edgewright
 from edgewright.children import python, run_child
 from edgewright.cli import app
 from edgewright.cli_options import end
 from edgewright.errors import InputError
+from edgewright.export._tflite_file import tflite_signature
 from edgewright.runtimes import _runner as runner
 from edgewright.runtimes import run_artifact
-from edgewright.subjects import subjects_of
+from edgewright.subjects import identity, subjects_of
 
 _MAKE = """
 import sys
@@ -169,3 +172,124 @@ def test_words_of_others_are_no_markup(capsys):
     with pytest.raises(SystemExit):
         end("measure", False, work)
     assert "expected x as [samples, 3], got [16] and [/b] :x:" in capsys.readouterr().out
+
+
+def test_an_open_openvino_file_runs_one_sample_at_a_time(tmp_path):
+    """A batch that is open has no size before something is fed: it is one."""
+    node = helper.make_node("Add", ["x", "x"], ["y"])
+    _onnx(tmp_path / "open.onnx", [node], [_tensor("x", ["batch", 3])], [_tensor("y", ["batch", 3])])
+    openvino.save_model(openvino.convert_model(tmp_path / "open.onnx"), tmp_path / "open.xml", compress_to_fp16=False)
+    (subject,) = subjects_of(tmp_path / "open.xml")
+    run = run_artifact(subject.artifact, "openvino", subject.inputs)
+    assert run.ok, run.reason
+    np.testing.assert_allclose(run.outputs["y"], 2 * subject.inputs["x"])
+
+
+def _with_data_beside(path):
+    """Write a product whose weights lie in a file beside it."""
+    kernel = onnx.numpy_helper.from_array(np.ones((64, 64), np.float32), "w")
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "any", [_tensor("x", [1, 64])], [_tensor("y", [1, 64])], [kernel])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path, save_as_external_data=True, location="weights.data", size_threshold=0)
+    return path
+
+
+def test_data_beside_an_onnx_file_belongs_to_it(tmp_path):
+    """Weights in a file of their own count as its size and are part of what it is; without them it is refused."""
+    path = _with_data_beside(tmp_path / "model.onnx")
+    weights = tmp_path / "weights.data"
+    (found,) = edgewright.inspect(path)
+    assert found.size_bytes == path.stat().st_size + weights.stat().st_size
+    before = identity(path)
+    weights.write_bytes(bytes(weights.stat().st_size))
+    assert identity(path) != before
+    weights.write_bytes(bytes(100))
+    with pytest.raises(InputError, match=r"weights\.data with at least 16384 bytes beside model\.onnx\. Got: 100 b"):
+        edgewright.inspect(path)
+    weights.unlink()
+    with pytest.raises(InputError, match=r"weights\.data with at least 16384 bytes.*Got: no such file"):
+        edgewright.inspect(path)
+
+
+def test_places_of_one_name_keep_them_apart(tmp_path):
+    """Two inputs that differ only behind the colon, as the places of a split do, are fed each its own."""
+    node = helper.make_node("Sub", ["parts:0", "parts:1"], ["y"])
+    inputs = [_tensor("parts:0", [1, 3]), _tensor("parts:1", [1, 3])]
+    path = _onnx(tmp_path / "parts.onnx", [node], inputs, [_tensor("y", [1, 3])])
+    openvino.save_model(openvino.convert_model(path), tmp_path / "parts.xml", compress_to_fp16=False)
+    for file, runtime in ((path, "onnxruntime"), (tmp_path / "parts.xml", "openvino")):
+        (subject,) = subjects_of(file)
+        run = run_artifact(subject.artifact, runtime, subject.inputs)
+        assert run.ok, run.reason
+        first, second = (subject.inputs[name] for name in sorted(subject.inputs))
+        np.testing.assert_allclose(run.outputs["y"], first - second)
+
+
+_SIGNATURES = """
+import sys
+import tensorflow as tf
+
+
+class Both(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([1, 3], name="x")])
+    def first(self, x):
+        return {"y": x + 1.0}
+
+    @tf.function(input_signature=[tf.TensorSpec([1, 5], name="x")])
+    def second(self, x):
+        return {"y": x * 3.0}
+
+
+both = Both()
+signatures = {"another": both.first, "serving_default": both.second}
+tf.saved_model.save(both, sys.argv[1] + "/saved", signatures=signatures)
+converter = tf.lite.TFLiteConverter.from_saved_model(sys.argv[1] + "/saved", signature_keys=list(signatures))
+with open(sys.argv[1] + "/both.tflite", "wb") as file:
+    file.write(converter.convert())
+"""
+
+
+def test_of_several_signatures_the_first_subgraphs_is_run(tmp_path):
+    """What is counted, fed and run is the first subgraph, whatever other entry points are called."""
+    made = run_child(python("-c", _SIGNATURES, tmp_path), time_limit_s=300, environment={"TF_CPP_MIN_LOG_LEVEL": "2"})
+    assert made.ok, made.stderr
+    (subject,) = subjects_of(tmp_path / "both.tflite", runtime="litert")
+    run = run_artifact(subject.artifact, "litert", subject.inputs)
+    assert run.ok, run.reason
+    interpreter = Interpreter(str(tmp_path / "both.tflite"))
+    here, there = tflite_signature(interpreter), runner.tflite_signature(interpreter)  # a file of its own, for devices
+    assert here[0] == there[0]
+    for side, other in zip(here[1:], there[1:], strict=True):
+        assert {name: each["index"] for name, each in side.items()} == {n: each["index"] for n, each in other.items()}
+    given = subject.inputs["x"]
+    np.testing.assert_allclose(run.outputs["y"], given + 1 if given.shape[-1] == 3 else 3 * given, rtol=1e-6)
+
+
+def test_what_nothing_is_fed_to_is_refused(tmp_path):
+    """A file without inputs, one whose samples fit into no memory, and one that reads what nothing makes, are told."""
+    made = helper.make_node("ConstantOfShape", ["size"], ["y"])
+    size = onnx.numpy_helper.from_array(np.array([1, 3]), "size")
+    graph = helper.make_graph([made], "any", [], [_tensor("y", [1, 3])], [size])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "a.onnx")
+    huge = [_tensor("x", [1, 2**20, 2**20])]
+    _onnx(tmp_path / "b.onnx", [helper.make_node("Relu", ["x"], ["y"])], huge, [_tensor("y", [1, 2**20, 2**20])])
+    lost = helper.make_node("Relu", ["lost"], ["y"])
+    _onnx(tmp_path / "c.onnx", [lost], [_tensor("x", [1, 3])], [_tensor("y", [1, 3])])
+    for name, message in {
+        "a": "takes inputs. Got: one without any",
+        "b": "fit into this host's memory",
+        "c": "'lost', which Relu reads and nothing makes",
+    }.items():
+        done = _run("measure", tmp_path / f"{name}.onnx", "--quiet")
+        assert done.exit_code == 2 and message in " ".join(done.stderr.split())
+
+
+def test_a_size_of_zero_is_zero(tmp_path):
+    """An input without elements is fed none, and what is joined to it stays as it is."""
+    node = helper.make_node("Concat", ["x", "none"], ["y"], axis=1)
+    path = _onnx(tmp_path / "a.onnx", [node], [_tensor("x", [1, 3]), _tensor("none", [1, 0])], [_tensor("y", [1, 3])])
+    (subject,) = subjects_of(path)
+    run = run_artifact(path, "onnxruntime", subject.inputs)
+    assert run.ok, run.reason
+    np.testing.assert_allclose(run.outputs["y"], subject.inputs["x"])

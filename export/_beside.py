@@ -1,0 +1,48 @@
+"""The files that lie beside a file and belong to it: OpenVINO's weights, and the data that an ONNX file names."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+
+def files_beside(path: Path) -> tuple[Path, ...]:
+    """Return the files beside one that hold data of it and are there; none of a file that cannot be read."""
+    named = [path.with_suffix(".bin")] if path.suffix == ".xml" else []
+    if path.suffix == ".onnx":
+        import onnx
+
+        try:
+            named = [file for file, _ in _outside(onnx.load_model(str(path), load_external_data=False), path)]
+        except Exception:  # whoever reads it tells what is wrong with it
+            named = []
+    return tuple(each for each in dict.fromkeys(named) if each.is_file())
+
+
+def check_data(model: Any, path: Path) -> None:
+    """Raise InputError where data that an ONNX model names is not there, or ends too early."""
+    for file, size in _outside(model, path):
+        found = file.stat().st_size if file.is_file() else None
+        if found is None or found < size:
+            told = "no such file" if found is None else f"{found} bytes"
+            raise InputError(f"Expected {file.name} with at least {size} bytes beside {path.name}. Got: {told}.")
+
+
+def _outside(model: Any, path: Path) -> Iterator[tuple[Path, int]]:
+    """Yield for each tensor that an ONNX model keeps outside the file, and how many bytes that must have."""
+    for tensor in _stored(model.graph):
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        if entries.get("location"):
+            numbers = [entries.get(key, "") for key in ("offset", "length")]
+            yield path.parent / entries["location"], sum(int(each) for each in numbers if each.isdigit())
+
+
+def _stored(graph: Any) -> Iterator[Any]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _stored(body)
