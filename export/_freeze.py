@@ -4,7 +4,7 @@ The graph is frozen before conversion because the TFLite converter fails on READ
 a signature because TFLite's inputs and outputs come in any order and are matched by name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..train._data_file import outside_type
 from ..train._training import input_of, output_names
 from ._artifact import Tensor
+from ._draws import check_draws
 from ._exportable import blaming, check_exportable, no_table
 from ._graph import einsum_macs, product
 
@@ -97,6 +98,7 @@ def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | Non
     if tables := [tensor for tensor in frozen.inputs if tensor.dtype == tf.resource]:
         raise no_table(tables[0].op.name.removeprefix(f"{model.name}/"))
     frozen = _without_compiled(frozen)
+    check_draws(frozen.graph, lambda: _at_batch_2(call, specs), model.name)
     for name, tensor in zip(names, frozen.outputs, strict=True):
         if tensor.shape.rank is None:
             raise InputError(
@@ -136,6 +138,16 @@ def _check_writes_nothing(graph: Any, model: str) -> None:
                 "one call to the next: an exported file holds constants. Make what is kept an input and an output "
                 "(stateful=False, initial_state, return_state=True), and draw random numbers outside of the model."
             )
+
+
+def _at_batch_2(call: Any, specs: Sequence[Any]) -> Any:
+    """Return the graph of ``call`` without variables for a batch of 2 in the place of 1."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    specs = [tf.TensorSpec((2, *spec.shape[1:]), spec.dtype, name=spec.name) for spec in specs]
+    traced = tf.function(call, input_signature=specs, autograph=False).get_concrete_function()
+    return convert_variables_to_constants_v2(traced, lower_control_flow=False).graph
 
 
 def _without_compiled(frozen: Any) -> Any:

@@ -73,7 +73,7 @@ class FrozenGraph:
         waiting, seen = [tensor.op], set()
         while waiting:
             operation = waiting.pop()
-            if operation.type == "Placeholder" or "Random" in operation.type:
+            if operation.type == "Placeholder":
                 return False
             if operation.name not in seen:
                 seen.add(operation.name)

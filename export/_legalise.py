@@ -21,6 +21,7 @@ from ._pass_ranges import with_ranges
 
 # In this order: loops hide what is in them, and what passes write, later ones may rewrite.
 _MODULES = (
+    "draws",
     "loops",
     "sums",
     "cumulative",

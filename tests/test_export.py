@@ -210,6 +210,50 @@ def test_a_table_of_words_or_numbers_is_refused(tmp_path):
             freeze(keras.Model(numbers, layer(numbers)), tmp_path / type(layer).__name__)
 
 
+class _Draws(keras.layers.Layer):
+    """A layer that draws random numbers as it is run."""
+
+    def __init__(self, draw):
+        super().__init__(name="noise")
+        self.draw = draw
+
+    def call(self, x):
+        """Return ``x`` with what is drawn."""
+        return x + self.draw(x)
+
+
+@pytest.mark.parametrize("format", names())
+def test_numbers_drawn_of_a_fixed_seed_are_constants_of_the_file(format, tmp_path):
+    """Every format adds the very numbers that Keras draws, none its own generator's."""
+    x = keras.Input((4,), name="x")
+    noise = _Draws(lambda x: keras.random.normal((4,), seed=3) * keras.random.uniform((4,), seed=4))
+    model = keras.Model(x, noise(keras.layers.Dense(4)(x)))
+    made = convert(freeze(model, tmp_path / "graph"), format, "float32", tmp_path / "out")
+    assert made.artifact, made.reason
+    samples = {"x": np.random.default_rng(0).normal(size=(4, 4)).astype("float32")}
+    run = run_artifact(made.artifact.path, runtimes.for_format(format)[0], samples)
+    np.testing.assert_allclose(run.outputs["noise"], outputs_of(model, Dataset(samples))["noise"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("draw", "which"),
+    [
+        (lambda x: keras.random.normal(keras.ops.shape(x), seed=3), "others for each sample"),
+        (lambda x: tf.random.normal((4,)), "other ones at each call"),
+        (
+            lambda x: keras.ops.cast(keras.random.categorical(x, 4, seed=3), "float32"),
+            "numbers that depend on its input",
+        ),
+        (lambda x: keras.ops.fori_loop(0, 3, lambda i, a: a + keras.random.normal((4,), seed=3), x), "in a loop"),
+    ],
+)
+def test_a_model_that_draws_other_numbers_is_refused(draw, which, tmp_path):
+    """What no file can repeat is an error that names the layer: each file would draw numbers of its own."""
+    x = keras.Input((4,), name="x")
+    with pytest.raises(InputError, match=f"draws no random numbers.*noise.*{which}"):
+        freeze(keras.Model(x, _Draws(draw)(x)), tmp_path / "graph")
+
+
 def test_a_model_that_keeps_a_state_is_refused(tmp_path):
     """A recurrent layer that goes on from its last state writes a variable, which no file holds: it is named."""
     x = keras.Input(batch_shape=(1, 6, 5), name="x")
