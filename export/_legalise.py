@@ -23,6 +23,7 @@ from ._pass_ranges import with_ranges
 _MODULES = (
     "draws",
     "loops",
+    "copies",
     "sums",
     "cumulative",
     "argmax",

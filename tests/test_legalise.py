@@ -67,7 +67,18 @@ MODELS = {
     "rows": lambda: _sequence(lambda x: layers.Dense(8, activation="relu")(layers.Dense(16)(x))),
     "one query": lambda: _sequence(_one_query),
     "normalized": lambda: _sequence(layers.LayerNormalization()),
+    "both ways": lambda: _sequence(layers.Bidirectional(layers.LSTM(4, return_sequences=True))),
+    "turned round": lambda: _sequence(
+        lambda x: ops.concatenate([ops.flip(ops.tanh(x), 1), ops.flip(8 * x, (1, 2))], 1)
+    ),
+    "one hot": lambda: _one_hot(),
 }
+
+
+def _one_hot():
+    """Numbers of which some have no place, so that no one stands there."""
+    x = keras.Input((6,), name="x", dtype="int32")
+    return keras.Model(x, layers.Dense(2, name="y")(ops.one_hot(x, 3, axis=1)))
 
 
 def _image_sequence():
@@ -159,6 +170,22 @@ def test_what_converters_do_not_take_is_rewritten(prepared, format, precision, n
     assert _names(_made(legal)) == {name}
     assert not gone & prepared.types(legal)
     assert prepared.error(format, get(format).export(legal)) < 2e-5
+
+
+@pytest.mark.parametrize(
+    ("prepared", "name"),
+    [
+        ("both ways", "gathered-reversals"),
+        ("turned round", "gathered-reversals"),
+        ("one hot", "compared-one-hot"),
+    ],
+    indirect=["prepared"],
+)
+def test_integers_that_tflite_copies_keep_their_scales(prepared, name):
+    """Reversals and ones by index come out right in int8, of which TFLite's converter alone makes something else."""
+    legal = prepared.legalised(prepared.job("int8"), "tflite")
+    assert name in _names(_made(legal))
+    assert prepared.error("tflite", get("tflite").export(legal)) < 0.08
 
 
 @pytest.mark.parametrize("prepared", ["last states"], indirect=True)
