@@ -10,6 +10,8 @@ from .export import Conversion, Deployable
 
 # XNNPACK's kernels may agree with the reference by so much less than the built-in ones, in points, before it is told.
 _KERNELS_APART = 2.0
+# What is right and agrees with the reference by less is told of, in percent.
+_FAR = 80.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,22 @@ class Attempt:
                 notes.append(
                     f"{artifact}: with XNNPACK it agrees with {reference} to {ours:.4g} %, with LiteRT's built-in "
                     f"kernels to {theirs:.4g} %: run it without XNNPACK."
+                )
+        return tuple(notes)
+
+    def far_notes(self, reference: str = KERAS) -> tuple[str, ...]:
+        """Return a sentence for each artifact that is right by the gate and far from the reference in every runtime.
+
+        Args:
+            reference: what the artifacts were compared with; see ``Reference.name``.
+        """
+        notes = []
+        for deployable in self.right:
+            agreed = max(made.agreement_keras_percent or 0.0 for made in self._judging(deployable) if made.ok)
+            if agreed < _FAR:
+                notes.append(
+                    f"{deployable.name} agrees with {reference} to {agreed:.4g} % only: judge it by labelled samples, "
+                    "with max_drop in the recipe, before it is used."
                 )
         return tuple(notes)
 

@@ -89,7 +89,7 @@ def make_bundle(
                 if each.name not in {before.name for before in made.right}
             ]
             made = again
-        notes += made.kernel_notes(reference.name)
+        notes += made.kernel_notes(reference.name) + made.far_notes(reference.name)
         failures = {
             **made.failures,
             **_where_wrong(made, deployment, compressed.activations if quantized else None, calibration),

@@ -151,7 +151,7 @@ def make_imported_bundle(
             model.recipe,
             model.task.name,
             made.failures,
-            (*model.notes, *made.kernel_notes(reference.name)),
+            (*model.notes, *made.kernel_notes(reference.name), *made.far_notes(reference.name)),
             model.seed,
             imported={
                 "file": file.name,

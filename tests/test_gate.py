@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 
 import edgewright
 from edgewright.attempts import Attempt
@@ -110,3 +111,16 @@ def test_kernels_that_disagree_are_told():
     assert not notes(98.0, 99.0) and not notes(99.0, 60.0)
     (note,) = notes(81.0, 99.5)
     assert note.startswith("tflite int8: with XNNPACK it agrees with the Keras model to 81 %")
+
+
+@pytest.mark.parametrize(("agreed", "told"), [((53.0, 60.0), True), ((53.0, 97.0), False), ((85.0,), False)])
+def test_what_is_handed_over_far_from_keras_is_told(agreed, told):
+    """An artifact that passes the gate and agrees to less than 80 % in each of its runtimes has a note that says so."""
+    file = Artifact(Path("x.tflite"), "tflite", "int8", (), (), "one", 1, 1)
+    checks = tuple(
+        Check("tflite int8", runtime, "1", False, True, agreement_keras_percent=percent)
+        for runtime, percent in zip(("litert", "tflite_runtime"), agreed, strict=False)
+    )
+    notes = Attempt((), deployables((file,)), checks).far_notes()
+    assert bool(notes) == told
+    assert not told or notes[0].startswith("tflite int8 agrees with the Keras model to 60 % only")
