@@ -1,10 +1,12 @@
 """The files that lie beside a file and belong to it: OpenVINO's weights, and the data that an ONNX file names."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ._onnx_weights import graphs_of
 
 
 def files_beside(path: Path) -> tuple[Path, ...]:
@@ -31,7 +33,7 @@ def check_data(model: Any, path: Path) -> None:
 
 def _outside(model: Any, path: Path) -> Iterator[tuple[Path, int]]:
     """Yield for each tensor that an ONNX model keeps outside the file, and how many bytes that must have."""
-    for tensor in _stored(model.graph):
+    for tensor in chain.from_iterable(map(_stored, graphs_of(model.graph))):
         entries = {entry.key: entry.value for entry in tensor.external_data}
         if entries.get("location"):
             numbers = [entries.get(key, "") for key in ("offset", "length")]
@@ -40,9 +42,4 @@ def _outside(model: Any, path: Path) -> Iterator[tuple[Path, int]]:
 
 def _stored(graph: Any) -> Iterator[Any]:
     yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _stored(body)
+    yield from (made.t for node in graph.node for made in node.attribute if made.HasField("t"))
