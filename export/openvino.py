@@ -15,6 +15,8 @@ from ._read_openvino import read
 _COMPRESSED = {"dynamic_int8": "32", "int8_weights": "0", "int4_weights": "0"}
 # Below this a group's scale and zero weigh as much as its weights.
 _SMALLEST_GROUP = 16
+# Of inputs: where their conversion to float is fused with a quantizer, the CPU plug-in refuses the file.
+_NEVER_FUSED = ("i16", "u16", "u32", "u64", "f64")
 
 
 def export(job: Job) -> Exported:
@@ -29,9 +31,10 @@ def export(job: Job) -> Exported:
         model = openvino.convert_model(
             str(job.saved_model), input=[(tensor.name, list(tensor.shape)) for tensor in job.inputs]
         )
-        names = [_keras_name(port, job.inputs) for port in model.inputs]
-        names += [_keras_name(port, job.outputs) for port in model.outputs]
-    _part_outputs_from_inputs(model)
+        names = [*_keras_names(model.inputs, job.inputs), *_keras_names(model.outputs, job.outputs)]
+    _part_outputs(model)
+    if job.precision == "int8":
+        _part_conversions_from_quantizers(model)
     # Inputs last: an output that was an input's takes its old name along until it has another.
     for port, name in reversed(list(zip((*model.inputs, *model.outputs), names, strict=True))):
         port.get_tensor().set_names({name})
@@ -57,24 +60,56 @@ def _tell_nobody() -> None:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 
-def _keras_name(port: Any, tensors: Sequence[Tensor]) -> str:
-    """Return which of the Keras model's inputs or outputs a port is: OpenVINO adds other names, such as "image:0"."""
+def _keras_names(ports: Sequence[Any], tensors: Sequence[Tensor]) -> list[str]:
+    """Return which of the Keras model's inputs or outputs each port is.
+
+    OpenVINO adds other names, such as "image:0". Ports of one tensor, which is an output twice, have all of its names.
+    """
     known = {tensor.name for tensor in tensors}
-    names = {name.split(":")[0] for name in port.get_names()} | set(port.get_names())
-    matches = sorted(names & known)
-    if len(matches) != 1:
-        raise ValueError(f"expected one of {sorted(known)} among the names of an OpenVINO port, got {sorted(names)}")
-    return matches[0]
+    found: list[str] = []
+    for port in ports:
+        names = {name.split(":")[0] for name in port.get_names()} | set(port.get_names())
+        matches = sorted((names & known) - set(found))
+        if not matches:
+            raise ValueError(
+                f"expected one of {sorted(known)} among the names of an OpenVINO port, got {sorted(names)}"
+            )
+        found.append(matches[0])
+    return found
 
 
-def _part_outputs_from_inputs(model: Any) -> None:
-    """Give an output that is an input a tensor, and so a name, of its own: a conversion to the type that it has."""
+def _part_outputs(model: Any) -> None:
+    """Give an output that is an input or another output a tensor of its own: a conversion to the type that it has.
+
+    Names are those of tensors.
+    """
     from openvino import opset13
 
+    taken = set()
     for result in model.get_results():
         source = result.input_value(0)
-        if source.get_node().get_type_name() == "Parameter":
+        place = (source.get_node().get_friendly_name(), source.get_index())
+        if place in taken or source.get_node().get_type_name() == "Parameter":
             result.input(0).replace_source_output(opset13.convert(source, source.get_element_type()).output(0))
+        taken.add(place)
+
+
+def _part_conversions_from_quantizers(model: Any) -> None:
+    """Put reshapes around conversions of inputs, which nothing is fused with."""
+    from openvino import opset13
+
+    for parameter in model.get_parameters():
+        if parameter.get_element_type().get_type_name() not in _NEVER_FUSED:
+            continue
+        for consumer in parameter.output(0).get_target_inputs():
+            conversion = consumer.get_node()
+            if conversion.get_type_name() == "Convert":
+                after = conversion.output(0).get_target_inputs()
+                consumer.replace_source_output(opset13.reshape(parameter, [-1], False).output(0))
+                conversion.validate_and_infer_types()
+                shaped = opset13.reshape(conversion, list(parameter.shape), False)
+                for each in after:
+                    each.replace_source_output(shaped.output(0))
 
 
 def _quantize(job: Job, model: Any) -> Any:

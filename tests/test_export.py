@@ -368,6 +368,36 @@ def test_an_input_that_is_an_output_too_is_exported(format, tmp_path):
     np.testing.assert_array_equal(run.outputs["raw"], samples["x"])
 
 
+@pytest.mark.parametrize("format", names())
+def test_what_is_an_output_twice_is_exported(format, tmp_path):
+    """Two outputs of one tensor have two names in a file, and both hold its values."""
+    x = keras.Input((6,), name="x")
+    y = keras.layers.Dense(3, name="y")(x)
+    model = keras.Model(x, {"a": y, "b": y})
+    made = convert(freeze(model, tmp_path / "graph"), format, "float32", tmp_path / "out")
+    assert made.artifact, made.reason
+    samples = {"x": np.random.default_rng(0).normal(size=(4, 6)).astype("float32")}
+    run = run_artifact(made.artifact.path, runtimes.for_format(format)[0], samples)
+    assert run.ok, run.reason
+    for name in ("a", "b"):
+        np.testing.assert_allclose(run.outputs[name], outputs_of(model, Dataset(samples))[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["int16", "uint16", "float64"])
+def test_inputs_of_types_that_openvino_does_not_quantize_are_exported_in_int8(kind, tmp_path):
+    """Its CPU plug-in fuses an input's conversion with the quantizer behind it, and then does not load the file."""
+    x = keras.Input((2, 3), name="x", dtype=kind)
+    model = keras.Model(x, keras.layers.Dense(4, name="y")(keras.ops.cast(x, "float32")))
+    samples = {"x": np.random.default_rng(0).integers(0, 9, size=(40, 2, 3)).astype(kind)}
+    np.savez(tmp_path / "samples.npz", **samples)
+    made = convert(freeze(model, tmp_path / "graph"), "openvino", "int8", tmp_path / "out", tmp_path / "samples.npz")
+    assert made.artifact, made.reason
+    run = run_artifact(made.artifact.path, "openvino", samples)
+    assert run.ok, run.reason
+    expected = outputs_of(model, Dataset(samples))["y"]
+    np.testing.assert_allclose(run.outputs["y"], expected, atol=0.02 * np.ptp(expected))
+
+
 @pytest.mark.parametrize(("format", "precision"), CELLS)
 def test_every_format_is_converted_and_right(format, precision, frozen, model, inputs, calibration, tmp_path):
     """An artifact has the model's signature, and in its runtimes it computes what Keras computes."""
