@@ -1,4 +1,4 @@
-"""TFLite, by TensorFlow's own converter; weights alone and imported files are quantized by AI Edge Quantizer."""
+"""TFLite, by TensorFlow's own converter; weights alone, imported files and some 16-bit ones by AI Edge Quantizer."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,12 @@ def export(job: Job) -> Exported:
     Int8 and int16x8 have integer inputs and outputs, as the Edge TPU and microcontrollers ask for; all others have
     float ones.
     """
-    content = job.saved_model.read_bytes() if job.imported else _convert(job)
-    if job.imported or job.precision in WEIGHT_BITS:
-        content = quantize_file(job, content)
+    if job.imported:
+        content = quantize_file(job, job.saved_model.read_bytes())
+    elif job.precision in WEIGHT_BITS or _fails_to_calibrate(job):
+        content = quantize_file(job, _convert(replace(job, precision="float32", sparse=False)))
+    else:
+        content = _convert(job)
     path = job.folder / f"{job.stem}.tflite"
     path.write_bytes(content)
     interpreter = _interpreter(job, path)
@@ -33,6 +36,11 @@ def export(job: Job) -> Exported:
         outputs=_tensors(job.outputs, outputs),
         operations=_operations(interpreter),
     )
+
+
+def _fails_to_calibrate(job: Job) -> bool:
+    """Tell whether TensorFlow's 16-bit calibrator wants ranges of inputs that have none: numbers, such as tokens."""
+    return job.precision == "int16x8" and any("int" in tensor.dtype or tensor.dtype == "bool" for tensor in job.inputs)
 
 
 def _interpreter(job: Job, path: Path) -> Any:

@@ -398,6 +398,21 @@ def test_inputs_of_types_that_openvino_does_not_quantize_are_exported_in_int8(ki
     np.testing.assert_allclose(run.outputs["y"], expected, atol=0.02 * np.ptp(expected))
 
 
+def test_models_of_tokens_are_exported_with_16_bit_activations(tmp_path):
+    """TensorFlow's 16-bit calibrator wants ranges of integers too and fails; the file is right all the same."""
+    x = keras.Input((6,), name="x", dtype="int32")
+    y = keras.layers.Conv1D(6, 3, activation="relu")(keras.layers.Embedding(20, 8)(x))
+    model = keras.Model(x, keras.layers.Dense(3, name="y")(keras.layers.Flatten()(y)))
+    samples = {"x": np.random.default_rng(0).integers(0, 20, size=(40, 6)).astype("int32")}
+    np.savez(tmp_path / "samples.npz", **samples)
+    made = convert(freeze(model, tmp_path / "graph"), "tflite", "int16x8", tmp_path / "out", tmp_path / "samples.npz")
+    assert made.artifact, made.reason
+    assert [tensor.dtype for tensor in (*made.artifact.inputs, *made.artifact.outputs)] == ["int32", "int16"]
+    run = run_artifact(made.artifact.path, "litert", samples)
+    expected = outputs_of(model, Dataset(samples))["y"]
+    np.testing.assert_allclose(run.outputs["y"], expected, atol=0.01 * np.ptp(expected))
+
+
 @pytest.mark.parametrize(("format", "precision"), CELLS)
 def test_every_format_is_converted_and_right(format, precision, frozen, model, inputs, calibration, tmp_path):
     """An artifact has the model's signature, and in its runtimes it computes what Keras computes."""
