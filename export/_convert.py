@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..children import GIB
+from ..children import GIB, Child
 from ..compress._recipe import UNITS
 from ..errors import InputError
 from ..files import check_room, gzip_bytes, sha256
@@ -16,6 +16,7 @@ from ._exporter import CALIBRATED, GROUP_SIZE, Exporter
 from ._freeze import Frozen
 from ._legalise import RECORD, Legalised
 from ._reading import read_graph
+from ._unconverted import unconverted
 
 TIME_LIMIT_S = 600.0
 MEMORY_LIMIT_BYTES = 12 * GIB
@@ -111,7 +112,7 @@ def convert(
         memory_limit_bytes=memory_limit_bytes,
         environment=ENVIRONMENT,
     )
-    artifact, reason = None, "" if child.ok else child.reason()
+    artifact, reason = None, "" if child.ok else _why_failed(child, exporter, frozen)
     if child.ok:
         try:
             artifact = _read_artifact(folder, format, precision, frozen, graph)
@@ -133,6 +134,12 @@ def _check(exporter: Exporter, frozen: Frozen, precision: str, calibration: Path
         )
     if precision in CALIBRATED and calibration is None and not frozen.quantized:
         raise InputError(f"Expected a representative dataset for {exporter.name} {precision}. Got: none.")
+
+
+def _why_failed(child: Child, exporter: Exporter, frozen: Frozen) -> str:
+    """Return why a conversion failed: which operations the converter lacks, where it says so, before its own words."""
+    sentence = unconverted(child.stderr, exporter.title, frozen.layers)
+    return sentence or child.reason()
 
 
 def _told_of(frozen: Frozen) -> dict[str, Any]:

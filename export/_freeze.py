@@ -5,7 +5,7 @@ a signature because TFLite's inputs and outputs come in any order and are matche
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ._artifact import Tensor
 from ._draws import check_draws
 from ._exportable import blaming, check_exportable, no_table
 from ._graph import einsum_macs, product
+from ._unconverted import layers_by_type
 
 if TYPE_CHECKING:
     import keras
@@ -41,6 +42,7 @@ class Frozen:
         quantized: whether the ranges of its activations are written into it, as fake quantization.
         types: of its operations, those in loops included.
         imported: the format of the user's file, such as "onnx"; empty for a graph of Keras.
+        layers: by the type of an operation, a layer that holds one.
     """
 
     folder: Path
@@ -51,6 +53,7 @@ class Frozen:
     quantized: bool = False
     types: frozenset[str] = frozenset()
     imported: str = ""
+    layers: Mapping[str, str] = field(default_factory=dict)
 
 
 def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | None = None) -> Frozen:
@@ -125,6 +128,7 @@ def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | Non
         parameters=int(model.count_params()),
         quantized=ranges is not None,
         types=types_in(frozen.graph.as_graph_def()),
+        layers=layers_by_type(frozen.graph, (layer.name for layer in model._flatten_layers(include_self=False))),
     )
 
 

@@ -254,6 +254,17 @@ def test_a_model_that_draws_other_numbers_is_refused(draw, which, tmp_path):
         freeze(keras.Model(x, _Draws(draw)(x)), tmp_path / "graph")
 
 
+@pytest.mark.parametrize("format", names())
+def test_an_operation_that_a_format_lacks_is_named_with_its_layer(format, tmp_path):
+    """A conversion that fails of an operation says which one, and in which of the model's layers it stands."""
+    x = keras.Input((4, 4), name="x")
+    inner = keras.Sequential([keras.Input((4, 4)), keras.layers.Lambda(keras.ops.svd, name="parts")], name="inner")
+    model = keras.Model(x, keras.layers.Dense(2)(inner(keras.layers.Dense(4)(x))[1]))
+    made = convert(freeze(model, tmp_path / "graph"), format, "float32", tmp_path / "out")
+    title = get(format).title
+    assert made.reason == f"Expected operations that {title}'s converter knows. Got: Svd in layer 'inner/parts'."
+
+
 def test_a_model_that_keeps_a_state_is_refused(tmp_path):
     """A recurrent layer that goes on from its last state writes a variable, which no file holds: it is named."""
     x = keras.Input(batch_shape=(1, 6, 5), name="x")
