@@ -124,7 +124,7 @@ def _measure(runtime: str, path: Path) -> dict:
         return {"ok": False, "reason": child.reason()}
     if not answer["ok"]:
         return {"ok": False, "reason": " ".join(answer["message"].split())}
-    return {"ok": True, "version": answer["runtime_version"], **answer["peaks_bytes"]}
+    return {"ok": True, "version": answer["runtime_version"].split("-")[0], **answer["peaks_bytes"]}
 
 
 def _row(key: str, found: dict, out: Path) -> dict:

@@ -98,7 +98,8 @@ class Attempt:
         """
         notes = []
         for deployable in self.right:
-            agreed = max(made.agreement_keras_percent or 0.0 for made in self._judging(deployable) if made.ok)
+            found = [made.agreement_keras_percent for made in self._judging(deployable) if made.ok]
+            agreed = max((each for each in found if each is not None), default=100.0)
             if agreed < _FAR:
                 notes.append(
                     f"{deployable.name} agrees with {reference} to {agreed:.4g} % only: judge it by labelled samples, "

@@ -19,16 +19,22 @@ def files_beside(path: Path) -> tuple[Path, ...]:
             named = [file for file, _ in _outside(onnx.load_model(str(path), load_external_data=False), path)]
         except Exception:  # whoever reads it tells what is wrong with it
             named = []
-    return tuple(each for each in dict.fromkeys(named) if each.is_file())
+    return tuple(each for each in dict.fromkeys(named) if each.is_file() and _is_beside(each, path))
 
 
 def check_data(model: Any, path: Path) -> None:
-    """Raise InputError where data that an ONNX model names is not there, or ends too early."""
+    """Raise InputError where data that an ONNX model names is not there, ends too early or lies in another folder."""
     for file, size in _outside(model, path):
+        if not _is_beside(file, path):
+            raise InputError(f"Expected data of {path.name} in its own folder, as ONNX asks for. Got: {file}.")
         found = file.stat().st_size if file.is_file() else None
         if found is None or found < size:
             told = "no such file" if found is None else f"{found} bytes"
             raise InputError(f"Expected {file.name} with at least {size} bytes beside {path.name}. Got: {told}.")
+
+
+def _is_beside(file: Path, path: Path) -> bool:
+    return file.resolve().is_relative_to(path.parent.resolve())
 
 
 def _outside(model: Any, path: Path) -> Iterator[tuple[Path, int]]:

@@ -13,8 +13,10 @@ def shapes_at_batch_1(model: Any, content: bytes) -> dict[tuple[int, int], tuple
     What a file states for open sizes are placeholders, and it computes shapes as it runs: it is run once, on ones.
 
     Returns:
-        Nothing where the batch is not open, where another size of an input is too, and where the file does not run.
+        Nothing where the batch is not open, another size of an input is too, numbers decide sizes, or the file does not
+        run.
     """
+    from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     opened = {
@@ -25,7 +27,10 @@ def shapes_at_batch_1(model: Any, content: bytes) -> dict[tuple[int, int], tuple
     }
     first = model.subgraphs[0] if model.subgraphs else None
     inputs = [_signature(first.tensors[index]) for index in items(first.inputs)] if first is not None else []
-    if not any(inputs) or any(-1 in sizes[1:] for sizes in inputs):
+    if not any(-1 in sizes for sizes in inputs) or any(-1 in sizes[1:] for sizes in inputs):
+        return {}
+    by_numbers = (schema.BuiltinOperator.WHERE, schema.BuiltinOperator.UNIQUE)
+    if any(max(code.builtinCode, code.deprecatedBuiltinCode) in by_numbers for code in items(model.operatorCodes)):
         return {}
     try:
         # With delegates, what is within them keeps the placeholders.

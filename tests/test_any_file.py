@@ -204,6 +204,11 @@ def test_data_beside_an_onnx_file_belongs_to_it(tmp_path):
     before = identity(path)
     weights.write_bytes(bytes(weights.stat().st_size))
     assert identity(path) != before
+    elsewhere = onnx.load(path, load_external_data=False)
+    elsewhere.graph.initializer[0].external_data[0].value = "../weights.data"
+    onnx.save(elsewhere, tmp_path / "elsewhere.onnx")
+    with pytest.raises(InputError, match=r"in its own folder.*\.\./weights\.data"):
+        edgewright.inspect(tmp_path / "elsewhere.onnx")
     weights.write_bytes(bytes(100))
     with pytest.raises(InputError, match=r"weights\.data with at least 16384 bytes beside model\.onnx\. Got: 100 b"):
         edgewright.inspect(path)

@@ -289,6 +289,20 @@ def test_attention_is_counted(kind, domain, given, weights, made, macs, tmp_path
     assert read_graph(path).macs == macs
 
 
+def _places(path):
+    """Write a TFLite file with an open batch that returns the places of all numbers above zero."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32, name="x")])
+    def theirs(x):
+        return tf.cast(tf.where(x > 0), tf.float32)
+
+    path.write_bytes(
+        tf.lite.TFLiteConverter.from_concrete_functions([theirs.get_concrete_function()], theirs).convert()
+    )
+    return path
+
+
 def test_sizes_that_numbers_decide_stay_open(tmp_path):
     """How many numbers are not zero is known as a file runs: nothing behind that is counted, and a note says so."""
     nodes = [
@@ -300,3 +314,5 @@ def test_sizes_that_numbers_decide_stay_open(tmp_path):
     path = _saved(tmp_path / "a.onnx", nodes, {"x": (4, 4)}, {"y": ("n", 3)}, {"w": np.ones((2, 3), np.float32)})
     (found,) = predict(path, _PI)
     assert found.latency_ms.low is None and "Not counted: MatMul (a shape is not known)." in found.notes
+    graph = read_graph(_places(tmp_path / "a.tflite"))
+    assert graph.nodes and graph.values[graph.outputs[0]].shape == (-1, 2)
