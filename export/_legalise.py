@@ -25,6 +25,7 @@ _MODULES = (
     "loops",
     "copies",
     "sums",
+    "biases",
     "cumulative",
     "argmax",
     "error_functions",

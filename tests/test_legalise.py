@@ -67,6 +67,7 @@ MODELS = {
     "rows": lambda: _sequence(lambda x: layers.Dense(8, activation="relu")(layers.Dense(16)(x))),
     "one query": lambda: _sequence(_one_query),
     "normalized": lambda: _sequence(layers.LayerNormalization()),
+    "steps": lambda: _sequence(lambda x: x + np.arange(6, dtype="float32")[:, None]),
     "both ways": lambda: _sequence(layers.Bidirectional(layers.LSTM(4, return_sequences=True))),
     "turned round": lambda: _sequence(
         lambda x: ops.concatenate([ops.flip(ops.tanh(x), 1), ops.flip(8 * x, (1, 2))], 1)
@@ -157,6 +158,7 @@ def _names(made):
         ("product", "tflite", "float32", "shifted-products", {"Cumprod"}),
         ("product", "openvino", "float32", "shifted-products", {"Cumprod"}),
         ("convolving loop", "onnx", "float32", "unrolled-loops", {"While", "TensorListStack"}),
+        ("steps", "tflite", "float32", "sums-of-first-channels", {"Squeeze"}),
     ],
     indirect=["prepared"],
 )
