@@ -487,3 +487,18 @@ def test_training_rays_all_meet_the_box():
     missed = ~nerf.hits(task.test.inputs["origin"], task.test.inputs["direction"])
     np.testing.assert_array_equal(task.test.labels["colour"][missed], SKY)
     assert np.all(np.array(LOWEST) < np.array(HIGHEST))
+
+
+@pytest.mark.parametrize("experiment", nerf.ARCHITECTURE.experiments, ids=lambda each: each.name)
+def test_radiance_fields_compute_in_half_precision(experiment):
+    """With the policy mixed_float16 the networks compute in float16, and places along rays stay float32."""
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = experiment.build("edge", 0)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    kinds = {layer.compute_dtype for layer in model._flatten_layers() if isinstance(layer, keras.layers.Dense)}
+    assert "float16" in kinds
+    rays = {tensor.name: np.full((2, *tensor.shape[1:]), 0.5, "float32") for tensor in model.inputs}
+    for colour in outputs_of(model, Dataset(rays)).values():
+        assert np.isfinite(colour).all()

@@ -9,8 +9,15 @@ from keras import ops
 Shape = tuple[int | None, ...]
 
 
+class InFloat32(keras.layers.Layer):
+    """A layer that computes in float32 whatever the global policy: float16 holds no places along a ray."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"dtype": "float32", **kwargs})
+
+
 @keras.saving.register_keras_serializable("edgewright")
-class RaySegment(keras.layers.Layer):
+class RaySegment(InFloat32):
     """Where rays enter and leave the box that holds the scene, by the slab method (Kay and Kajiya, 1986).
 
     ``[batch, 3]`` origins and ``[batch, 3]`` directions to ``[batch, 2]`` distances; both are 0 for a ray that misses,
@@ -43,7 +50,7 @@ class RaySegment(keras.layers.Layer):
         return {**super().get_config(), "lowest": self.lowest, "highest": self.highest}
 
 
-class _Draws(keras.layers.Layer):
+class _Draws(InFloat32):
     """A layer that cuts [0, 1] into ``count`` strata and draws a place in each; their centres when not training.
 
     Args:
@@ -127,7 +134,7 @@ def earlier(count: int) -> np.ndarray:
 
 
 @keras.saving.register_keras_serializable("edgewright")
-class PointsOnRay(keras.layers.Layer):
+class PointsOnRay(InFloat32):
     """``o + t d``: ``[batch, 3]``, ``[batch, 3]`` and ``[batch, n]`` distances to ``[batch, n, 3]``."""
 
     def call(self, origin: Any, direction: Any, distances: Any) -> Any:
@@ -140,7 +147,7 @@ class PointsOnRay(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("edgewright")
-class PositionalEncoding(keras.layers.Layer):
+class PositionalEncoding(InFloat32):
     """``gamma(p) = [p, sin 2^k pi p, cos 2^k pi p]``, ``k = 0 ... levels - 1`` (Mildenhall et al., 2020, equation 4).
 
     ``[..., d]`` to ``[..., d (1 + 2 levels)]``: the coordinates, then all sines by level, then all cosines by level.
@@ -168,7 +175,7 @@ class PositionalEncoding(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("edgewright")
-class AlongRay(keras.layers.Layer):
+class AlongRay(InFloat32):
     """A ray's features at each of its samples: ``[batch, d]`` and ``[batch, n, ...]`` to ``[batch, n, d]``."""
 
     def call(self, features: Any, samples: Any) -> Any:
@@ -181,7 +188,7 @@ class AlongRay(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("edgewright")
-class RenderingWeights(keras.layers.Layer):
+class RenderingWeights(InFloat32):
     """What each sample adds to a ray's colour: ``w_i = T_i (1 - exp(-sigma_i delta_i))`` (same paper, equation 3).
 
     ``T_i = exp(-sum_{j<i} sigma_j delta_j)`` is the light that reaches sample i; the sum is a product with a constant
@@ -217,7 +224,7 @@ class RenderingWeights(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("edgewright")
-class Composite(keras.layers.Layer):
+class Composite(InFloat32):
     """The ray's colour, ``sum_i w_i c_i + (1 - sum_i w_i) background``.
 
     ``[batch, n]`` weights and ``[batch, n, 3]`` colours to ``[batch, 3]``.
@@ -244,7 +251,7 @@ class Composite(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("edgewright")
-class SkyWhereMissed(keras.layers.Layer):
+class SkyWhereMissed(InFloat32):
     """The background for rays that miss: ``[batch, 3]`` colours and ``[batch, 2]`` segments to ``[batch, 3]``.
 
     Args:

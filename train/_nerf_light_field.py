@@ -6,12 +6,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from ._nerf_layers import PointsOnRay, RaySegment, Shape, SkyWhereMissed
+from ._nerf_layers import InFloat32, PointsOnRay, RaySegment, Shape, SkyWhereMissed
 from ._nerf_scene import HIGHEST, LOWEST, SKY
 
 
 @keras.saving.register_keras_serializable("edgewright")
-class EvenDistances(keras.layers.Layer):
+class EvenDistances(InFloat32):
     """``count`` distances from where a ray enters the box to where it leaves it: ``[batch, 2]`` to ``[batch, count]``.
 
     Args:
@@ -37,7 +37,7 @@ class EvenDistances(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("edgewright")
-class RayEncoding(keras.layers.Layer):
+class RayEncoding(InFloat32):
     """A ray as the positional encodings of points on it, side by side (Wang et al., 2022, "R2L", section 3.2).
 
     ``[batch, n, 3]`` to ``[batch, n 3 (1 + 2 levels)]``. Sine and cosine of an angle give those of twice the angle.
