@@ -9,7 +9,7 @@ _NAMED = (
     re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op"),
     re.compile(r"Tensorflow op \[.*: (\w+)\] is not supported"),
     re.compile(r"No Op registered for (\w+) with domain_version"),
-    re.compile(r"No conversion rule found for operations: ([\w, ]+)"),
+    re.compile(r"No conversion rule found for operations: ([\w., ]+)"),
 )
 _COUNTED = re.compile(r"_\d+$")
 
@@ -43,7 +43,7 @@ def unconverted(text: str, title: str, layers: Mapping[str, str]) -> str:
     >>> unconverted("error: 'tf.Svd' op is neither a custom op nor a flex op", "TFLite", {"Svd": "whitening"})
     "Expected operations that TFLite's converter knows. Got: Svd in layer 'whitening'."
     """
-    kinds = [kind.strip() for named in _NAMED for found in named.findall(text) for kind in found.split(",")]
+    kinds = [kind.strip(" .") for named in _NAMED for found in named.findall(text) for kind in found.split(",")]
     if not kinds:
         return ""
     told = [f"{kind} in layer {layers[kind]!r}" if kind in layers else kind for kind in dict.fromkeys(kinds)]
