@@ -37,7 +37,6 @@ from .cli_options import (
 )
 from .cli_predicting import devices_calibrate, predict
 from .cli_probe import devices_probe
-from .interrupting import obeyed
 from .progress import shown
 
 app = typer.Typer(
@@ -68,7 +67,6 @@ def compress(
 ) -> None:
     """Compress MODEL by a recipe, export it to each format, and write a bundle with the evidence."""
 
-    @obeyed()
     def work() -> tuple[dict[str, Any], int, Any]:
         from .compress import load_recipe
         from .export import get
@@ -132,7 +130,6 @@ def validate(
 ) -> None:
     """Judge each artifact of BUNDLE against each device; the exit code is the verdict."""
 
-    @obeyed()
     def work() -> tuple[dict[str, Any], int, Any]:
         from . import api
         from .report import table
@@ -211,7 +208,6 @@ def run(
 ) -> None:
     """Run the main job: the shipped models, compressed and exported on real data, to verdicts for three devices."""
 
-    @obeyed()
     def work() -> tuple[dict[str, Any], int, Any]:
         _import_tensorflow()
         from .main_job import DEFAULTS, defaults_of
@@ -249,7 +245,6 @@ def train(
 ) -> None:
     """Train an ARCHITECTURE on its task; a checkpoint is kept after each epoch."""
 
-    @obeyed()
     def work() -> tuple[dict[str, Any], int, Any]:
         _import_tensorflow()
         from .training import train_experiment
@@ -301,7 +296,6 @@ def render(
 ) -> None:
     """Render a view of a neural radiance field, by an exported artifact or by the shipped Keras model."""
 
-    @obeyed()
     def work() -> tuple[dict[str, Any], int, Any]:
         from .rendering import render_view
 

@@ -14,6 +14,7 @@ import typer
 
 from .errors import EdgewrightError, InputError, MissingRequirement
 from .files import NO_ROOM
+from .interrupting import obeyed
 
 SCHEMA = "edgewright/1"
 # The exit code of an exception that nobody thought of: EX_SOFTWARE of sysexits.h, so that no gate seems to have failed.
@@ -69,10 +70,11 @@ def end(
 ) -> NoReturn:
     """Run a command, print its result or its error, and leave with its exit code.
 
-    ``keeps_stages`` tells that a command that was interrupted goes on from what it had finished.
+    Ctrl-C and SIGTERM end whatever it does (see ``obeyed``). ``keeps_stages`` tells that a command that was interrupted
+    goes on from what it had finished.
     """
     try:
-        with _room():
+        with obeyed(), _room():
             result, code, text = work()
         document = _document(command, code, result=result)
     except EdgewrightError as error:

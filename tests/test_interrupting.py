@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -89,6 +90,27 @@ def test_sigterm_is_an_interrupt_for_as_long_as_a_command_runs(of_ctrl_c):
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_ends_every_command_as_ctrl_c_does(capsys):
+    """A command that is told to end, whichever it is, takes away what it began and ends with 130."""
+    left_by = []
+
+    def work():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        finally:
+            left_by.append(sys.exc_info()[0])
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as left:
+            end("deploy", False, work)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert left.value.code == 130 and left_by == [KeyboardInterrupt]
+    assert "edgewright deploy: interrupted" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("keeps", [True, False])
