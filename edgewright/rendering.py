@@ -55,7 +55,8 @@ def render_view(
         out: the file.
         azimuth_degrees, elevation_degrees: where the camera stands.
         side: pixels along each side, at most 4096.
-        artifact: a format and precision of the bundle, such as "tflite int8"; its first when None.
+        artifact: a format and precision of the bundle, such as "tflite int8"; when None its first, of those that the
+            runtime takes where one is named.
         runtime: what runs it; the first that takes the format when None.
 
     Raises:
@@ -99,7 +100,7 @@ def _exported(folder: Path, artifact: str | None, runtime: str | None) -> tuple[
         raise InputError(
             f"Expected a bundle whose host code takes rays. Got: {folder}, which takes {', '.join(inputs)}."
         )
-    chosen = _chosen(bundle.deployables, artifact)
+    chosen = _chosen(bundle.deployables, artifact, runtime)
     name = runtime or runtimes.for_format(chosen.format)[0]
 
     def answer(rays: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -112,9 +113,13 @@ def _exported(folder: Path, artifact: str | None, runtime: str | None) -> tuple[
     return answer, f"{chosen.name} in {name}"
 
 
-def _chosen(deployables: tuple[Deployable, ...], name: str | None) -> Deployable:
-    for deployable in deployables:
-        if name in (None, deployable.name):
-            return deployable
-    known = ", ".join(deployable.name for deployable in deployables)
-    raise InputError(f"Expected an artifact of the bundle: {known}. Got: {name!r}.")
+def _chosen(deployables: tuple[Deployable, ...], name: str | None, runtime: str | None) -> Deployable:
+    named = [each for each in deployables if name in (None, each.name)]
+    if not named:
+        known = ", ".join(deployable.name for deployable in deployables)
+        raise InputError(f"Expected an artifact of the bundle: {known}. Got: {name!r}.")
+    taken = [each for each in named if runtime is None or each.format in runtimes.get(runtime).formats]
+    if not taken:
+        found = ", ".join(each.name for each in named)
+        raise InputError(f"Expected a runtime that takes {found}. Got: {runtime!r}, which does not.")
+    return taken[0]

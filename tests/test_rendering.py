@@ -77,6 +77,7 @@ def test_the_command_says_what_rendered_how_fast(bundle, tmp_path):
         ({"bundle": None, "artifact": "tflit"}, "Expected a bundle with --artifact and --runtime. Got: none, for 't"),
         ({"elevation_degrees": 90}, "between -90 and 90"),
         ({"artifact": "onnx int8"}, "tflite float32. Got: 'onnx int8'"),
+        ({"runtime": "onnxruntime"}, "a runtime that takes tflite float32. Got: .onnxruntime."),
         ({"bundle": Path("nowhere")}, "Expected a bundle"),
     ],
 )
