@@ -1,5 +1,6 @@
 """Which artifact of a bundle goes to a device, and in which of the runtimes that it has; or why none does."""
 
+import shlex
 from dataclasses import dataclass, replace
 
 from . import runtimes
@@ -172,8 +173,8 @@ def _note(choice: Choice, profile: Profile, device: str) -> str:
     file = f"{paths[0].stem}_edgetpu.tflite" if len(paths) == 1 else "EACH_edgetpu.tflite"
     return (
         f"it runs on the cores, not on the Edge TPU, which takes compiled files alone. Compile it on x86-64 Linux, "
-        f"{PROGRAM} {' '.join(map(str, paths))}, and measure that there: edgewright measure {file} --on {device} "
-        f"--runtime {choice.runtime.name} --delegate {LIBEDGETPU}"
+        f"{PROGRAM} {shlex.join(map(str, paths))}, and measure that there: edgewright measure {shlex.quote(file)} "
+        f"--on {device} --runtime {choice.runtime.name} --delegate {LIBEDGETPU}"
     )
 
 

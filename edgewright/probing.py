@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def probed_text(made: ProbedDevice, out: Path | None) -> str:
     count = sum(each.get("how") == "read" for each in _values(made.probed.profile.model_dump()))
     lines = [f"{out}: {made.probed.profile.title}; {count} values read, on the profile {made.probed.board}"]
     lines += [f"  {note}" for note in made.probed.notes]
-    return "\n".join([*lines, f"Use it: edgewright validate BUNDLE --device {out}"])
+    return "\n".join([*lines, f"Use it: edgewright validate BUNDLE --device {shlex.quote(str(out))}"])
 
 
 def _values(document: Any) -> list[dict[str, Any]]:

@@ -269,6 +269,6 @@ def service_text(service: Service) -> str:
     return (
         f"{service.model} on {service.device}: answers with version {service.version}, by "
         f"{'systemd' if service.by == 'systemd' else 'a plain process'} {service.facts.get('pid', '')} since {since}\n"
-        f"  on the device: curl --unix-socket {service.socket} http://localhost/v2/models/{service.model}"
+        f"  on the device: curl --unix-socket {shlex.quote(service.socket)} http://localhost/v2/models/{service.model}"
         f"{ends if service.lingers is False else ''}"
     )

@@ -25,6 +25,7 @@ from edgewright.devices._lease import DeviceBusy, lease, release
 from edgewright.devices._registered import Registered
 from edgewright.devices._toml import profile_toml
 from edgewright.errors import DeviceError, GateFailed, InputError, MissingRequirement
+from edgewright.export import load_bundle
 from edgewright.fleet import Fleet, Row, deploy_fleet
 from edgewright.registering import add, open_link
 from edgewright.rolling_back import roll_back
@@ -317,9 +318,10 @@ def test_on_a_board_with_an_edge_tpu_it_is_told_that_the_cores_run_it(board, sma
     isa = devices.load_profile(Path(known.profile)).cpu.isa.value
     (tmp_path / "coral.toml").write_text(text.replace('"ARMv8.0-A"', f'"{isa}"'))
     _registered.save(replace(known, profile=str(tmp_path / "coral.toml")))
-    made = deploy(small_bundle, "coral", artifact="tflite int8", runtime="litert")
-    (file,) = (each.path for each in small_bundle.artifacts if each.precision == "int8")
-    assert f"edgetpu_compiler {file}, and" in made.note
+    bundle = load_bundle(shutil.copytree(small_bundle.path, tmp_path / "my bundle"))
+    made = deploy(bundle, "coral", artifact="tflite int8", runtime="litert")
+    (file,) = (each.path for each in bundle.artifacts if each.precision == "int8")
+    assert f"edgetpu_compiler '{file}', and" in made.note
     assert f"measure {file.stem}_edgetpu.tflite --on coral --runtime litert --delegate libedgetpu.so.1" in made.note
     assert made.note in deployed_text(made) and f"coral: {made.note}" in fleet_text(Fleet((Row("coral", made),)))
     assert json.loads((_current(there) / "deployed.json").read_text())["threads"] == 4

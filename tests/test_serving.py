@@ -1,5 +1,8 @@
 """The service of a deployed model over real SSH: it answers, follows what is deployed, and survives what fails."""
 
+import shlex
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -102,6 +105,13 @@ def test_what_could_be_gone_back_to_still_can_be_after_a_version_that_is_not_ser
             roll_back("board")
     assert _links(served) == before and serving.state("board", "kinds").version == before["current"]
     assert {path.name for path in (served / "versions").iterdir()} == set(before.values())
+
+
+def test_what_is_to_be_typed_is_quoted(served):
+    """The line that asks a service by hand names its socket as one word of the shell's, wherever that lies."""
+    told = serving.service_text(replace(serving.state("board", "kinds"), socket="/home/a b/service.sock"))
+    line = next(line for line in told.splitlines() if "curl" in line)
+    assert "/home/a b/service.sock" in shlex.split(line)
 
 
 def test_the_commands_tell_whether_it_runs(served):
