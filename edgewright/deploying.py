@@ -181,8 +181,8 @@ def _put(on: Reached, bundle: Bundle, name: str, choice: Choice, clock: "Clock",
             if not same:
                 deployment.switch(link, folder, part_name, version, held)
                 served = serving.follow(link, folder, version, lambda: deployment.switch_back(link, folder))
-                if served:
-                    deployment.keep(link, folder)
+                # Of a service that died, too: it starts with what is current.
+                deployment.keep(link, folder)
         except GateFailed:
             if not same:
                 deployment.remove_part(link, folder, part_name)

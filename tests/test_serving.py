@@ -1,6 +1,8 @@
 """The service of a deployed model over real SSH: it answers, follows what is deployed, and survives what fails."""
 
+import os
 import shlex
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +20,7 @@ from edgewright.rolling_back import roll_back
 from edgewright.runtimes import run_artifact
 
 from ._ssh_servers import needs_ssh
+from ._waiting import met
 
 needs_ssh()
 
@@ -105,6 +108,17 @@ def test_what_could_be_gone_back_to_still_can_be_after_a_version_that_is_not_ser
             roll_back("board")
     assert _links(served) == before and serving.state("board", "kinds").version == before["current"]
     assert {path.name for path in (served / "versions").iterdir()} == set(before.values())
+
+
+def test_of_a_service_that_died_nothing_is_kept(served, small_bundle):
+    """A deploy while the service is dead leaves the current and the previous version alone, as without a service."""
+    deploy(small_bundle, "board", artifact="tflite int8")
+    os.kill(serving.state("board", "kinds").facts["pid"], signal.SIGKILL)
+    met(lambda: serving.state("board", "kinds").died)
+    assert not deploy(small_bundle, "board", artifact="tflite float32").served
+    assert {path.name for path in (served / "versions").iterdir()} == set(_links(served).values())
+    assert len(_links(served)) == 2 and not (served / ".before").is_symlink()
+    assert _links(served)["current"].startswith(serving.start("board", "kinds").version)
 
 
 def test_what_is_to_be_typed_is_quoted(served):
