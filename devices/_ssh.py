@@ -235,6 +235,12 @@ class Ssh(Link):
     def _check_system(self) -> None:
         answer = self.run(["uname", "-s"])
         system = answer.stdout.decode("utf-8", "replace").strip()
+        before, _, last = system.rpartition("\n")
+        if answer.ok and before and last == "Linux":
+            raise DeviceError(
+                f"Expected a login shell on {self.title} that prints nothing of its own. Got: {before[:80]!r} before "
+                "what a command printed. Have ~/.bashrc there, or what it reads, print in a terminal alone, [ -t 1 ]."
+            )
         if not answer.ok or system != "Linux":
             told = system[:80] or answer.reason()
             raise DeviceError(f"Expected Linux on {self.title}, by what 'uname -s' prints there. Got: {told}.")

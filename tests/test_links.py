@@ -311,6 +311,14 @@ def test_a_device_that_is_not_linux_is_told(server, forced, told):
     assert not registered()
 
 
+def test_a_login_shell_that_prints_is_told(server):
+    """Text that the login shell puts before a command's is told with what to do, for it would be in every answer."""
+    one, _ = server('ForceCommand echo Welcome to my board; eval "$SSH_ORIGINAL_COMMAND"')
+    with pytest.raises(DeviceError, match=r"prints nothing of its own. Got: 'Welcome to my board' before.*\.bashrc"):
+        add("board", one.url, PROFILE, accept_key=True)
+    assert not registered()
+
+
 def test_a_registered_device_is_probed_over_its_link(server, tmp_path):
     """The probe runs there, and what it read becomes a profile that loads, under the device's name."""
     one, _ = server()
