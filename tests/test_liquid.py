@@ -327,6 +327,8 @@ def test_a_keras_file_and_a_clone_keep_the_network(name, samples, tmp_path):
     ("key", "value", "message"),
     [
         ("mask", 0.0, "at least one recorded step"),
+        ("mask", np.nan, "0 and 1 in mask. Got: nan"),
+        ("mask", 0.75, "0 and 1 in mask. Got: 0.75"),
         ("dt", 0.0, "dt above zero, and finite, at every recorded step. Got: 0.0"),
         ("dt", -1.0, "dt above zero"),
         ("dt", np.inf, "dt above zero, and finite,.* Got: inf"),

@@ -52,7 +52,9 @@ def _checked(sample):
         raise ValueError(
             f"Expected x [steps, sensors], dt [steps, 1] and mask [steps, 1]. Got: {x.shape}, {dt.shape}, {mask.shape}."
         )
-    places = np.flatnonzero(mask[:, 0] > 0.5)
+    if not np.all((mask == 0) | (mask == 1)):
+        raise ValueError(f"Expected 0 and 1 in mask. Got: {mask[(mask != 0) & (mask != 1)][0]}.")
+    places = np.flatnonzero(mask[:, 0])
     if not len(places):
         raise ValueError(f"Expected at least one recorded step (mask 1). Got: none of {len(x)}.")
     if not np.all((dt[places] > 0) & np.isfinite(dt[places])):
