@@ -16,7 +16,7 @@ from .export._artifact import Operation
 from .export._beside import files_beside
 from .export._graph import elements
 from .export._precision import precision_of
-from .export._work import COUNTS, Work, total, uncounted, work_of
+from .export._work import COUNTS, Work, of_unknown_size, total, uncounted, work_of
 from .figures import Figure
 from .subjects import bundle_at
 
@@ -127,6 +127,9 @@ def _predicted(
     notes = [refused] if refused else _doubts(profile, graph)
     unknown = uncounted(graph)
     notes += [f"Not counted: {name}." for name in unknown]
+    lost = of_unknown_size(graph)
+    if lost:
+        notes.append(f"Of sizes that nothing tells before, and counted as nothing: {', '.join(lost)}.")
     opened = [value.name for value in (graph.values[place] for place in graph.inputs) if value.stated is not None]
     if opened:
         notes.append(f"The file leaves the batch open, axis 0 of {', '.join(opened)}: all figures are those of 1.")
@@ -142,7 +145,7 @@ def _predicted(
     memory = predict_memory(graph, ADAPTERS.get(target.runtime, target.runtime)) if target else None
     energy = predict_energy(profile, latency) if latency else None
     notes += [each.reason for each in (memory, energy) if isinstance(each, Unsupported)]
-    if unknown and latency:
+    if (unknown or lost) and latency:
         # How much comes on top nothing tells: no interval would hold.
         latency = replace(latency, low=None, high=None)
         energy = replace(energy, low=None, high=None) if isinstance(energy, Figure) else energy

@@ -149,6 +149,18 @@ def uncounted(graph: Graph) -> list[str]:
     return sorted({f"{node.kind} ({node.note})" for node in graph.nodes if node.macs is None and node.times != 0})
 
 
+def of_unknown_size(graph: Graph) -> list[str]:
+    """Return the kinds of the other operations that run and write tensors of sizes that nothing tells before."""
+    return sorted(
+        {
+            node.kind
+            for node in graph.nodes
+            if node.macs is not None and node.times != 0
+            if any(elements(value.shape) is None for value in graph.outputs_of(node))
+        }
+    )
+
+
 def sorting(boxes: int, scores: int, detections: int) -> float:
     """Return what it takes to sort boxes by their scores and drop those that overlap, in scores that are compared."""
     return scores + _SCORES_IN_AN_OVERLAP * detections * boxes

@@ -116,6 +116,16 @@ def test_what_is_not_counted_leaves_no_interval(tmp_path):
     assert "elsewhere.Mystery, which is no operation of the format's own" in said
 
 
+def test_sizes_that_nothing_tells_leave_no_interval(tmp_path):
+    """Operations on tensors of open sizes are named, and a latency of the rest alone has no interval."""
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    (opened,) = predict(_saved(tmp_path / "open.onnx", nodes, {"x": (1, "wide")}, {"y": (1, "wide")}), _PI)
+    assert opened.latency_ms.low is opened.latency_ms.high is opened.energy_mj.low is None
+    assert "counted as nothing: Relu." in " ".join(opened.notes)
+    (known,) = predict(_saved(tmp_path / "known.onnx", nodes, {"x": ("batch", 9)}, {"y": ("batch", 9)}), _PI)
+    assert known.latency_ms.low and "counted as nothing" not in " ".join(known.notes)
+
+
 def test_an_operation_of_tensorflow_runs_on_no_device():
     """A TFLite file that falls back to TensorFlow asks for a delegate that no device's runtime has."""
     values = (Value("x", (2, 2), "float32", 16), Value("y", (2, 2), "float32", 16))
