@@ -374,7 +374,9 @@ def _tflite_tensor(name, detail):
 def _onnx_tensor(value):
     # A dimension that the file leaves open is the batch.
     kinds = {"float": "float32", "double": "float64"}
-    kind = value.type[len("tensor(") : -1]
+    kind = value.type[len("tensor(") : -1] if value.type.startswith("tensor(") else "string"
+    if kind == "string":
+        raise InputsError("expected tensors of numbers in and out, got {} of {}".format(value.name, value.type))
     return Tensor(value.name, [size if isinstance(size, int) else 1 for size in value.shape], kinds.get(kind, kind))
 
 

@@ -138,6 +138,19 @@ def test_outputs_of_changing_size_are_numbers_in_a_row():
     assert batch["y"].shape == (3, 2)
 
 
+@pytest.mark.parametrize(("kind", "settings"), [("Cast", {"to": TensorProto.STRING}), ("SplitToSequence", {})])
+def test_an_output_that_is_no_tensor_of_numbers_is_named(kind, settings, tmp_path):
+    """Text and sequences that a file gives are told by the output's name and its type in ONNX."""
+    text = _tensor("said", [1, 3], TensorProto.STRING)
+    several = helper.make_tensor_sequence_value_info("said", TensorProto.FLOAT, None)
+    output = text if kind == "Cast" else several
+    path = _onnx(
+        tmp_path / "any.onnx", [helper.make_node(kind, ["x"], ["said"], **settings)], [_tensor("x", [1, 3])], [output]
+    )
+    done = _run("measure", path, "--quiet")
+    assert done.exit_code == 1 and "expected tensors of numbers in and out, got said of " in done.stdout
+
+
 @pytest.mark.parametrize("command", ["measure", "profile"])
 @pytest.mark.parametrize(
     ("inputs", "message"),
