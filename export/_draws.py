@@ -53,7 +53,7 @@ def check_draws(graph: Any, of_two: Callable[[], Any], model: str) -> None:
                 raise _refused(node.name, model, "some in a loop or a branch")
     draws = list(_draws(graph))
     for operation in draws:
-        if _depends_on_inputs(operation):
+        if depends_on_inputs(operation):
             raise _refused(operation.name, model, "numbers that depend on its input")
     if draws:
         for one, two in zip(draws, _draws(of_two()), strict=True):
@@ -65,7 +65,8 @@ def _draws(graph: Any) -> Iterator[Any]:
     return (operation for operation in graph.get_operations() if operation.type in SEEDED)
 
 
-def _depends_on_inputs(operation: Any) -> bool:
+def depends_on_inputs(operation: Any) -> bool:
+    """Tell whether what an operation of a frozen graph computes may be another for another input."""
     waiting, seen = [operation], set()
     while waiting:
         each = waiting.pop()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._artifact import Tensor
+from ._draws import depends_on_inputs
 from ._freeze import SIGNATURE, types_in
 
 # Called with an operation of the graph and with what maps the graph's tensors to those of the new one; returns what
@@ -66,19 +67,9 @@ class FrozenGraph:
     def constant(self, tensor: Any) -> np.ndarray | None:
         """Return the value of a tensor that depends on no input; None where it depends on one."""
         if tensor.name not in self._constants:
-            self._constants[tensor.name] = self.values([tensor], {})[0] if self._is_constant(tensor) else None
+            found = None if depends_on_inputs(tensor.op) else self.values([tensor], {})[0]
+            self._constants[tensor.name] = found
         return self._constants[tensor.name]
-
-    def _is_constant(self, tensor: Any) -> bool:
-        waiting, seen = [tensor.op], set()
-        while waiting:
-            operation = waiting.pop()
-            if operation.type == "Placeholder":
-                return False
-            if operation.name not in seen:
-                seen.add(operation.name)
-                waiting += [source.op for source in operation.inputs]
-        return True
 
     def rewritten(self, replace: Replace) -> "FrozenGraph":
         """Return the graph in which ``replace`` was asked about every operation; what nothing uses is left out."""
