@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +16,12 @@ from edgewright.devices._fitting import Speeds, fit, prior
 from edgewright.export._work import COUNTS, MULTIPLYING
 
 HERE = Path(__file__).parent / "measured"
-_BYTES = [COUNTS.index(name) for name in ("inputs", "outputs", "patches", "weights", "moved")]
+_BYTES = [COUNTS.index(name) for name in ("inputs", "outputs", "patches", "weights", "moved", "streamed")]
 # How far each kind of work may be from the mean of devices while that is taken, as a logarithm's standard deviation.
 _POOLED = 0.5
 # As many models a series needs to tell of other devices, and on as many cores kernels need to have run for what is
 # expected of them to come of their own rows alone.
-_TELLING, _CORES = 6, 2
+_TELLING, _CORES = 5, 2
 _NOT_STATED = "xnnpack state not stated"
 # Kinds of work of which the datasheet's part states what they take, and not the least that they can take.
 _STATED = np.isin(COUNTS, ("functions", "sorting"))
@@ -109,16 +110,18 @@ def family(model: str) -> str:
 
 
 @cache
-def work() -> Mapping[str, np.ndarray]:
-    """Return what each model does at float32, by name, each of shape [len(COUNTS)]."""
-    document = json.loads((HERE / "work.json").read_text(encoding="utf-8"))
-    return {name: np.array([counts.get(key, 0.0) for key in COUNTS]) for name, counts in document.items()}
+def work() -> Mapping[str, Mapping[str, Any]]:
+    """Return what each model does at float32, by name and ``COUNTS``; "narrow": what differs on narrower numbers."""
+    return dict(json.loads((HERE / "work.json").read_text(encoding="utf-8")))
 
 
 def counts_of(model: str, precision: str) -> np.ndarray:
-    """Return what a model does at a precision: the same operations, on narrower numbers."""
-    counts = work()[model].copy()
-    counts[_BYTES] *= _NARROW.get(precision, 1.0)
+    """Return what a model does at a precision, shape [len(COUNTS)]: the same operations, on narrower numbers."""
+    found, width = work()[model], _NARROW.get(precision, 1)
+    counts = np.array([found.get(name, 0.0) for name in COUNTS])
+    counts[_BYTES] *= width
+    for name, count in found.get("narrow", {}).get(f"{width:g}", {}).items():
+        counts[COUNTS.index(name)] = count
     return counts
 
 

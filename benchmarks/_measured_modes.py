@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from _fitted import all_series, work
+from _fitted import all_series, counts_of
 
 from edgewright import devices
 from edgewright.devices import Profile, speeds_of
@@ -148,7 +148,7 @@ def _judged(
     title: str, profile: Profile, mode: str, which: tuple[str, str], model: str, measured: tuple[float, float]
 ) -> InMode:
     """Judge one pair; ``measured`` is in the profile's own mode and in ``mode``."""
-    there, counts = profile.in_mode(mode), work()[model]
+    there, counts = profile.in_mode(mode), counts_of(model, "fp32")
     above, below = profile.target(*which), there.target(*which)
     ratio = speeds_of(there, below).latency(counts)[0] / speeds_of(profile, above).latency(counts)[0]
     was, now = above.interval.value, below.interval.value

@@ -9,13 +9,17 @@ from ._fitted import document
 from ._fitting import Speeds, prior
 from ._profile import Cpu, Memory
 
-# Multiply-accumulates that a core's vector units begin in a cycle at float32: one 128-bit FMA on the small and older
-# cores, two on the later ones (Arm's software optimization guides of the Cortex-A72 and Cortex-A76).
-_FLOAT_MACS = {"Cortex-A53": 4, "Cortex-A57": 4, "Cortex-A72": 4, "Cortex-A76": 8, "Cortex-A78AE": 8, "Carmel": 8}
+# Multiply-accumulates that a core's vector units do in a cycle at float32: one 128-bit FMA on the small and older
+# cores, two on the later ones (Arm's software optimization guides of the Cortex-A72 and Cortex-A76). A Cortex-A53
+# begins none while it loads a vector, which takes two cycles (github:Tencent/ncnn, arm-a53-a55-dual-issue.md), and by
+# kernels written for it does 6.4 GFLOPS at 1.4 GHz (github:OpenMathLib/OpenBLAS/pull/2643).
+_FLOAT_MACS = {"Cortex-A53": 2.25, "Cortex-A57": 4, "Cortex-A72": 4, "Cortex-A76": 8, "Cortex-A78AE": 8, "Carmel": 8}
 # Of int8 to float32: SDOT multiplies and adds 16 pairs where FMLA does 4; without, SMULL, SMLAL and SADALP take three
 # instructions for 16. On two cores the third goes to the pipe beside, while a 128-bit FMLA takes both pipes (their
-# software optimization guides, and llvm's AArch64SchedA57.td, which models them).
-_DOT_PRODUCT, _NO_DOT_PRODUCT, _IN_TWO_PIPES = 4.0, 4 / 3, {"Cortex-A57": 2.0, "Cortex-A72": 2.0}
+# software optimization guides, and llvm's AArch64SchedA57.td, which models them). On a Cortex-A53 they are as many
+# for four times as much of what it waits to load.
+_DOT_PRODUCT, _NO_DOT_PRODUCT = 4.0, 4 / 3
+_INT8_GAIN = {"Cortex-A57": 2.0, "Cortex-A72": 2.0, "Cortex-A53": 4 / 3 * 4 / 2.25}
 # The share of a network's time that more threads do not shorten (Amdahl's law), from TFLite on a Raspberry Pi 4 at one
 # to four threads: 1.9 times as fast on four at float32, 3.1 times at int8 (github:NobuoTsukamoto/benchmarks).
 _SERIAL = {"float32": 0.38, "int8": 0.09}
@@ -58,16 +62,16 @@ def datasheet_ms(
 ) -> np.ndarray:
     """Return the least that a unit of each kind of work can take in ms, shape [len(COUNTS)].
 
-    A multiply-accumulate at the vector units' rate; a byte of weights at the memory's bandwidth, and of activations,
-    which come from the caches, at half the vector units' width a cycle; a score of a detector that is sorted as it was
-    measured; where nothing tells, a value of a function in 8 cycles, the start of an operation in 10,000 and of an
-    inference in 100,000.
+    A multiply-accumulate at the vector units' rate; a byte of weights, and of activations beyond what caches hold, at
+    the memory's bandwidth, and of other activations at half the vector units' width a cycle; a score of a detector that
+    is sorted as it was measured; where nothing tells, a value of a function in 8 cycles, the start of an operation in
+    10,000 and of an inference in 100,000.
     """
     per_cycle = _of(core, _FLOAT_MACS, 8 if dotprod else 4)
-    gain = 1.0 if precision != "int8" else _DOT_PRODUCT if dotprod else _of(core, _IN_TWO_PIPES, _NO_DOT_PRODUCT)
+    gain = 1.0 if precision != "int8" else _DOT_PRODUCT if dotprod else _of(core, _INT8_GAIN, _NO_DOT_PRODUCT)
     mac_ms = 1e-6 / (cores * clock_ghz * per_cycle * gain)
     other = dict.fromkeys(_CACHED, 1e-6 / (cores * clock_ghz * per_cycle * 2))
-    other |= {"weights": 1e-6 / bandwidth_gbytes_per_s}
+    other |= dict.fromkeys(("weights", "streamed"), 1e-6 / bandwidth_gbytes_per_s)
     other |= {"sorting": 1e-6 / clock_ghz * _of(core, _SORTING_BEFORE, _SORTING)}
     other |= {"functions": 8e-6 / (clock_ghz * cores), "launches": 1e-2 / clock_ghz, "inferences": 1e-1 / clock_ghz}
     return np.array([other.get(name, mac_ms) for name in COUNTS])

@@ -250,7 +250,8 @@ class Calibration(_Table):
     @pydantic.model_validator(mode="after")
     def _complete(self) -> "Calibration":
         if set(self.ms) != set(COUNTS):
-            raise ValueError(f"expected ms of {', '.join(COUNTS)}")
+            again = "; one of another version of edgewright is made again by `edgewright devices calibrate`"
+            raise ValueError(f"expected ms of {', '.join(COUNTS)}{again}")
         if len(self.covariance) != len(COUNTS) or any(len(row) != len(COUNTS) for row in self.covariance):
             raise ValueError(f"expected covariance as {len(COUNTS)} rows of {len(COUNTS)}")
         return self

@@ -18,7 +18,7 @@ _VERSIONS = 0.1
 _RUY, _XNNPACK = "(ruy)", 0.25
 # What is expected of two processors is the same where it is no further apart than this.
 _SAME = 0.02
-_MOVING, _IRREDUCIBLE = ("inputs", "outputs", "weights", "moved"), ("pointwise", "depthwise", "matrix")
+_MOVING, _IRREDUCIBLE = ("inputs", "outputs", "weights", "moved", "streamed"), ("pointwise", "depthwise", "matrix")
 NINETY = 1.645  # standard deviations to either side that hold 90 % of a normal distribution
 
 

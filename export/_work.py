@@ -19,6 +19,7 @@ COUNTS = (
     "patches",  # bytes that a convolution by a larger kernel gathers before it multiplies
     "weights",  # bytes of weights that are read
     "moved",  # bytes read and written by what does not multiply: additions, pooling, padding, copies
+    "streamed",  # of those three, the bytes beyond a tensor's first MiB: no core's caches hold them
     "functions",  # values of exponentials, logistic and hyperbolic functions, divisions and roots
     "sorting",  # scores of a detector that are compared, its boxes' overlaps each as several, one after the other
     "launches",  # operations
@@ -26,6 +27,9 @@ COUNTS = (
 )
 MULTIPLYING = COUNTS[:5]
 _FEW_CHANNELS = 4
+# Of a tensor as much is still in the caches as it is read next. The second level has 0.5 to 2 MiB on the boards known
+# here; bytes beyond that come from main memory, which more cores do not make faster.
+_HELD_BYTES = 2.0**20
 # TFLite's operation that sorts a detector's boxes (github:tensorflow, lite/kernels/detection_postprocess.cc) compares
 # all scores, and each detection that is kept with all boxes. An overlap takes as long as 4.5 scores on a Cortex-A53 and
 # on an A72 (github:NobuoTsukamoto/benchmarks, spaghettinet: without the operation, and with 10 to 100 detections).
@@ -117,7 +121,8 @@ def work_of(graph: Graph, assumed_turns: int = 1) -> tuple[Work, ...]:
             before, made = live[0], node.outputs[0]
             if before in writers:
                 writers[made] = writers[before]
-                writers[made].counts["outputs"] += (sizes[made] - sizes[before]) * writers[made].times
+                for place, times in ((made, writers[made].times), (before, -writers[made].times)):
+                    _add(writers[made].counts, "outputs", [sizes[place]], times)
             continue
         if node.kind in FREE or (node.kind in _QUANTIZING and not _at_the_edge(graph, node)):
             joins.update({place: joins.get(live[0], False) for place in node.outputs} if live else {})
@@ -229,20 +234,21 @@ def _work(graph: Graph, node: Node, times: float, folded: set[int], sizes: Seque
     read, stored, written = ([graph.values[place] for place in places] for places in (live, held, made))
     kind = kind_of(node, stored)
     counts = {"launches": 1.0}
-    bytes_read, bytes_written = (sum(sizes[place] for place in places) for places in (live, made))
+    bytes_read, bytes_written = ([sizes[place] for place in places] for places in (live, made))
     if kind in MULTIPLYING:
         macs = float(node.macs or 0)
         # Weights that meet real numbers are made such first.
         narrow = any("int" in graph.values[place].dtype or sizes[place] < _bytes(graph, place) for place in live)
         weights = sum(sizes[place] if narrow else _bytes(graph, place) for place in held)
-        counts |= {kind: macs, "outputs": bytes_written, "weights": weights}
-        counts["inputs"] = bytes_read
+        counts |= {kind: macs, "weights": weights}
+        _add(counts, "inputs", bytes_read)
+        _add(counts, "outputs", bytes_written)
         if kind in ("shallow", "convolution") and written:
             count = max(1, math.prod(written[0].shape or (1,)))
             channels = _channels(graph.format, written[0])
             counts["patches"] = macs / count * (count / channels) * _element_bytes(live, graph, sizes)
     else:
-        counts["moved"] = bytes_written + (bytes_written if node.kind in _PICKING else bytes_read)
+        _add(counts, "moved", bytes_written + (bytes_written if node.kind in _PICKING else bytes_read))
         if node.kind == DETECTIONS and len(read) > 1:
             numbers, scores = (max(0, elements(value.shape) or 0) for value in read[:2])
             counts["sorting"] = sorting(numbers // 4, scores, max(0, node.settings.get("max_detections", 0)))
@@ -250,6 +256,14 @@ def _work(graph: Graph, node: Node, times: float, folded: set[int], sizes: Seque
             counts["functions"] = float(sum(max(0, elements(value.shape) or 0) for value in written))
     name = f"{node.kind} {written[0].name if written else ''}".strip()
     return Work(name, kind, {key: times * count for key, count in counts.items() if count}, times)
+
+
+def _add(counts: dict[str, float], name: str, tensors: Iterable[float], times: float = 1.0) -> None:
+    """Count the bytes of tensors: those that caches hold under their name, the others as streamed."""
+    for size in tensors:
+        held = min(size, _HELD_BYTES)
+        counts[name] = counts.get(name, 0.0) + held * times
+        counts["streamed"] = counts.get("streamed", 0.0) + (size - held) * times
 
 
 def kind_of(node: Node, stored: list[Value]) -> str:

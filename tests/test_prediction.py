@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import flatbuffers
@@ -25,7 +26,7 @@ from edgewright.export._precision import precision_of
 from edgewright.export._work import COUNTS, DETECTIONS, MULTIPLYING, kind_of, total, work_of
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-_SIZES = np.array([1e6, 1e6, 1e6, 1e5, 1e5, 1e5, 1e5, 1e4, 1e5, 1e5, 1e2, 1e3, 50, 1])
+_SIZES = np.array([1e6, 1e6, 1e6, 1e5, 1e5, 1e5, 1e5, 1e4, 1e5, 1e5, 1e5, 1e2, 1e3, 50, 1])
 
 
 def models(count, seed=0):
@@ -58,6 +59,22 @@ def test_an_activation_after_a_convolution_counts_as_part_of_it():
     assert [work.kind for work in works] == ["shallow"]
     assert total(works)["shallow"] == 6912
     assert total(works)["patches"] == 4 * 27 * 64
+
+
+def test_what_no_cache_holds_of_a_tensor_is_counted_apart():
+    """Bytes beyond a tensor's first MiB are streamed, of what multiplies and of what moves, and none is lost."""
+    mib = 2**20
+    small, large = (1, 1, 2**7, 2**10), (1, 4, 2**10, 2**10)
+    values = (_value("x", small), _value("w", (4, 1, 1, 1), True), _value("y", large), _value("z", large))
+    nodes = (_node("Conv", (0, 1), (2,), 1), _node("Resize", (2,), (3,)))
+    convolution, moving = work_of(Graph("onnx", (0,), (2, 3), values, nodes))
+    assert convolution.counts["inputs"] == mib / 2 and convolution.counts["outputs"] == mib
+    assert convolution.counts["streamed"] == 15 * mib
+    assert moving.counts == {"launches": 1, "moved": 2 * mib, "streamed": 30 * mib}
+    joined = replace(values[3], dtype="int8", bytes=4 * mib)
+    fused = Graph("onnx", (0,), (3,), (*values[:3], joined), (nodes[0], _node("Clip", (2,), (3,))))
+    (both,) = work_of(fused)
+    assert both.counts["outputs"] == mib and both.counts["streamed"] == 3 * mib
 
 
 def test_the_sorting_of_a_detectors_boxes_is_read_and_counted(tmp_path):
@@ -205,7 +222,8 @@ def test_rows_that_contradict_each_other_widen_the_interval_however_few_they_are
     assert _width(apart, row[0]) > math.log(10) > _width(expected, row[0])
     agreeing = fit(expected, twice, np.array([2.0 * level, 2.02 * level]))
     assert agreeing.spread == 2 * NOISE and _width(agreeing, row[0]) < _width(expected, row[0])
-    noisy = fit(expected, models(8), models(8) @ expected.ms * np.array([1, 1.5] * 4))
+    eight = np.repeat(models(4), 2, axis=0)
+    noisy = fit(expected, eight, eight @ expected.ms * np.array([1, 1.5] * 4))
     assert 0.15 < noisy.spread < 0.5
 
 
@@ -526,6 +544,33 @@ def test_what_is_expected_comes_of_the_same_kernels_where_two_cores_ran_them():
         "joined = f._of_kernels(one, 'xnnpack');"
         "assert {e.kernels for e in joined} == {'xnnpack', 'others'};"
         "assert all(e.kernels == 'xnnpack' for e in joined if e.device == 'Raspberry Pi 5')"
+    )
+    _holds(script)
+
+
+def test_no_row_does_more_than_its_threads_can():
+    """Products that no kernel saves take a row at least what the vector units of its cores take for them."""
+    script = (
+        "import numpy as np; import _fitted as f;"
+        "from edgewright.devices._speeds import _IRREDUCIBLE as kinds;"
+        "at = [f.COUNTS.index(kind) for kind in kinds];"
+        "series = [e for e in f.all_series() if f.on_processor(e)];"
+        "least = [np.max(e.counts[:, at] @ f.datasheet(e)[at] / e.latency_ms) for e in series];"
+        "assert 0.5 < max(least) < 1, series[int(np.argmax(least))].title"
+    )
+    _holds(script)
+
+
+def test_what_a_model_does_on_narrower_numbers_streams_less():
+    """A network's bytes at int8 are a quarter, and of a tensor of four MiB at float32 nothing is streamed any more."""
+    script = (
+        "import numpy as np; import _fitted as f; at = f.COUNTS.index;"
+        "moving = [at(name) for name in ('inputs', 'outputs', 'moved', 'streamed')];"
+        "wide, half, narrow = (f.counts_of('mobilenet-v1-1.0-224', kind) for kind in ('fp32', 'fp16', 'int8'));"
+        "total = wide[moving].sum();"
+        "np.testing.assert_allclose([half[moving].sum(), narrow[moving].sum()], [total / 2, total / 4]);"
+        "assert wide[at('streamed')] > 4 * half[at('streamed')] > narrow[at('streamed')] == 0;"
+        "assert wide[at('pointwise')] == narrow[at('pointwise')]"
     )
     _holds(script)
 
