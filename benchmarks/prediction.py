@@ -16,9 +16,9 @@ expected of devices in general. A row counts as within 10 % where predicted / me
 parameters + c, not negative, fitted to the same rows by relative errors. The noise floor is how far two published
 measurements of one model on one board, in one runtime version, precision and clock are apart.
 
-Two sections follow: "power modes", networks in a lower mode of a Jetson predicted from the highest, beside "the same
-latency"; and "gpu", the shipped rates of Jetsons' GPUs on TensorRT's rows, beside the same rates fitted without each
-model and the baseline.
+A table beside them, "threads", predicts rows with another number of threads from those with four. Two sections follow:
+"power modes", networks in a lower mode of a Jetson predicted from the highest, beside "the same latency"; and "gpu",
+the shipped rates of Jetsons' GPUs on TensorRT's rows, beside the same rates fitted without each model and the baseline.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from _fitted import expected as expected_of
 from _gpu_rates import gpus
 from _measured_modes import in_modes
 from _measured_modes import lines as mode_lines
+from _measured_threads import with_threads
 from fit_speeds import general
 
 from edgewright.devices._fitting import Speeds, fit
@@ -101,11 +102,14 @@ def main() -> None:
             "transfer, 10 rows": _devices(series, expected, 10),
             "device": _devices(series, expected, 0),
         }
+        threads = list(with_threads(series, pooled(expected)))
         for split, found in tables.items():
             print(f"\n  {split}")
             for line in _lines(found):
                 print(f"    {line}")
-        document[runtime] = tables
+        if threads:
+            print("\n  threads", *(each.line() for each in threads), sep="\n    ")
+        document[runtime] = tables | {"threads": {each.title: each.plain() for each in threads}}
     if arguments.only != "gpu":
         modes = in_modes()
         print("\npower modes", *mode_lines(modes), sep="\n    ")

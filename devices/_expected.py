@@ -20,9 +20,10 @@ _FLOAT_MACS = {"Cortex-A53": 2.25, "Cortex-A57": 4, "Cortex-A72": 4, "Cortex-A76
 # for four times as much of what it waits to load.
 _DOT_PRODUCT, _NO_DOT_PRODUCT = 4.0, 4 / 3
 _INT8_GAIN = {"Cortex-A57": 2.0, "Cortex-A72": 2.0, "Cortex-A53": 4 / 3 * 4 / 2.25}
-# The share of a network's time that more threads do not shorten (Amdahl's law), from TFLite on a Raspberry Pi 4 at one
-# to four threads: 1.9 times as fast on four at float32, 3.1 times at int8 (github:NobuoTsukamoto/benchmarks).
-_SERIAL = {"float32": 0.38, "int8": 0.09}
+# What more threads do not shorten: these kinds of work, and a share of the others (Amdahl's law), as it is of TFLite's
+# networks on Raspberry Pis at one to four threads (github:NobuoTsukamoto; see benchmarks/_measured_threads.py).
+_ONE_BY_ONE = ("weights", "streamed", "sorting", "launches", "inferences")
+_SERIAL = {"float32": 0.22, "int8": 0.05}
 # Cycles of one core for a score of a detector that is compared, as measured there: see export/_work.py. Those of later
 # cores are of what more threads do not shorten of an int8 EfficientDet-Lite on a Pi 5.
 _SORTING, _SORTING_BEFORE = 4.0, {"Cortex-A53": 31.0, "Cortex-A57": 9.5, "Cortex-A72": 9.5}
@@ -82,7 +83,8 @@ def _of(core: str, known: Mapping[str, float], other: float) -> float:
     return next((value for name, value in known.items() if core.startswith(name)), other)
 
 
-def thread_factor(precision: str, threads: int, fitted_at: int) -> float:
-    """Return how many times longer than with ``fitted_at`` threads an inference takes with ``threads``."""
+def thread_factors(precision: str, threads: int, fitted_at: int) -> np.ndarray:
+    """Return how many times longer than with ``fitted_at`` threads each kind takes with ``threads``; [len(COUNTS)]."""
     serial = _SERIAL[precision]
-    return (serial + (1 - serial) / threads) / (serial + (1 - serial) / fitted_at)
+    factor = (serial + (1 - serial) / threads) / (serial + (1 - serial) / fitted_at)
+    return np.array([1.0 if name in _ONE_BY_ONE else factor for name in COUNTS])

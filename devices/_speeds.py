@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..export._work import COUNTS, MULTIPLYING
-from ._expected import expected_speeds, least_ms, thread_factor
+from ._expected import expected_speeds, least_ms, thread_factors
 from ._fitted import differs_in, document, rates_of, shipped_calibrations
 from ._fitting import OWN, Speeds, prior
 from ._profile import Calibration, Profile, Roofline, Target
@@ -105,9 +105,9 @@ def _nearness(calibration: Calibration, profile: Profile, target: Target, thread
 
 
 def _calibrated(calibration: Calibration, profile: Profile, target: Target, threads: int) -> DeviceSpeeds:
-    factor, doubt = _other_threads(target, threads, calibration.threads)
+    factors, doubt = _other_threads(target, threads, calibration.threads)
     speeds = Speeds(
-        factor * np.array([calibration.ms[name] for name in COUNTS]),
+        factors * np.array([calibration.ms[name] for name in COUNTS]),
         np.array(calibration.covariance),
         calibration.spread,
         calibration.rows,
@@ -131,14 +131,14 @@ def _set_by_profile(profile: Profile, target: Target, threads: int) -> DeviceSpe
     # What is known of processors' kernels does not hold for a GPU's: there the profile's rates are all there is.
     shape = rates if target.unit == "gpu" else expected_speeds(profile.cpu, profile.memory, kind, target.threads).ms
     stated = min(target.threads, profile.cpu.count.value) if target.unit == "cpu" else target.threads
-    factor, doubt = _other_threads(target, threads, stated)
+    factors, doubt = _other_threads(target, threads, stated)
     slower = slower_than_copied(profile, target)
     scaled = "" if slower == 1 else _copied_from(profile, target)
     level = slower * float(rates @ reference)
     doubt = math.hypot(doubt, abs(math.log(slower)) / 2)
     interval = target.interval.value
     return DeviceSpeeds(
-        prior(factor * level / float(shape @ reference) * shape, shared=0.0, own=OWN),
+        prior(level / float(shape @ reference) * factors * shape, shared=0.0, own=OWN),
         math.hypot(math.log(1 / interval.low) / NINETY, doubt),
         math.hypot(math.log(interval.high) / NINETY, doubt),
         f"per operation, {_where(target, threads)}, {_origin(target)}{_scaled_from(profile)}{scaled}"
@@ -200,12 +200,12 @@ def _least_ms(profile: Profile, target: Target, threads: int) -> np.ndarray:
     return np.array([value if name in _IRREDUCIBLE else 0.0 for name, value in zip(COUNTS, least, strict=True)])
 
 
-def _other_threads(target: Target, threads: int, fitted_at: int) -> tuple[float, float]:
-    """Return the factor for another number of threads, and how uncertain its logarithm is: half of it."""
+def _other_threads(target: Target, threads: int, fitted_at: int) -> tuple[np.ndarray, float]:
+    """Return factors for another number of threads, shape [len(COUNTS)], and half the largest's logarithm as doubt."""
     if threads == fitted_at or target.unit != "cpu":
-        return 1.0, 0.0
-    factor = thread_factor(kind_of(target.precision), threads, fitted_at)
-    return factor, abs(math.log(factor)) / 2
+        return np.ones(len(COUNTS)), 0.0
+    factors = thread_factors(kind_of(target.precision), threads, fitted_at)
+    return factors, float(np.max(np.abs(np.log(factors)))) / 2
 
 
 def _where(target: Roofline, threads: int) -> str:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from edgewright import calibrate, devices, predict
 from edgewright.cli import app
 from edgewright.devices import speeds_of
-from edgewright.devices._expected import thread_factor
+from edgewright.devices._expected import thread_factors
 from edgewright.devices._fitting import NOISE, fit, prior
 from edgewright.errors import InputError
 from edgewright.export import Graph, read_graph
@@ -234,9 +234,11 @@ def test_latencies_that_are_not_positive_are_refused():
 
 
 def test_more_threads_are_faster_and_never_more_than_their_number():
-    """Four threads take between a quarter and all of what one takes."""
+    """Four threads take between a quarter and all of what one takes, and no less for what comes from main memory."""
     for precision in ("float32", "int8"):
-        assert 1 / 4 < thread_factor(precision, 4, 1) < thread_factor(precision, 2, 1) < 1
+        two, four = (dict(zip(COUNTS, thread_factors(precision, n, 1), strict=True)) for n in (2, 4))
+        assert 1 / 4 < four["pointwise"] < two["pointwise"] < 1
+        assert {four[name] for name in ("streamed", "weights", "launches")} == {1.0}
 
 
 @pytest.mark.parametrize("name", devices.names())
