@@ -175,7 +175,7 @@ def on_processor(series: Series) -> bool:
 Factors = Mapping[tuple[str, str], np.ndarray]
 
 
-def pooled(series: Iterable[Series], rounds: int = 3) -> Factors:
+def pooled(series: Iterable[Series], rounds: int = 2) -> Factors:
     """Return how many times longer than on the datasheet each kind of work takes, by kernels and kind of number.
 
     Each series is fitted around the mean of all; the mean is over cores, each the mean of its series, so that a board

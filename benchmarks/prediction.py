@@ -149,7 +149,7 @@ def _models(series: list[Series], expected: list[Series]) -> Found:
     np.random.default_rng(0).shuffle(names)
     for part in range(10):
         out = set(names[part::10])
-        factors = pooled(_without(expected, out.__contains__), rounds=2)
+        factors = pooled(_without(expected, out.__contains__))
         for each in series:
             if len(each.models) >= _FEWEST:
                 _judge(found[_group(each)], each, out.__contains__, factors)
@@ -162,7 +162,7 @@ def _families(series: list[Series], expected: list[Series]) -> Found:
     by_family: dict[str, Judged] = defaultdict(Judged)
     for name in sorted({family(model) for each in series for model in each.models}):
         out = _is_of(name)
-        factors = pooled(_without(expected, out), rounds=2)
+        factors = pooled(_without(expected, out))
         for each in series:
             if len(each.models) >= _FEWEST and any(map(out, each.models)):
                 for judged in (found[_group(each)], by_family[f"without {name}"]):
@@ -178,7 +178,7 @@ def _devices(series: list[Series], expected: list[Series], rows: int) -> Found:
     """Judge each device by what is expected of it, and by as many of its rows as asked."""
     found: dict[str, Judged] = defaultdict(Judged)
     for device in sorted({each.device for each in series}):
-        factors = pooled([each for each in expected if _board(each.device) != _board(device)], rounds=2)
+        factors = pooled([each for each in expected if _board(each.device) != _board(device)])
         for each in series:
             if each.device != device or len(each.models) < _FEWEST:
                 continue
