@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import pydantic
 
-from ..errors import InputError, expected, nearest
+from ..errors import InputError, expected, nearest, shortened
 from ..export import names as formats
 from ..export._work import COUNTS
 from ..files import read_text
@@ -408,7 +408,7 @@ def _first_error(error: pydantic.ValidationError, where: str) -> str:
         return f"{where}: expected the key {key}. Got: no such key in {'.'.join(parents) or 'the profile'}."
     if first["type"] == "extra_forbidden":
         return f"{where}: expected a known key. Got: {key}.{nearest(name, _known_keys(Profile))}"
-    return f"{where}: {key}: expected {expected(first)}. Got: {first['input']!r}."
+    return f"{where}: {key}: expected {expected(first)}. Got: {shortened(first['input'])}."
 
 
 def _known_keys(root: type[_Table]) -> set[str]:

@@ -86,6 +86,16 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {matches[0]!r}?" if matches else ""
 
 
+def shortened(value: Any, most: int = 120) -> str:
+    """Return a value that was not expected, as Python writes it: the beginning, where that is long.
+
+    >>> shortened("int9"), shortened([0] * 100, most=10)
+    ("'int9'", '[0, 0, 0, ...')
+    """
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def expected(found: Mapping[str, Any]) -> str:
     """Return what a value should have been, from one of the errors that pydantic tells of.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pydantic
 
-from ..errors import InputError, nearest
+from ..errors import InputError, nearest, shortened
 from ..files import read_text
 
 # A recipe's SHA-256 is written into the files by so many of its hexadecimal digits.
@@ -110,7 +110,7 @@ def _why(path: Path, found: Any) -> str:
     if found["type"] == "extra_forbidden":
         return f"Expected in {path} the keys {', '.join(known)}. Got: {place!r}.{nearest(place, known)}"
     wanted = "a table of texts" if place in ("inputs", "outputs") else "a text"
-    return f"Expected {wanted} for {place!r} in {path}. Got: {found['input']!r}."
+    return f"Expected {wanted} for {place!r} in {path}. Got: {shortened(found['input'])}."
 
 
 def check_about(about: About, inputs: Iterable[str], outputs: Iterable[str]) -> None:

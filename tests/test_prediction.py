@@ -388,6 +388,17 @@ def test_a_calibrated_profile_predicts_what_was_measured(artifacts, tmp_path):
         calibrate("raspberry-pi-4b", [tmp_path / "mine.csv"], out)
 
 
+def test_a_calibration_of_another_version_is_refused_with_what_makes_a_new_one(artifacts, tmp_path):
+    """A profile whose speeds lack a kind of work names its key and the command, in a few lines."""
+    (tmp_path / "mine.csv").write_text(f"file,latency_ms\n{artifacts['tflite', 'float32']},0.5\n")
+    calibrate("raspberry-pi-4b", [tmp_path / "mine.csv"], tmp_path / "mine.toml")
+    text = (tmp_path / "mine.toml").read_text()
+    (tmp_path / "mine.toml").write_text("\n".join(line for line in text.split("\n") if "streamed" not in line))
+    with pytest.raises(InputError, match="calibrations.*edgewright devices calibrate") as caught:
+        predict(artifacts["tflite", "float32"], str(tmp_path / "mine.toml"))
+    assert "mine.toml" in str(caught.value) and len(str(caught.value)) < 600
+
+
 def test_calibration_reads_what_measure_prints(artifacts, tmp_path):
     """The JSON of ``edgewright measure`` on the device is a table of measurements."""
     path = artifacts["tflite", "float32"]
