@@ -8,7 +8,7 @@ version: the one before, or the new one.
 import hashlib
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..errors import DeviceError
@@ -23,7 +23,6 @@ ABOUT = "deployed.json"
 _UNPACK = f"""
 [ -d "$1" ] || mkdir -p -- "$1" || exit 1
 cd "$1" || exit 1
-for left in .part-*; do [ -e "$left" ] && rm -rf -- "$left"; done
 trap 'rm -rf -- "$2"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 mkdir -- "$2" || exit 1
@@ -101,17 +100,25 @@ def version_of(files: Mapping[str, Path]) -> tuple[str, str]:
 
 
 def send_version(
-    link: Link, folder: str, part: str, files: Mapping[str, Path], sums: str, texts: Mapping[str, str], packed: Path
+    link: Link,
+    folder: str,
+    part: str,
+    files: Mapping[str, Path],
+    sums: str,
+    texts: Mapping[str, str],
+    packed: Path,
+    on_sent: Callable[[int, float], None] | None = None,
 ) -> None:
     """Copy a version's files beside the others on a device, which compares their SHA-256.
 
     Args:
         link: an open link; the lease is held.
         folder: the model's there.
-        part: what the version is called until it is made current; begins with ".part-".
+        part: what the version is called until it is made current; begins with PART, so that it goes with the lease.
         files, sums: see ``version_of``.
         texts: by path in the version's folder the text of further files, such as deployed.json.
         packed: a file of this host to write the archive to.
+        on_sent: told how many bytes were sent, and which share; see ``Link.telling``.
 
     Raises:
         DeviceError: the device has no room or received something else; the link broke. Nothing is left there, and what
@@ -124,7 +131,8 @@ def send_version(
         for name, text in sorted(texts.items()):
             _add(archive, name, text.encode())
         _add(archive, SUMS, sums.encode())
-    answer = link.run(["sh", "-c", _UNPACK, "sh", f"{folder}/versions", part], stdin=packed, time_limit_s=3600)
+    with link.telling(packed.stat().st_size, on_sent):
+        answer = link.run(["sh", "-c", _UNPACK, "sh", f"{folder}/versions", part], stdin=packed, time_limit_s=3600)
     if not answer.ok:
         raise DeviceError(
             f"Expected {link.title} to keep {packed.stat().st_size:,} bytes in {folder}. Got: {answer.reason()}; the "
@@ -152,11 +160,6 @@ def switch(link: Link, folder: str, part: str, version: str, lease: Lease) -> st
     if not answer.ok:
         raise DeviceError(f"Expected {link.title} to make {version} current. Got: {answer.reason()}.")
     return answer.stdout.decode().strip()
-
-
-def remove_part(link: Link, folder: str, part: str) -> None:
-    """Remove a version that was copied and not made current."""
-    link.run(["rm", "-rf", "--", f"{folder}/versions/{part}"])
 
 
 def roll_back(link: Link, folder: str, lease: Lease) -> None:

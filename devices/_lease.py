@@ -3,6 +3,9 @@
 It is a lock of the device's kernel, held by a shell there that reads from the link: where the holder dies or the line
 is cut, the shell reads the end of its input, and the lock is free. A line that dies without a word (a laptop that was
 closed) leaves it held until the device's sshd notices; ``release`` ends it.
+
+With the lease goes what is only there under it, whoever ends it and however: a run and its files, and versions that
+were copied and not made current. After a power cut the next holder removes them.
 """
 
 import getpass
@@ -17,6 +20,8 @@ from ._links import Link
 
 # What edgewright keeps on a device lies below this folder of the user's home there.
 FOLDER = "edgewright"
+# Below that, the files of the run that holds the lease, and what a model's version is called until it is made current.
+SCRATCH, PART = "scratch", ".part-"
 _LONGEST_S = 7 * 24 * 3600
 _BOOT = "/proc/sys/kernel/random/boot_id"
 # What runs under the lease and would outlive its holder: the process group that "running" names, with the boot that it
@@ -24,26 +29,27 @@ _BOOT = "/proc/sys/kernel/random/boot_id"
 # never overlap; where a holder was killed that could not end it, whoever comes next does.
 _STOP = f"""
 {{ read -r group boot < "$home/running" && [ "$boot" = "$(cat {_BOOT})" ] && kill -s KILL -- "-$group"; }} 2>/dev/null
-rm -f "$home/running"
+rm -rf "$home/running" "$home/{SCRATCH}" "$home"/models/*/versions/{PART}*
 """
 _END = f"""
 {_STOP}
 rm -f "$home/lease"
 """
-# Arguments: seconds to wait for it; a token; who; why. The note's lines: token, pid, seconds since 1970, who, why.
+# Seconds since the boot, which no lease outlives: a small board's clock may be years off until the network sets it.
+_NOW = "cut -d . -f 1 /proc/uptime"
+# Arguments: seconds to wait for it; a token; who; why. The note's lines: token, pid, seconds since the boot, who, why.
 _HOLD = f"""
 home="$HOME/edgewright"
-mkdir -p -- "$home" || exit 1
-exec 9>>"$home/lease.lock" || exit 1
+{{ mkdir -p -- "$home" && exec 9>>"$home/lease.lock"; }} 2>&1 || exit 1
 flock -w "$1" 9
 status=$?
 if [ $status -gt 1 ]; then
   echo "no flock (util-linux): exit $status"
 elif [ $status -eq 1 ]; then
-  {{ echo busy; date +%s; cat "$home/lease"; }} 2>/dev/null
+  {{ echo busy; {_NOW}; cat "$home/lease"; }} 2>/dev/null
 else
 {_STOP}
-  printf '%s\\n' "$2" $$ "$(date +%s)" "$3" "$4" > "$home/lease" || exit 1
+  {{ printf '%s\\n' "$2" $$ "$({_NOW})" "$3" "$4" > "$home/lease"; }} 2>&1 || exit 1
   echo held
   echo "$home"
   cat > /dev/null 9>&-
@@ -55,14 +61,16 @@ home="$HOME/edgewright"
 [ -f "$home/lease.lock" ] || {{ echo free; exit 0; }}
 exec 9>>"$home/lease.lock" || exit 1
 flock -n 9 && {{ rm -f "$home/lease"; echo free; exit 0; }}
+{_NOW}
 cat "$home/lease"
 kill "$(sed -n 2p "$home/lease")" && flock -w 10 9 || exit 1
 {_END}
 """
-_TELL = """
+_TELL = f"""
 home="$HOME/edgewright"
 [ -f "$home/lease.lock" ] && exec 9<"$home/lease.lock" || exit 0
-flock -n -s 9 || cat "$home/lease"
+flock -n -s 9
+[ $? -ne 1 ] || {{ {_NOW}; cat "$home/lease"; }}
 """
 # Arguments: a folder two below that of the lease to run in; seconds; a command, which ends with the lease.
 UNDER_LEASE = f"""
@@ -97,11 +105,16 @@ class Lease:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds, or held, a lease; ``since_s`` in seconds since 1970 by the device's clock."""
+    """Who holds, or held, a lease, and why; ``for_s`` is how long already, in seconds."""
 
     who: str
     why: str
-    since_s: float
+    for_s: float
+
+    @property
+    def ago(self) -> str:
+        """How long already, in words."""
+        return f"{self.for_s / 60:.0f} minutes" if self.for_s >= 90 else f"{self.for_s:.0f} seconds"
 
 
 def check_wait(wait_s: float) -> None:
@@ -136,10 +149,10 @@ def lease(link: Link, why: str, *, wait_s: float = 0) -> Iterator[Lease]:
     with link.hold(command) as held:
         first = held.line(wait_s + 30)
         if first == "busy":
-            lines = [held.line() for _ in range(6)]
+            other = _holder([held.line() for _ in range(6)])
             raise DeviceBusy(
-                f"Expected a device that nobody uses. Got: {link.title}, {_told(lines[1:], lines[0])}. Wait for its "
-                "end; where nobody is there any more: edgewright devices release NAME."
+                f"Expected a device that nobody uses. Got: {link.title}, which {other.who} has held for {other.ago} to "
+                f"{other.why}. Wait for its end; where nobody is there any more: edgewright devices release NAME."
             )
         if first != "held":
             got = first or "a home there that cannot be written"
@@ -175,12 +188,7 @@ def _who() -> str:
 
 
 def _holder(lines: list[str]) -> Holder:
-    _, _, since, who, why = (*lines, *[""] * 5)[:5]
-    return Holder(who or "somebody", why or "something", float(since) if since.isdigit() else 0.0)
-
-
-def _told(lines: list[str], now: str) -> str:
-    holder = _holder(lines)
-    seconds = float(now) - holder.since_s if now.isdigit() and holder.since_s else 0.0
-    ago = f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
-    return f"which {holder.who} has held for {ago} to {holder.why}"
+    """Return who holds the lease, by the seconds since the device's boot and the note's lines."""
+    now, _, _, since, who, why = (*lines, *[""] * 6)[:6]
+    held_s = float(now) - float(since) if now.isdigit() and since.isdigit() else 0.0
+    return Holder(who or "somebody", why or "something", max(0.0, held_s))

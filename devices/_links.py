@@ -7,7 +7,8 @@ import select
 import signal
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,8 @@ chmod "$4" "$part" || exit 1
 sync "$part" 2>/dev/null || sync
 mv -f -- "$part" "$1"
 """
+# How often the sending of a file is told of.
+_TIMES = 10
 # What is held ends by itself when it reads the end of its input; after so many seconds it is killed.
 ENDING_S = 10.0
 _READ = '[ -f "$1" ] || { echo "$1 is no file" >&2; exit 1; }; sha256sum < "$1" && cat < "$1"'
@@ -137,6 +140,26 @@ class Link(ABC):
     ) -> None:
         """Close it."""
         self.close()
+
+    @contextmanager
+    def telling(self, whole_bytes: int, told: Callable[[int, float], None] | None) -> Iterator[None]:
+        """Tell of the one file that the block sends: bytes and share of it, at its begin and at each tenth."""
+        last = -1
+
+        def on_sent(sent: int) -> None:
+            nonlocal last
+            tenth = _TIMES if sent >= whole_bytes else sent * _TIMES // whole_bytes
+            if told and tenth > last:
+                last = tenth
+                told(sent, tenth / _TIMES)
+
+        if told:
+            self.on_sent = on_sent
+            on_sent(0)
+        try:
+            yield
+        finally:
+            self.on_sent = None
 
     def send(self, source: Path, target: str, *, mode: int = 0o644, time_limit_s: float = 600) -> str:
         """Copy a file of this host to the device: beside ``target``, and renamed when its SHA-256 is right there.

@@ -15,11 +15,10 @@ from ..figures import How
 from ..files import sha256
 from ..runtimes import Runtime
 from ..runtimes._place import Argument, Named, Place
-from ._lease import UNDER_LEASE, Lease
+from ._lease import SCRATCH, UNDER_LEASE, Lease
 from ._links import Answer, Link
 from ._python import Python
 
-_SCRATCH = "scratch"
 # On top of a command's own limit, for the link and for what timeout waits before it kills.
 _SLACK_S = 30.0
 _TIMED_OUT = 124
@@ -29,7 +28,7 @@ model=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
 printf '%s\\n' "$model"; nproc --all; nproc
 cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null
 """
-_MAKE = 'for left in "$1"/*; do [ -e "$left" ] && rm -rf -- "$left"; done; mkdir -p -- "$1/$2" && cd "$1/$2" && pwd'
+_MAKE = 'mkdir -p -- "$1" && cd "$1" && pwd'
 
 
 @dataclass
@@ -58,9 +57,9 @@ class OnDevice(Place):
     there: Mapping[Path, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Make a folder for the files of runs; those of earlier leases are removed."""
-        scratch = f"{self.lease.folder}/{_SCRATCH}"
-        made = self.link.run(["sh", "-c", _MAKE, "sh", scratch, self.lease.token])
+        """Make a folder for the files of runs, which goes with the lease."""
+        scratch = f"{self.lease.folder}/{SCRATCH}/{self.lease.token}"
+        made = self.link.run(["sh", "-c", _MAKE, "sh", scratch])
         if not made.ok:
             raise DeviceError(f"Expected room for files in {scratch} on {self.link.title}. Got: {made.reason()}.")
         self._folder = made.stdout.decode().rstrip("\n")
@@ -119,10 +118,6 @@ class OnDevice(Place):
             for path in written:
                 path.write_bytes(self.link.read(f"{self._folder}/{names[path]}"))
         return child
-
-    def remove(self) -> None:
-        """Remove the files of the runs from the device."""
-        self.link.run(["rm", "-rf", "--", self._folder])
 
     def _argument(self, argument: Argument) -> str:
         if isinstance(argument, Named):

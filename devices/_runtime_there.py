@@ -17,8 +17,8 @@ UNPACKING = Path(__file__).with_name("_unpacking.py")
 # A small board unpacks from a slow card, and compiles at the first import.
 _INSTALL_S = 3600.0
 _REFUSED = 1
-# Of the whole, what is done when all is fetched, and when all has arrived there; and how often the sending is told of.
-_FETCHED, _ARRIVED, _TIMES = 0.5, 0.9, 10
+# Of the whole, what is done when all is fetched, and when all has arrived there.
+_FETCHED, _ARRIVED = 0.5, 0.9
 _MB = 1_000_000
 # Renamed first: what is removed halfway is no runtime.
 _REMOVE = """
@@ -63,13 +63,8 @@ def install(link: Link, carried: Carried, home: str, *, python: str = "python3",
     # Neither the folder that one logs in to nor the user's settings change what it imports.
     command = [python, "-I", "-c", UNPACKING.read_text(encoding="utf-8"), folder]
     command += [carried.key, carried.digest, str(carried.room_bytes), carried.module]
-    if on_step:
-        link.on_sent = _sending(carried, on_step)
-        link.on_sent(0)
-    try:
+    with link.telling(carried.archive_bytes, on_step and _sending(carried, on_step)):
         answer = link.run(command, stdin=carried.archive, time_limit_s=_INSTALL_S)
-    finally:
-        link.on_sent = None
     if not answer.ok:
         left = "; nothing of it was left there" if answer.status == _REFUSED else ""
         got = answer.reason().removeprefix(f"exit {_REFUSED}: ").rstrip(".")
@@ -77,19 +72,13 @@ def install(link: Link, carried: Carried, home: str, *, python: str = "python3",
     return final
 
 
-def _sending(carried: Carried, on_step: OnStep) -> Callable[[int], None]:
-    """Return what tells of so many bytes sent, at each tenth of the archive."""
+def _sending(carried: Carried, on_step: OnStep) -> Callable[[int, float], None]:
+    """Return what tells of so many bytes of the archive sent."""
     whole = carried.archive_bytes
-    last = -1
 
-    def told(sent: int) -> None:
-        nonlocal last
-        tenth = _TIMES if sent >= whole else sent * _TIMES // whole
-        if tenth > last:
-            last = tenth
-            text = f"carry {carried.runtime}, {sent / _MB:.1f} of {whole / _MB:.1f} MB"
-            share = tenth / _TIMES
-            on_step("unpack and import it there" if tenth == _TIMES else text, _FETCHED + (_ARRIVED - _FETCHED) * share)
+    def told(sent: int, share: float) -> None:
+        text = f"carry {carried.runtime}, {sent / _MB:.1f} of {whole / _MB:.1f} MB"
+        on_step("unpack and import it there" if share == 1 else text, _FETCHED + (_ARRIVED - _FETCHED) * share)
 
     return told
 

@@ -15,10 +15,11 @@ from . import serving
 from .choosing import Choice, choose
 from .device_names import registered_profile
 from .devices import _deployment as deployment
+from .devices._lease import PART
 from .devices._on_device import OnDevice
 from .devices._python import Python
 from .devices._registered import Registered
-from .errors import DeviceError, GateFailed, InputError
+from .errors import DeviceError, InputError
 from .export import Bundle, Deployable, load_bundle
 from .export._bundle import GOLDEN, HOST, SETTINGS, plain_artifact
 from .golden_there import Golden, judged, run_golden
@@ -29,6 +30,8 @@ from .runtimes._place import RUNNER
 _SCHEMA = 1
 # Beyond the files themselves: the archive's padding, the file system's blocks, what the golden run writes.
 _ROOM_BYTES = 2 << 20
+# What is smaller is sent at once, and nothing told of it.
+_MB = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ def _put(on: Reached, bundle: Bundle, name: str, choice: Choice, clock: "Clock",
     links = found.models.get(name, {})
     before = links.get("current", {}).get("version")
     size = sum(path.stat().st_size for path in files.values())
-    part_name = f".part-{secrets.token_hex(4)}"
+    part_name = f"{PART}{secrets.token_hex(4)}"
     about = _about(registered, bundle, name, version, choice)
     same = links.get("current", {}).get("content") == about["content"] and deployment.is_whole(
         link, f"{folder}/current"
@@ -166,27 +169,27 @@ def _put(on: Reached, bundle: Bundle, name: str, choice: Choice, clock: "Clock",
                 )
             packed = Path(temporary) / "version.tar"
             texts = {deployment.ABOUT: json.dumps(about, indent=1), serving.SCRIPT: serving.script(name, about)}
-            deployment.send_version(link, folder, part_name, files, sums, texts, packed)
+            copied = (choice.deployable.name, "to", f"{registered.name},")
+
+            def sent(done: int, share: float) -> None:
+                report(Event("copy", (*copied, f"{done / _MB:.1f} of {size / _MB:.1f} MB"), 0.4 + 0.3 * share))
+
+            told = sent if size > _MB else None
+            deployment.send_version(link, folder, part_name, files, sums, texts, packed, told)
         clock.tell("copy")
         report(Event("run", (choice.deployable.name, "on", registered.name), 0.7))
         served = False
-        try:
-            there = {path: f"{place_there}/{name_there}" for name_there, path in files.items()}
-            place = OnDevice(link, held, choice.python, registered.name, found.emulated, there)
-            run = run_golden(choice.deployable, choice.runtime.name, files[GOLDEN], place)
-            place.remove()
-            what, (_, expected) = f"{choice.deployable.name} on {registered.name}", bundle.golden()
-            golden = judged(run, here.result(), expected, what, before)
-            clock.tell("golden inputs")
-            if not same:
-                deployment.switch(link, folder, part_name, version, held)
-                served = serving.follow(link, folder, version, lambda: deployment.switch_back(link, folder))
-                # Of a service that died, too: it starts with what is current.
-                deployment.keep(link, folder)
-        except GateFailed:
-            if not same:
-                deployment.remove_part(link, folder, part_name)
-            raise
+        there = {path: f"{place_there}/{name_there}" for name_there, path in files.items()}
+        place = OnDevice(link, held, choice.python, registered.name, found.emulated, there)
+        run = run_golden(choice.deployable, choice.runtime.name, files[GOLDEN], place)
+        what, (_, expected) = f"{choice.deployable.name} on {registered.name}", bundle.golden()
+        golden = judged(run, here.result(), expected, what, before)
+        clock.tell("golden inputs")
+        if not same:
+            deployment.switch(link, folder, part_name, version, held)
+            served = serving.follow(link, folder, version, lambda: deployment.switch_back(link, folder))
+            # Of a service that died, too: it starts with what is current.
+            deployment.keep(link, folder)
     clock.tell("switch")
     return Deployed(
         device=registered.name,
@@ -214,7 +217,9 @@ def _files(bundle: Bundle, deployable: Deployable) -> dict[str, Path]:
     files[GOLDEN] = bundle.path / GOLDEN
     if deployable.host:
         files |= {HOST: deployable.host.path, SETTINGS: deployable.host.settings}
-    return {**files, "runner.py": RUNNER, "service.py": serving.SERVICE}
+    files |= {"runner.py": RUNNER, "service.py": serving.SERVICE}
+    # As a run names them (see ``Place.run``): what is there already is not copied for it again.
+    return {name: path.absolute() for name, path in files.items()}
 
 
 def _about(registered: Registered, bundle: Bundle, name: str, version: str, choice: Choice) -> dict[str, Any]:

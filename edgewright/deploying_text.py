@@ -72,7 +72,7 @@ def status_text(status: DeviceStatus) -> str:
 
 def holder_text(holder: Holder | None) -> str:
     """Return who uses a device."""
-    return f"{holder.who} uses it to {holder.why}" if holder else "nobody uses it"
+    return f"{holder.who} has used it for {holder.ago} to {holder.why}" if holder else "nobody uses it"
 
 
 def _version(about: Mapping[str, Any] | None) -> str:

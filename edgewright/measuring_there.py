@@ -83,7 +83,6 @@ def measure_there(
         for turn, done in enumerate(measure_in_turn(measured, processes=processes), 1):
             runs = done
             report(Event("measured", (str(path), "on", device, f"in {turn} processes each"), turn / processes))
-        places.remove()
     rows = (
         Row(subject, run.reason, run.measurement if run.ok else None, settings or Settings(), run.error)
         for subject, run in zip(subjects, runs, strict=True)
@@ -112,7 +111,3 @@ class Places:
         """Return the place of a runtime by its name; of one that is not there, the device's own Python's."""
         python = with_runtime(self._found.pythons, runtimes.get(runtime))
         return self._any if python is None else self._any.in_python(python)
-
-    def remove(self) -> None:
-        """Remove the files of the runs from the device."""
-        self._any.remove()

@@ -104,7 +104,6 @@ def _golden_there(
         inputs, expected = Bundle(Path(temporary), (), {}).golden()
     place = OnDevice(link, held, python, registered.name, found.emulated, there)
     run = run_golden(deployable, about["runtime"], inputs, place)
-    place.remove()
     return judged(run, None, expected, f"{about['artifact']} on {registered.name}", None)
 
 

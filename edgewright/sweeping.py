@@ -166,7 +166,6 @@ def sweep(
             for settings in ways(each, one, profile, counts)
         ]
         rows, before = _measured(planned, places, again, report)
-        places.remove()
     # Each runtime of an artifact is a pair.
     deployables = list({each.name: each for each, _ in there}.values())
     left_out += [*lacking, *filter(None, (not_on_edgetpu(each, profile) for each in deployables))]

@@ -1,13 +1,14 @@
 """Deploying to real SSH servers: what becomes current and when, what stays, and what is told."""
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +16,14 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from edgewright import devices
+from edgewright import deploying, devices
 from edgewright.cli import app
 from edgewright.deploying import deploy
 from edgewright.deploying_text import deployed_text, fleet_text
 from edgewright.device_status import device_status
 from edgewright.devices import _deployment, _registered, load_profile
 from edgewright.devices._lease import DeviceBusy, lease, release
+from edgewright.devices._links import Link
 from edgewright.devices._registered import Registered
 from edgewright.devices._toml import profile_toml
 from edgewright.errors import DeviceError, GateFailed, InputError, MissingRequirement
@@ -64,7 +66,27 @@ def test_what_is_deployed_answers_there_as_here_and_goes_back(board, small_bundl
     assert roll_back("board").version == second.version == _current(there).name
     again = deploy(small_bundle, "board", artifact="tflite int8")
     assert again.size_bytes == 0 and _current(there).name == second.version
-    assert not _parts(there) and not list((there / "edgewright/scratch").iterdir())
+    assert not _parts(there) and not (there / "edgewright/scratch").exists()
+
+
+def test_a_bundle_that_is_named_from_where_one_stands_is_copied_once(board, small_bundle, monkeypatch):
+    """The golden inputs run in the version that was copied, by a relative path too: no file goes there twice."""
+    board()
+    monkeypatch.chdir(small_bundle.path.parent)
+    sent = []
+    monkeypatch.setattr(Link, "send", lambda link, source, *rest, **options: sent.append(source))
+    assert deploy(small_bundle.path.name, "board", artifact="tflite int8").golden.bit_exact and not sent
+
+
+def test_how_much_of_a_larger_version_was_copied_is_told(board, small_bundle, monkeypatch):
+    """At each tenth, of a version of more than 1 MB, here of 1 kB, in the order of the whole deploy."""
+    board()
+    monkeypatch.setattr(deploying, "_MB", 1000)
+    events = []
+    deploy(small_bundle, "board", artifact="tflite int8", on_progress=events.append)
+    copied = [event.text() for event in events if event.stage == "copy"]
+    assert "0.0 of" in copied[1] and re.search(r"copy tflite int8 to board, ([1-9].*) of .* MB", copied[-1])
+    assert [event.share for event in events] == sorted(event.share for event in events)
 
 
 def test_what_was_changed_there_is_seen_and_not_gone_back_to(board, small_bundle):
@@ -174,6 +196,57 @@ def test_a_lease_that_was_ended_by_another_switches_nothing(board, small_bundle)
         assert release(link) is None
 
 
+def test_what_is_only_there_under_a_lease_goes_with_it(board):
+    """A run's files and a version that is not current yet are gone at its end, or, after a power cut, at its begin."""
+    home = board() / "edgewright"
+    folders = [home / "scratch/one", home / "models/kinds/versions/.part-1"]
+    for way in ("a power cut", "an end"):
+        with open_link("board") as link, contextlib.ExitStack() as stack:
+            if way == "an end":
+                stack.enter_context(lease(link, "deploy kinds"))
+            for each in folders:
+                each.mkdir(parents=True)
+                (each / "half").touch()
+            if way == "a power cut":
+                stack.enter_context(lease(link, "deploy kinds"))
+                assert not any(each.exists() for each in folders)
+        assert not any(each.exists() for each in folders) and (home / "models/kinds/versions").exists()
+
+
+def test_how_long_a_lease_is_held_does_not_go_by_the_devices_clock(board, tmp_path):
+    """A board begins in 1970, until the network sets its clock: a lease that is held meanwhile is seconds old."""
+    date = tmp_path / "bin/date"
+    date.parent.mkdir()
+    date.write_text(f"#!/bin/sh\nset -C\n(: > {tmp_path}/asked) 2>/dev/null && echo 10 || echo 2000000000\n")
+    date.chmod(0o755)
+    board(variables=f"PATH={date.parent}:{os.defpath}")
+    with open_link("board") as link, lease(link, "profile other"):
+        with pytest.raises(DeviceBusy, match=r"has held for \d+ seconds to profile other"), lease(link, "deploy kinds"):
+            pass
+        done = CliRunner().invoke(app, ["status", "board"])
+        assert re.search(r"has used it for \d+ seconds to profile other", done.stdout)
+        assert 0 <= device_status("board").holder.for_s < 60
+
+
+def test_a_device_without_flock_is_used_by_nobody(board, small_bundle, tmp_path):
+    """It takes no deploy, which says what lacks there, and its status tells of no user."""
+    flock = tmp_path / "bin/flock"
+    flock.parent.mkdir()
+    flock.write_text("#!/bin/sh\nexit 127\n")
+    flock.chmod(0o755)
+    board(variables=f"PATH={flock.parent}:{os.defpath}")
+    with pytest.raises(DeviceError, match="Expected to hold the lease on board.*no flock"):
+        deploy(small_bundle, "board")
+    assert device_status("board").holder is None
+
+
+def test_why_a_lease_cannot_be_held_is_told(board, small_bundle):
+    """What the device says of its home comes with the error: a full disk and a read-only one are told apart."""
+    (board() / "edgewright").touch()
+    with pytest.raises(DeviceError, match="Expected to hold the lease on board.*File exists"):
+        deploy(small_bundle, "board")
+
+
 def test_what_a_power_cut_left_running_is_no_stranger_later(board):
     """Of what ran under a lease, the next holder ends what outlived a killed one, and no process of another boot."""
     there = board()
@@ -228,7 +301,7 @@ def _room(folder):
     return shutil.disk_usage(folder).free
 
 
-@contextmanager
+@contextlib.contextmanager
 def _file_system(folder, size):
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
