@@ -31,9 +31,10 @@ _STOP = f"""
 {{ read -r group boot < "$home/running" && [ "$boot" = "$(cat {_BOOT})" ] && kill -s KILL -- "-$group"; }} 2>/dev/null
 rm -rf "$home/running" "$home/{SCRATCH}" "$home"/models/*/versions/{PART}*
 """
+# The note goes first: by that, what is killed tells an end by somebody else.
 _END = f"""
-{_STOP}
 rm -f "$home/lease"
+{_STOP}
 """
 # Seconds since the boot, which no lease outlives: a small board's clock may be years off until the network sets it.
 _NOW = "cut -d . -f 1 /proc/uptime"
@@ -72,18 +73,24 @@ home="$HOME/edgewright"
 flock -n -s 9
 [ $? -ne 1 ] || {{ {_NOW}; cat "$home/lease"; }}
 """
-# Arguments: a folder two below that of the lease to run in; seconds; a command, which ends with the lease.
+# A shell's condition: whether the lease is still that of the token in "$token".
+HELD = '[ "$(sed -n 1p "$HOME/edgewright/lease" 2>/dev/null)" = "$token" ]'
+# What a command under a lease ends with where that was ended by somebody else, before or meanwhile.
+ENDED = 75
+# Arguments: a folder below that of the lease's files, named by its token, to run in; seconds; a command, which ends
+# with the lease.
 UNDER_LEASE = f"""
+token="${{1##*/}}"
+{HELD} || exit {ENDED}
 cd "$1" && shift || exit 1
 timeout -k 5 "$@" &
 echo $! "$(cat {_BOOT})" > ../../running || exit 1
 wait $!
 status=$?
+{HELD} || exit {ENDED}
 rm -f ../../running
 exit $status
 """
-# A shell's condition: whether the lease is still that of the token in "$token".
-HELD = '[ "$(sed -n 1p "$HOME/edgewright/lease" 2>/dev/null)" = "$token" ]'
 
 
 class DeviceBusy(DeviceError):

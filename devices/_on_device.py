@@ -15,7 +15,7 @@ from ..figures import How
 from ..files import sha256
 from ..runtimes import Runtime
 from ..runtimes._place import Argument, Named, Place
-from ._lease import SCRATCH, UNDER_LEASE, Lease
+from ._lease import ENDED, SCRATCH, UNDER_LEASE, Lease
 from ._links import Answer, Link
 from ._python import Python
 
@@ -104,7 +104,11 @@ class OnDevice(Place):
         time_limit_s: float,
         memory_limit_bytes: int,
     ) -> Child:
-        """Run the device's Python under the lease; its memory is the device's own limit. See ``Place.run``."""
+        """Run the device's Python under the lease; its memory is the device's own limit. See ``Place.run``.
+
+        Raises:
+            DeviceError: somebody else ended the lease; the link broke.
+        """
         given = (each for each in arguments if isinstance(each, Path))
         written = [each for each in given if each not in self.there and not each.exists()]
         names = {each: f"{place}-{each.name}" for place, each in enumerate(written)}
@@ -113,6 +117,10 @@ class OnDevice(Place):
         answer = self.link.run(
             ["sh", "-c", UNDER_LEASE, "sh", self._folder, *limit, *command], time_limit_s=time_limit_s + _SLACK_S
         )
+        if answer.status == ENDED:
+            raise DeviceError(
+                f"Expected to hold the lease on {self.link.title} still. Got: one that somebody else ended."
+            )
         child = _child(answer, time_limit_s)
         if child.ok:
             for path in written:

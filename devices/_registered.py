@@ -87,10 +87,12 @@ def get(name: str) -> Registered:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document.pop("schema") != _SCHEMA:
             raise ValueError(f"another schema than {_SCHEMA}")
-        return _checked(Registered(**document))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        # A file that was copied by hand is another device's.
+        return _checked(Registered(**{**document, "name": name}))
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise InputError(
-            f"Expected a device that edgewright wrote in {path}. Got: {type(error).__name__}: {error}."
+            f"Expected a device that edgewright wrote in {path}. Got: {type(error).__name__}: {error}. Mend it, or: "
+            f"edgewright devices remove {name}, and add it again."
         ) from error
 
 
@@ -150,6 +152,11 @@ def _checked(device: Registered) -> Registered:
     texts += [text for pair in device.host_keys.items() for text in pair]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("something else than texts")
+    if device.host_keys:
+        from ._ssh import fingerprint
+
+        for key in device.host_keys.values():
+            fingerprint(key)  # raises where it is none
     return device
 
 

@@ -129,7 +129,13 @@ class Ssh(Link):
     async def _connect(self, address: Address) -> Any:
         ssh = self._asyncssh
         known = self._host_keys.get(address.known_as, ())
-        trusted = [ssh.import_public_key(key) for key in known]
+        try:
+            trusted = [ssh.import_public_key(key) for key in known]
+        except ssh.KeyImportError as error:
+            raise InputError(
+                f"Expected pinned host keys of {address} in OpenSSH's text form. Got: {error}. Pin it anew: edgewright "
+                f"devices remove {self._name or 'NAME'}, and add it again."
+            ) from error
         shown: list[str] = []
 
         class Client(ssh.SSHClient):  # type: ignore[name-defined]

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from edgewright.deploying import deploy
 from edgewright.deploying_text import deployed_text, fleet_text
 from edgewright.device_status import device_status
 from edgewright.devices import _deployment, _registered, load_profile
+from edgewright.devices._found import look
 from edgewright.devices._lease import DeviceBusy, lease, release
 from edgewright.devices._links import Link
+from edgewright.devices._on_device import OnDevice
 from edgewright.devices._registered import Registered
 from edgewright.devices._toml import profile_toml
 from edgewright.errors import DeviceError, GateFailed, InputError, MissingRequirement
@@ -35,6 +38,7 @@ from edgewright.ways_to_run import on_cores
 
 from ._bundles import with_golden
 from ._ssh_servers import CUT, Line, needs_ssh
+from ._waiting import met
 
 needs_ssh()
 
@@ -194,6 +198,27 @@ def test_a_lease_that_was_ended_by_another_switches_nothing(board, small_bundle)
     assert _current(there).name == old
     with open_link("board") as link:
         assert release(link) is None
+
+
+def test_nothing_runs_under_a_lease_that_was_ended(board, tmp_path):
+    """What runs as somebody else ends the lease is killed, and that told; nothing begins later."""
+    board()
+    limits = {"time_limit_s": 60, "memory_limit_bytes": 1 << 30}
+    with open_link("board") as link, lease(link, "measure kinds") as held:
+        place = OnDevice(link, held, look(link, sys.executable).pythons[0], "board")
+
+        def end():
+            with open_link("board") as other:
+                met(lambda: (Path(held.folder) / "running").exists())
+                release(other)
+
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(end)
+            with pytest.raises(DeviceError, match="hold the lease on board.*one that somebody else ended"):
+                place.run(["-c", "import time; time.sleep(50)"], tmp_path, **limits)
+            ended.result()
+        with pytest.raises(DeviceError, match="one that somebody else ended"):
+            place.run(["-c", ""], tmp_path, **limits)
 
 
 def test_what_is_only_there_under_a_lease_goes_with_it(board):

@@ -19,6 +19,7 @@ from edgewright.devices import _registered, _transports
 from edgewright.devices import _service as service
 from edgewright.devices._links import Here
 from edgewright.devices._service_scripts import SOCKET, start_script, status_script, stop_script
+from edgewright.devices._ssh import Ssh
 from edgewright.devices._ssh_address import parse_ssh_url
 from edgewright.errors import DeviceError, InputError
 from edgewright.registering import add, open_link, registered, remove
@@ -404,11 +405,27 @@ def test_a_damaged_device_file_is_told(tmp_path):
     add("me", "here://", PROFILE)
     path = tmp_path / "config" / "devices" / "me.json"
     whole = json.loads(path.read_text())
-    damaged = [{}, [], {"schema": 2}, {"schema": 1, "name": "me"}, {**whole, "url": 3}, {**whole, "host_keys": []}]
+    damaged = [{}, [], {"schema": 2}, {"schema": 1, "name": "me"}, {**whole, "url": 3}]
+    damaged += [{**whole, "host_keys": keys} for keys in ([], {"me": "none"}, {"me": "ssh-ed25519 A"})]
     for text in ("", *map(json.dumps, damaged)):
         path.write_text(text)
-        with pytest.raises(InputError, match=r"me\.json"):
+        with pytest.raises(InputError, match=r"me\.json.*edgewright devices remove me"):
             open_link("me")
+
+
+def test_a_device_file_that_was_copied_is_another_device(tmp_path):
+    """A device's name is its file's, whatever the file says."""
+    path = add("me", "here://", PROFILE).path
+    path.with_name("you.json").write_text(path.read_text())
+    assert [device.name for device in registered()] == ["me", "you"]
+
+
+def test_a_pinned_key_that_is_cut_short_is_told(server):
+    """What stands in a device's file as its key and is none is a usage error, before anything is sent."""
+    one, _ = server()
+    with pytest.raises(InputError, match="Expected pinned host keys of .*edgewright devices remove board"):
+        Ssh(one.url, {one.known_as: ["ssh-ed25519 AAAA"]}, name="board")
+    assert "Accepted publickey" not in one.log
 
 
 def test_without_asyncssh_the_extra_is_named(tmp_path):
