@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,6 @@ def _put(on: Reached, bundle: Bundle, name: str, choice: Choice, clock: "Clock",
             deployment.send_version(link, folder, part_name, files, sums, texts, packed, told)
         clock.tell("copy")
         report(Event("run", (choice.deployable.name, "on", registered.name), 0.7))
-        served = False
         there = {path: f"{place_there}/{name_there}" for name_there, path in files.items()}
         place = OnDevice(link, held, choice.python, registered.name, found.emulated, there)
         run = run_golden(choice.deployable, choice.runtime.name, files[GOLDEN], place)
@@ -187,9 +187,11 @@ def _put(on: Reached, bundle: Bundle, name: str, choice: Choice, clock: "Clock",
         clock.tell("golden inputs")
         if not same:
             deployment.switch(link, folder, part_name, version, held)
-            served = serving.follow(link, folder, version, lambda: deployment.switch_back(link, folder))
-            # Of a service that died, too: it starts with what is current.
-            deployment.keep(link, folder)
+        # Where an earlier deploy was killed after the switch, the service still answers with the version before.
+        back = partial(deployment.switch_back, link, folder)
+        served = serving.follow(link, folder, version, back, again=not same)
+        # Of a service that died, too: it starts with what is current.
+        deployment.keep(link, folder)
     clock.tell("switch")
     return Deployed(
         device=registered.name,

@@ -140,7 +140,7 @@ def state(device: str, model: str) -> Service:
         return _service(link, device, _folder(link, home, model, device), model)
 
 
-def follow(link: Link, folder: str, version: str, back: Callable[[], None]) -> bool:
+def follow(link: Link, folder: str, version: str, back: Callable[[], None], *, again: bool = True) -> bool:
     """Have a running service answer with the version that became current; return whether there is one.
 
     Where it does not start with it, the version before is made current again, and served.
@@ -150,6 +150,7 @@ def follow(link: Link, folder: str, version: str, back: Callable[[], None]) -> b
         folder: the model's there.
         version: that became current.
         back: makes current what was before.
+        again: start a service again that answers with this version already, in another way perhaps.
 
     Raises:
         GateFailed: the service does not start with it.
@@ -157,6 +158,8 @@ def follow(link: Link, folder: str, version: str, back: Callable[[], None]) -> b
     facts = _run(link, status_script(), folder)
     if not facts["running"]:
         return False
+    if facts.get("version") == version and not again:
+        return True
     model = folder.rsplit("/", 1)[-1]
     by_systemd = _unit_runs(link, model)  # asked now: where a start fails, no unit is active
     try:

@@ -110,6 +110,25 @@ def test_what_could_be_gone_back_to_still_can_be_after_a_version_that_is_not_ser
     assert {path.name for path in (served / "versions").iterdir()} == set(before.values())
 
 
+def test_a_service_follows_a_deploy_that_was_killed_once_it_is_repeated(served, small_bundle, monkeypatch):
+    """Killed after the switch, the service answers with the version before; the same deploy again has it follow."""
+    old = serving.state("board", "kinds").version
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(serving, "follow", _killed)
+        deploy(small_bundle, "board", artifact="tflite int8")
+    assert serving.state("board", "kinds").version == old
+    again = deploy(small_bundle, "board", artifact="tflite int8")
+    assert again.served and again.size_bytes == 0 and not (served / ".before").is_symlink()
+    serves = serving.state("board", "kinds")
+    assert serves.version == again.version != old
+    assert deploy(small_bundle, "board", artifact="tflite int8").served
+    assert serving.state("board", "kinds").facts["pid"] == serves.facts["pid"]
+
+
+def _killed(*_, **__):
+    raise KeyboardInterrupt
+
+
 def test_of_a_service_that_died_nothing_is_kept(served, small_bundle):
     """A deploy while the service is dead leaves the current and the previous version alone, as without a service."""
     deploy(small_bundle, "board", artifact="tflite int8")
