@@ -54,7 +54,10 @@ def fleet_text(fleet: Fleet) -> str:
 
 def status_text(status: DeviceStatus) -> str:
     """Return what there is on a device."""
-    runtimes = ", ".join(f"{name} {version}" for name, version in status.runtimes.items()) or "no runtime"
+    own, *carried = (
+        ", ".join(f"{name} {version}" for name, version in each.items()) for each in (status.runtimes, *status.carried)
+    )
+    runtimes = "; carried there: ".join([own or "no runtime", *carried])
     emulated = ", emulated" if status.emulated else ""
     lines = [
         f"{status.device}{emulated}: Python {status.python} with {runtimes}",

@@ -36,6 +36,7 @@ class DeviceStatus:
         folder: where edgewright's files lie there.
         python: its version.
         runtimes: the versions of runtimes and of NumPy that this Python has.
+        carried: those in each folder that ``deploy --install-runtime`` put there.
         free_bytes: where the files lie.
         emulated: whether the device is emulated.
         holder: who uses it now; None where nobody does.
@@ -46,6 +47,7 @@ class DeviceStatus:
     folder: str
     python: str
     runtimes: Mapping[str, str]
+    carried: tuple[Mapping[str, str], ...]
     free_bytes: int
     emulated: bool
     holder: Holder | None
@@ -83,7 +85,16 @@ def device_status(name: str) -> DeviceStatus:
             for model, links in found.models.items()
             if "current" in links
         )
-        own = found.pythons[0]
+        own, *others = found.pythons
+        carried = tuple(each.distributions for each in others)
         return DeviceStatus(
-            name, folder, own.version, own.distributions, found.free_bytes, found.emulated, holder(link), models
+            name,
+            folder,
+            own.version,
+            own.distributions,
+            carried,
+            found.free_bytes,
+            found.emulated,
+            holder(link),
+            models,
         )

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -356,6 +357,17 @@ def test_a_device_without_python_or_runtime_is_told(board, small_bundle, tmp_pat
     board("bare", python=tmp_path / "bare/bin/python")
     with pytest.raises(MissingRequirement, match="Expected a runtime on bare: LiteRT.*none"):
         deploy(small_bundle, "bare")
+
+
+def test_status_tells_the_runtimes_that_were_carried_there(board):
+    """What a deploy put beside the device's Python counts as there: a version may run in that alone."""
+    folder = board() / "edgewright/runtimes/litert"
+    (folder / "ai_edge_litert-9.8.dist-info").mkdir(parents=True)
+    (folder / "ai_edge_litert-9.8.dist-info/METADATA").write_text("Name: ai-edge-litert\nVersion: 9.8\n\n")
+    about = {"python": "{}.{}".format(*sys.version_info[:2]), "machine": platform.machine()}
+    (folder / "edgewright-runtime.json").write_text(json.dumps(about))
+    told = CliRunner().invoke(app, ["status", "board"]).stdout.splitlines()[0]
+    assert told.endswith("; carried there: ai-edge-litert 9.8")
 
 
 def test_a_bundle_that_was_changed_never_leaves_this_host(board, small_bundle, tmp_path):
