@@ -23,10 +23,22 @@ UNITS = (EDGE_TPU, TENSORRT)
 
 @dataclass(frozen=True)
 class Step:
-    """One technique with its parameters, every one of them resolved."""
+    """One technique with its parameters, every one of them resolved.
+
+    Raises:
+        InputError: no such technique, or parameters that are not its own.
+    """
 
     technique: str
     parameters: _technique.Parameters
+
+    def __post_init__(self) -> None:
+        kind = _technique.get(self.technique).parameters
+        if not isinstance(self.parameters, kind):
+            raise InputError(
+                f'Expected edgewright.compress.get("{self.technique}").parameters(...) as the parameters of a step '
+                f"{self.technique}. Got: {_told(self.parameters)}."
+            )
 
     def resolved(self) -> dict[str, Any]:
         """Return the step as plain data."""
@@ -44,6 +56,9 @@ class Recipe:
             (ranges are symmetric, and ONNX has no unsigned integers); neither when empty.
         max_drop: how much of the metric an artifact may lose against the original model, in points, dB, or percent of a
             metric that is neither (``Metric.lost``); one that loses more is not handed over. None allows any.
+
+    Raises:
+        InputError: no steps of the class Step, steps that undo each other, an unknown unit, a bad allowance.
     """
 
     name: str
@@ -51,6 +66,25 @@ class Recipe:
     steps: tuple[Step, ...]
     unit: str = ""
     max_drop: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("", *UNITS):
+            raise InputError(f"Expected unit = one of {', '.join(UNITS)}. Got: {self.unit!r}.")
+        is_number = isinstance(self.max_drop, int | float) and not isinstance(self.max_drop, bool)
+        if self.max_drop is not None and not (is_number and 0 <= self.max_drop < math.inf):
+            raise InputError(f"Expected max_drop = a number of at least 0. Got: {self.max_drop!r}.")
+        if not isinstance(self.steps, tuple) or not all(isinstance(step, Step) for step in self.steps):
+            raise InputError(f"Expected steps as a tuple of edgewright.compress.Step. Got: {_told(self.steps)}.")
+        precisions = [step.technique for step in self.steps if _technique.get(step.technique).precision]
+        if len(precisions) > 1:
+            raise InputError(f"Expected at most one step that sets the precision. Got: {', '.join(precisions)}.")
+        for earlier, later in itertools.pairwise(self.steps):
+            stages = [_technique.STAGES.index(_technique.get(step.technique).stage) for step in (earlier, later)]
+            if stages[0] > stages[1]:
+                raise InputError(
+                    "Expected steps that change shapes, then values, then the precision: a later step would undo an "
+                    f"earlier one. Got: {later.technique} after {earlier.technique}."
+                )
 
     def resolved(self) -> dict[str, Any]:
         """Return the recipe as plain data with every default written out."""
@@ -106,6 +140,11 @@ def load_recipe(source: "str | Path | Recipe") -> Recipe:
     """
     if isinstance(source, Recipe):
         return source
+    if not isinstance(source, str | Path):
+        raise InputError(
+            "Expected a recipe: the name of a shipped one, the path of a .toml file, or an edgewright.compress.Recipe. "
+            f"Got: {_told(source)}."
+        )
     if str(source) in shipped_recipes():
         text = (resources.files(f"{__package__}.recipes") / f"{source}.toml").read_text(encoding="utf-8")
         return parse_recipe(text, where=f"recipe {source}")
@@ -125,34 +164,20 @@ def parse_recipe(text: str, where: str = "recipe") -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"Expected TOML in {where}. Got: {error}.") from error
     _check_keys(document, ("name", "description", "unit", "max_drop", "steps"), where)
-    unit = document.get("unit", "")
-    if unit and unit not in UNITS:
-        raise InputError(f"Expected unit = one of {', '.join(UNITS)} in {where}. Got: {unit!r}.")
-    max_drop = document.get("max_drop")
-    is_number = isinstance(max_drop, int | float) and not isinstance(max_drop, bool)
-    if max_drop is not None and not (is_number and 0 <= max_drop < math.inf):
-        raise InputError(f"Expected max_drop = a number of at least 0 in {where}. Got: {max_drop!r}.")
-    steps = document.get("steps", [])
-    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
-        raise InputError(f"Expected steps as [[steps]] tables in {where}. Got: {steps!r}.")
-    recipe = Recipe(
-        name=str(document.get("name", Path(where).stem)),
-        description=str(document.get("description", "")),
-        steps=tuple(_parse_step(step, f"{where}, step {number}") for number, step in enumerate(steps, start=1)),
-        unit=unit,
-        max_drop=max_drop,
-    )
-    precisions = [step.technique for step in recipe.steps if _technique.get(step.technique).precision]
-    if len(precisions) > 1:
-        raise InputError(f"Expected at most one step that sets the precision in {where}. Got: {', '.join(precisions)}.")
-    for earlier, later in itertools.pairwise(recipe.steps):
-        stages = [_technique.STAGES.index(_technique.get(step.technique).stage) for step in (earlier, later)]
-        if stages[0] > stages[1]:
-            raise InputError(
-                f"Expected steps that change shapes, then values, then the precision in {where}: a later step would "
-                f"undo an earlier one. Got: {later.technique} after {earlier.technique}."
-            )
-    return recipe
+    tables = document.get("steps", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise InputError(f"Expected steps as [[steps]] tables in {where}. Got: {tables!r}.")
+    steps = tuple(_parse_step(table, f"{where}, step {number}") for number, table in enumerate(tables, start=1))
+    try:
+        return Recipe(
+            name=str(document.get("name", Path(where).stem)),
+            description=str(document.get("description", "")),
+            steps=steps,
+            unit=document.get("unit", ""),
+            max_drop=document.get("max_drop"),
+        )
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def _parse_step(table: dict[str, Any], where: str) -> Step:
@@ -177,3 +202,8 @@ def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> No
     for key in table:
         if key not in known:
             raise InputError(f"Expected keys {', '.join(known)} in {where}. Got: {key!r}.{nearest(key, known)}")
+
+
+def _told(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 80 else f'{text[:77]}...'}"

@@ -70,7 +70,8 @@ class MagnitudePruning(FineTuning):
         """N:M says its own sparsity."""
         if isinstance(values, dict) and re.fullmatch(r"\d+:\d+", str(values.get("pattern", ""))):
             kept, group = map(int, values["pattern"].split(":"))
-            return {"sparsity": 1 - kept / group if group else 0.0, **values}
+            # Of what is no pattern that is said, not that there is no sparsity.
+            return {"sparsity": 1 - kept / group if 0 < kept < group else 0.0, **values}
         return values
 
     @model_validator(mode="after")
@@ -83,6 +84,8 @@ class MagnitudePruning(FineTuning):
                 f'ranking = "layer" and no sensitivity scan with the pattern {self.pattern}, which gives every kernel '
                 f"the same sparsity"
             )
+        if self.sensitivity and not self.sparsity:
+            raise ValueError("a sparsity above 0 with the sensitivity scan, which allots it")
         if self.sensitivity and self.ranking == "global":
             raise ValueError('either ranking = "global" or sensitivity = true: each of them allots the sparsities')
         return self

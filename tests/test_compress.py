@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewright.compress import compress, get, load_recipe, names, parse_recipe, shipped_recipes
+from edgewright.compress import Recipe, Step, compress, get, load_recipe, names, parse_recipe, shipped_recipes
 from edgewright.compress._kernels import Axes
 from edgewright.compress._magnitude_mask import sparsities_of
 from edgewright.compress._masks import Pattern, kept_blocks, mask_of
+from edgewright.compress._quantization import Int8
 from edgewright.compress.magnitude_pruning import MagnitudePruning
 from edgewright.errors import InputError
 from edgewright.train import ACCURACY, Dataset, Schedule, Task
@@ -51,7 +52,7 @@ def _model(seed: int = 0) -> keras.Model:
 
 
 def _pruning(**parameters) -> str:
-    lines = [f"{key} = {value!r}" for key, value in parameters.items()]
+    lines = [f"{key} = {str(value).lower() if value is True else repr(value)}" for key, value in parameters.items()]
     return "\n".join(["[[steps]]", 'technique = "magnitude_pruning"', *lines])
 
 
@@ -90,8 +91,6 @@ def test_a_recipe_reads_back_what_it_wrote(name):
 )
 def test_any_recipe_reads_back_what_it_wrote(sparsity, epochs, scope, schedule, max_drop):
     """Whatever the parameters are, TOML keeps them exactly."""
-    from edgewright.compress import Recipe, Step
-
     parameters = MagnitudePruning(sparsity=sparsity, epochs=epochs, scope=scope, schedule=schedule)
     recipe = Recipe("any", "a\nlong 'name'", (Step("magnitude_pruning", parameters),), max_drop=max_drop)
     assert parse_recipe(recipe.to_toml()) == recipe
@@ -118,12 +117,51 @@ def test_any_recipe_reads_back_what_it_wrote(sparsity, epochs, scope, schedule, 
         ("max_drop = inf", "max_drop = a number of at least 0"),
         ("max_drop = true", "max_drop = a number of at least 0"),
         ("[[steps]]\ntechnique='static_int8'\n[[steps]]\ntechnique='static_int8'", "at most one step"),
+        (
+            "[[steps]]\ntechnique = 'magnitude_pruning'\npattern = '4:2'",
+            "pattern: expected a pattern: .*Got: '4:2'",
+        ),
+        (_pruning(sparsity=0.0, sensitivity=True), "a sparsity above 0 with the sensitivity scan"),
     ],
 )
 def test_a_wrong_recipe_is_refused_with_what_was_expected(text, message):
     """An unknown key, technique or value names itself, what was expected, and the nearest known word."""
     with pytest.raises(InputError, match=message):
         parse_recipe(text)
+
+
+_INT8, _PRUNED = Step("static_int8", Int8()), Step("magnitude_pruning", MagnitudePruning(sparsity=0.5))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"max_drop": float("nan")}, "max_drop = a number of at least 0. Got: nan"),
+        ({"max_drop": "1"}, "max_drop = a number of at least 0. Got: '1'"),
+        ({"unit": "tpu"}, "Expected unit = one of edgetpu, tensorrt. Got: 'tpu'"),
+        ({"steps": (_INT8, _INT8)}, "at most one step that sets the precision"),
+        ({"steps": (_INT8, _PRUNED)}, "Got: magnitude_pruning after static_int8"),
+        ({"steps": ("static_int8",)}, "Expected steps as a tuple of edgewright.compress.Step. Got: tuple"),
+    ],
+)
+def test_a_recipe_built_in_python_is_held_to_what_a_file_is(wrong, message):
+    """Steps that undo each other, an unknown unit and an allowance of NaN are refused as they are in TOML."""
+    with pytest.raises(InputError, match=message):
+        Recipe(**({"name": "mine", "description": "", "steps": (_INT8,)} | wrong))
+
+
+def test_a_step_takes_the_parameters_of_its_technique_alone():
+    """Parameters of another technique, or a dictionary, are refused with what makes the right ones."""
+    for parameters in ({"samples": 8}, MagnitudePruning(sparsity=0.5)):
+        with pytest.raises(InputError, match=r'compress\.get\("static_int8"\)\.parameters\(\.\.\.\)'):
+            Step("static_int8", parameters)
+
+
+def test_what_is_no_recipe_is_refused_by_its_type():
+    """A dictionary, a list of steps or None in place of a recipe is named."""
+    for wrong, kind in (({"steps": []}, "dict"), ([_INT8], "list"), (None, "NoneType")):
+        with pytest.raises(InputError, match=f"Expected a recipe: .*Got: {kind}"):
+            load_recipe(wrong)
 
 
 def test_an_unknown_recipe_is_refused_with_the_nearest(tmp_path):
