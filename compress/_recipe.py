@@ -12,7 +12,7 @@ from typing import Any
 
 import pydantic
 
-from ..errors import InputError, expected, nearest
+from ..errors import InputError, expected, nearest, shortened
 from ..files import read_text
 from . import _technique
 
@@ -205,5 +205,4 @@ def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> No
 
 
 def _told(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 80 else f'{text[:77]}...'}"
+    return f"{type(value).__name__} {shortened(value)}"
