@@ -33,6 +33,7 @@ from .train._data_file import Input, model_inputs
 from .train._float32 import in_float32
 from .train._inferred_task import given_task, infer_task
 from .train._model_file import load_model
+from .train._named_input import with_named_input
 from .train._training import check_seed
 from .train._user_data import dataset_of
 
@@ -94,7 +95,7 @@ def compress(
     if for_export:
         check_exportable(model)
     with blaming(model):
-        model, converted = in_float32(model)
+        model, converted = in_float32(with_named_input(model))
         notes += converted
         task = task_of(data, model)
         compressed = apply_recipe(
