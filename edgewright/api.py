@@ -63,7 +63,7 @@ def compress(
 
     Args:
         model: a Keras 3 model, or the path of a .keras file, a SavedModel, a .h5 or .hdf5. It is left unchanged.
-            One that computes in half precision is built anew in float32 first, and the notes say so.
+            One that computes in half or double precision is built anew in float32 first, and the notes say so.
         data: arrays by input name (and "labels"), the path of an .npz or of a folder of .npy of them, (inputs, labels),
             a Dataset, a Task, a tf.data.Dataset, a generator of samples or batches, or a function that returns one. A
             stream is read once into temporary files, and what is large is left in files: memory does not grow with it.

@@ -11,7 +11,7 @@ from edgewright.train._float32 import in_float32
 from ._removal_models import Mixing
 
 layers = keras.layers
-POLICIES = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
+POLICIES = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16", "float64")
 
 
 def _model(policy: str) -> keras.Model:
@@ -34,7 +34,7 @@ def _model(policy: str) -> keras.Model:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_a_model_of_half_precision_is_built_anew_in_float32(policy):
+def test_a_model_of_another_precision_is_built_anew_in_float32(policy):
     """Every layer and output is in float32 then, weights and frozen layers are the same, and a note says so."""
     model = _model(policy)
     made, (note,) = in_float32(model)
@@ -47,8 +47,8 @@ def test_a_model_of_half_precision_is_built_anew_in_float32(policy):
     assert in_float32(made) == (made, ())
 
 
-@pytest.mark.parametrize("policy", ["float16", "mixed_bfloat16"])
-def test_a_model_of_half_precision_is_pruned_rounded_and_trained(policy):
+@pytest.mark.parametrize("policy", ["float16", "mixed_bfloat16", "float64"])
+def test_a_model_of_another_precision_is_pruned_rounded_and_trained(policy):
     """Steps that look for float32 values do something to it, without labels."""
     random = np.random.default_rng(0)
     data = {"features": random.normal(size=(64, 6, 8)).astype("float32"), "tokens": random.integers(0, 9, (64, 6))}

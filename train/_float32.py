@@ -1,4 +1,4 @@
-"""A model that computes in half precision, built anew to compute in float32.
+"""A model that computes in half or double precision, built anew to compute in float32.
 
 Compression and the exporters' own quantizers look for float32 values; half precision is a step of a recipe.
 """
@@ -14,7 +14,7 @@ from ._training import input_of
 if TYPE_CHECKING:
     import keras
 
-_HALVES = frozenset({"float16", "bfloat16", "mixed_float16", "mixed_bfloat16"})
+_PRECISIONS = frozenset({"float16", "bfloat16", "mixed_float16", "mixed_bfloat16", "float64"})
 # Half precision moves the outputs of deep models by a few percent of their size.
 _TOLERANCE = 0.1
 
@@ -27,8 +27,8 @@ def in_float32(model: "keras.Model") -> "tuple[keras.Model, tuple[str, ...]]":
     """
     import keras
 
-    halves = _halves(model)
-    if not halves:
+    others = _precisions(model)
+    if not others:
         return model, ()
 
     def rebuilt(layer: "keras.layers.Layer") -> "keras.layers.Layer":
@@ -40,31 +40,31 @@ def in_float32(model: "keras.Model") -> "tuple[keras.Model, tuple[str, ...]]":
             variable.assign(np.asarray(before).astype(str(variable.dtype)))
     except (ValueError, TypeError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise _refused(model, halves, f"Keras cannot build it in float32: {reason}") from error
+        raise _refused(model, others, f"Keras cannot build it in float32: {reason}") from error
     for layer, before in zip(made._flatten_layers(), model._flatten_layers(), strict=True):
         layer.trainable = before.trainable
     moved = _largest_change(model, made)
-    if left := _halves(made):
-        raise _refused(model, halves, f"Built in float32 it has layers of {', '.join(left)} still.")
+    if left := _precisions(made):
+        raise _refused(model, others, f"Built in float32 it has layers of {', '.join(left)} still.")
     if not moved <= _TOLERANCE:
-        raise _refused(model, halves, f"Built in float32 its outputs move by {100 * moved:.2g} % of their size.")
+        raise _refused(model, others, f"Built in float32 its outputs move by {100 * moved:.2g} % of their size.")
     return made, (
-        f"the model computes in {', '.join(halves)}: it was built anew in float32 with the same weights, which is what "
+        f"the model computes in {', '.join(others)}: it was built anew in float32 with the same weights, which is what "
         f"is compressed and compared with (outputs moved by {100 * moved:.2g} % of their size)",
     )
 
 
-def _halves(model: "keras.Model") -> list[str]:
-    return sorted({layer.dtype_policy.name for layer in model._flatten_layers()} & _HALVES)
+def _precisions(model: "keras.Model") -> list[str]:
+    return sorted({layer.dtype_policy.name for layer in model._flatten_layers()} & _PRECISIONS)
 
 
 def _replaced(config: Any) -> Any:
-    """Return a layer's configuration with policies of half precision replaced, those of layers within it too."""
+    """Return a layer's configuration with policies of other others replaced, those of layers within it too."""
     if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy" and config["config"].get("name") in _HALVES:
+        if config.get("class_name") == "DTypePolicy" and config["config"].get("name") in _PRECISIONS:
             return {**config, "config": {**config["config"], "name": "float32"}}
         return {
-            key: "float32" if key == "dtype" and isinstance(value, str) and value in _HALVES else _replaced(value)
+            key: "float32" if key == "dtype" and isinstance(value, str) and value in _PRECISIONS else _replaced(value)
             for key, value in config.items()
         }
     return type(config)(map(_replaced, config)) if type(config) in (list, tuple) else config
@@ -89,8 +89,8 @@ def _largest_change(one: "keras.Model", other: "keras.Model") -> float:
     return worst
 
 
-def _refused(model: "keras.Model", halves: list[str], why: str) -> InputError:
+def _refused(model: "keras.Model", others: list[str], why: str) -> InputError:
     return InputError(
-        f"Expected a model that computes in float32. Got: {model.name}, which computes in {', '.join(halves)}. {why} "
+        f"Expected a model that computes in float32. Got: {model.name}, which computes in {', '.join(others)}. {why} "
         "Build it with keras.config.set_dtype_policy('float32'), set the weights of this one, and save that."
     )
