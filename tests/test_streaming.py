@@ -294,6 +294,12 @@ def test_a_sample_inside_a_batch_is_named_by_its_number():
         dataset_of(_batches(arrays | {"left": np.ones((10, 6))}, 4), TWO)
 
 
+def test_a_function_that_raises_is_told_with_what_it_raised():
+    """What the user's own function raises is an error about the data, not a traceback."""
+    with pytest.raises(InputError, match="the function of data, called without arguments. Got: ZeroDivisionError"):
+        dataset_of(lambda: 1 / 0, {})
+
+
 def test_a_stream_that_never_ends_is_refused():
     """An endless tf.data.Dataset is refused at once, an endless generator after the most samples that are taken."""
     arrays = _samples(4)

@@ -49,5 +49,12 @@ def dataset_of(data: Any, inputs: Mapping[str, Input]) -> Dataset:
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
         return read_stream((data[place] for place in range(len(data))), inputs, f"the {type(data).__name__}")
     if callable(data):
-        return dataset_of(data(), inputs)
+        try:
+            made = data()
+        except Exception as error:  # whatever the user's code raises
+            raise InputError(
+                f"Expected samples from the function of data, called without arguments. Got: {type(error).__name__}: "
+                f"{error}"
+            ) from error
+        return dataset_of(made, inputs)
     raise InputError(f"Expected {_TAKES}. Got: {type(data).__name__}.")
