@@ -32,6 +32,7 @@ from .train import Dataset, Task
 from .train._data_file import Input, model_inputs
 from .train._float32 import in_float32
 from .train._inferred_task import given_task, infer_task
+from .train._lora import without_lora
 from .train._model_file import load_model
 from .train._named_input import with_named_input
 from .train._training import check_seed
@@ -63,7 +64,8 @@ def compress(
 
     Args:
         model: a Keras 3 model, or the path of a .keras file, a SavedModel, a .h5 or .hdf5. It is left unchanged.
-            One that computes in half or double precision is built anew in float32 first, and the notes say so.
+            One that computes in half or double precision is built anew in float32 first, and low-rank adapters (LoRA)
+            are merged into the kernels; the notes say so.
         data: arrays by input name (and "labels"), the path of an .npz or of a folder of .npy of them, (inputs, labels),
             a Dataset, a Task, a tf.data.Dataset, a generator of samples or batches, or a function that returns one. A
             stream is read once into temporary files, and what is large is left in files: memory does not grow with it.
@@ -95,8 +97,10 @@ def compress(
     if for_export:
         check_exportable(model)
     with blaming(model):
-        model, converted = in_float32(with_named_input(model))
-        notes += converted
+        model = with_named_input(model)
+        for built_anew in (without_lora, in_float32):
+            model, converted = built_anew(model)
+            notes += converted
         task = task_of(data, model)
         compressed = apply_recipe(
             model,

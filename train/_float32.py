@@ -43,7 +43,7 @@ def in_float32(model: "keras.Model") -> "tuple[keras.Model, tuple[str, ...]]":
         raise _refused(model, others, f"Keras cannot build it in float32: {reason}") from error
     for layer, before in zip(made._flatten_layers(), model._flatten_layers(), strict=True):
         layer.trainable = before.trainable
-    moved = _largest_change(model, made)
+    moved = largest_change(model, made)
     if left := _precisions(made):
         raise _refused(model, others, f"Built in float32 it has layers of {', '.join(left)} still.")
     if not moved <= _TOLERANCE:
@@ -70,7 +70,7 @@ def _replaced(config: Any) -> Any:
     return type(config)(map(_replaced, config)) if type(config) in (list, tuple) else config
 
 
-def _largest_change(one: "keras.Model", other: "keras.Model") -> float:
+def largest_change(one: "keras.Model", other: "keras.Model") -> float:
     """Return how far the float outputs of two models are apart on average, over their size, at the worst output."""
     import keras
 
