@@ -1,5 +1,7 @@
 """Takes out of an ONNX file what nothing reads, and what stands in it more than once; it computes the same bytes.
 
+Constants stand in the order in which operations read them: converters write them in that of a set, another each time.
+
 The names are most of it: of a quantized graph network's file two thirds were names of tensors, each written where it is
 made and where it is read. Inputs, outputs, weights and operations keep theirs, by which layers are known.
 """
@@ -20,6 +22,8 @@ from ._onnx_weights import graphs_of
 _CALLS = re.compile(r"((Stateful)?PartitionedCall(_\d+)?/)+")
 # They are named after what they quantize.
 _QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
+# What tf2onnx computed beforehand, with a number of another order each time.
+_FOLDED = "const_fold_opt__"
 # What ONNX Runtime's quantizer writes for itself.
 _OF_THE_QUANTIZER = {"onnx.infer", "onnx.quant.pre_process"}
 
@@ -44,6 +48,7 @@ def make_lean(model: Any) -> None:
         for each in (*graph.node, *graph.initializer, *graph.value_info):
             each.doc_string = ""
             del each.metadata_props[:]
+        _order_constants(graph)
         _share_constants(graph)
     _shorten_names(model)
 
@@ -60,6 +65,15 @@ def _keep_untold_types(model: Any) -> None:
     except Exception:  # whatever ONNX's inference makes of an operation of another domain
         inferred = {}
     _assign(model.graph.value_info, [value for value in told if inferred.get(value.name) != stated[value.name]])
+
+
+def _order_constants(graph: Any) -> None:
+    """Put a graph's initializers in the order in which its operations, and bodies in them, read them."""
+    read = (name for inner in graphs_of(graph) for node in inner.node for name in node.input)
+    place = {name: number for number, name in enumerate(dict.fromkeys(read))}
+    _assign(
+        graph.initializer, sorted(graph.initializer, key=lambda each: (place.get(each.name, len(place)), each.name))
+    )
 
 
 def _share_constants(graph: Any) -> None:
@@ -122,10 +136,10 @@ def _name_operations(graphs: Iterable[Any], new: Mapping[str, str]) -> None:
 
 
 def _weights(graph: Any) -> Iterator[str]:
-    """Yield the names of the initializers that are neither few numbers nor scales nor zero points."""
+    """Yield the names of the initializers by which layers are known: no few numbers, scales, zero points, or folded."""
     others = {name for node in graph.node if node.op_type in _QUANTIZERS for name in node.input[1:]}
     for tensor in graph.initializer:
-        if tensor.name not in others and math.prod(tensor.dims) > FEW:
+        if tensor.name not in others and math.prod(tensor.dims) > FEW and not tensor.name.startswith(_FOLDED):
             yield tensor.name
 
 
