@@ -1,5 +1,6 @@
 """Operations that tf2onnx writes so that they compute something else, written as ONNX has them."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,18 @@ import numpy as np
 def handlers() -> dict[str, tuple[Any, list[Any]]]:
     """Return what converts operations of TensorFlow in the place of tf2onnx's own functions, by their types."""
     return {"Select": (_select, []), "SelectV2": (_select, []), "Split": (_split, []), "Unpack": (_unpack, [])}
+
+
+def number_operations() -> None:
+    """Have tf2onnx go through sets of its operations in the order in which it met them.
+
+    Their hashes are addresses in memory otherwise, and what it writes is in another order each time: constants that are
+    merged go by another one's name, and of one model no two files are the same.
+    """
+    from tf2onnx.graph import Node
+
+    numbers = itertools.count()
+    Node.__hash__ = lambda node: node.__dict__.setdefault("_number", next(numbers))
 
 
 def _select(graph: Any, node: Any, name: str, arguments: list[Any]) -> None:

@@ -1,6 +1,6 @@
 """Takes out of an ONNX file what nothing reads, and what stands in it more than once; it computes the same bytes.
 
-Constants stand in the order in which operations read them: converters write them in that of a set, another each time.
+Constants stand in the order in which operations read them: converters write them in another one each time.
 
 The names are most of it: of a quantized graph network's file two thirds were names of tensors, each written where it is
 made and where it is read. Inputs, outputs, weights and operations keep theirs, by which layers are known.
@@ -22,8 +22,6 @@ from ._onnx_weights import graphs_of
 _CALLS = re.compile(r"((Stateful)?PartitionedCall(_\d+)?/)+")
 # They are named after what they quantize.
 _QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
-# What tf2onnx computed beforehand, with a number of another order each time.
-_FOLDED = "const_fold_opt__"
 # What ONNX Runtime's quantizer writes for itself.
 _OF_THE_QUANTIZER = {"onnx.infer", "onnx.quant.pre_process"}
 
@@ -136,10 +134,10 @@ def _name_operations(graphs: Iterable[Any], new: Mapping[str, str]) -> None:
 
 
 def _weights(graph: Any) -> Iterator[str]:
-    """Yield the names of the initializers by which layers are known: no few numbers, scales, zero points, or folded."""
+    """Yield the names of the initializers that are neither few numbers nor scales nor zero points."""
     others = {name for node in graph.node if node.op_type in _QUANTIZERS for name in node.input[1:]}
     for tensor in graph.initializer:
-        if tensor.name not in others and math.prod(tensor.dims) > FEW and not tensor.name.startswith(_FOLDED):
+        if tensor.name not in others and math.prod(tensor.dims) > FEW:
             yield tensor.name
 
 

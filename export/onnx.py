@@ -9,7 +9,7 @@ from . import _onnx_lean, _onnx_metadata, _onnx_weights
 from ._artifact import Operation
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._freeze import SIGNATURE
-from ._onnx_handlers import handlers
+from ._onnx_handlers import handlers, number_operations
 from ._onnx_int8 import quantize_as_written
 from ._onnx_signature import at_batch_1, renamed
 from ._read_onnx import read
@@ -91,6 +91,7 @@ def _simplify(path: Path) -> None:
 def _of_tflite(job: Job) -> Any:
     import tf2onnx
 
+    number_operations()
     model, _ = tf2onnx.convert.from_tflite(str(job.saved_model), opset=OPSET, custom_op_handlers=handlers())
     at_batch_1(model)
     return model
@@ -109,6 +110,7 @@ def _of_saved_model(job: Job) -> Any:
         outputs = signature(**{spec.name: array for spec, array in zip(specs, arrays, strict=True)})
         return [outputs[name] for name in order]
 
+    number_operations()
     model, _ = tf2onnx.convert.from_function(call, input_signature=specs, opset=OPSET, custom_op_handlers=handlers())
     return model
 
