@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ._keras_2 import random_inputs
-from ._training import input_of
+from ._rebuilding import built_anew, largest_change
 
 if TYPE_CHECKING:
     import keras
@@ -25,24 +24,13 @@ def in_float32(model: "keras.Model") -> "tuple[keras.Model, tuple[str, ...]]":
     Raises:
         InputError: Keras cannot build the layers anew, or they compute something else then.
     """
-    import keras
-
     others = _precisions(model)
     if not others:
         return model, ()
-
-    def rebuilt(layer: "keras.layers.Layer") -> "keras.layers.Layer":
-        return type(layer).from_config(_replaced(layer.get_config()))
-
     try:
-        made = keras.models.clone_model(model, clone_function=rebuilt, recursive=True)
-        for variable, before in zip(made.weights, model.weights, strict=True):
-            variable.assign(np.asarray(before).astype(str(variable.dtype)))
-    except (ValueError, TypeError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise _refused(model, others, f"Keras cannot build it in float32: {reason}") from error
-    for layer, before in zip(made._flatten_layers(), model._flatten_layers(), strict=True):
-        layer.trainable = before.trainable
+        made = built_anew(model, _changed, _hand_over)
+    except ValueError as error:
+        raise _refused(model, others, f"Keras cannot build it in float32: {error}") from error
     moved = largest_change(model, made)
     if left := _precisions(made):
         raise _refused(model, others, f"Built in float32 it has layers of {', '.join(left)} still.")
@@ -58,35 +46,17 @@ def _precisions(model: "keras.Model") -> list[str]:
     return sorted({layer.dtype_policy.name for layer in model._flatten_layers()} & _PRECISIONS)
 
 
-def _replaced(config: Any) -> Any:
-    """Return a layer's configuration with policies of other others replaced, those of layers within it too."""
-    if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy" and config["config"].get("name") in _PRECISIONS:
-            return {**config, "config": {**config["config"], "name": "float32"}}
-        return {
-            key: "float32" if key == "dtype" and isinstance(value, str) and value in _PRECISIONS else _replaced(value)
-            for key, value in config.items()
-        }
-    return type(config)(map(_replaced, config)) if type(config) in (list, tuple) else config
+def _changed(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a layer's configuration, or a policy in it, in float32."""
+    if config.get("class_name") == "DTypePolicy" and config["config"].get("name") in _PRECISIONS:
+        return {**config, "config": {**config["config"], "name": "float32"}}
+    dtype = config.get("dtype")
+    return {**config, "dtype": "float32"} if isinstance(dtype, str) and dtype in _PRECISIONS else config
 
 
-def largest_change(one: "keras.Model", other: "keras.Model") -> float:
-    """Return how far the float outputs of two models are apart on average, over their size, at the worst output."""
-    import keras
-
-    arrays = random_inputs(one)
-
-    def outputs(model: "keras.Model") -> list[np.ndarray]:
-        # By place: Keras' copy of a sequential model may name its input anew.
-        inputs = keras.tree.pack_sequence_as(input_of(model), arrays)
-        return [keras.ops.convert_to_numpy(each) for each in keras.tree.flatten(model(inputs, training=False))]
-
-    worst = 0.0
-    for before, after in zip(outputs(one), outputs(other), strict=True):
-        if after.dtype.kind == "f":
-            before, after = before.astype(np.float64), after.astype(np.float64)
-            worst = max(worst, float(np.abs(before - after).mean() / max(float(np.abs(before).mean()), 1e-6)))
-    return worst
+def _hand_over(model: "keras.Model", made: "keras.Model") -> None:
+    for variable, before in zip(made.weights, model.weights, strict=True):
+        variable.assign(np.asarray(before).astype(str(variable.dtype)))
 
 
 def _refused(model: "keras.Model", others: list[str], why: str) -> InputError:

@@ -6,7 +6,7 @@ Keras computes the kernel of such a layer from three variables; what files hold,
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ._float32 import largest_change
+from ._rebuilding import built_anew, largest_change
 
 if TYPE_CHECKING:
     import keras
@@ -21,24 +21,13 @@ def without_lora(model: "keras.Model") -> "tuple[keras.Model, tuple[str, ...]]":
     Raises:
         InputError: Keras cannot build the layers anew, or they compute something else then.
     """
-    import keras
-
     adapted = [layer.path or layer.name for layer in model._flatten_layers() if getattr(layer, "lora_enabled", False)]
     if not adapted:
         return model, ()
-
-    def rebuilt(layer: "keras.layers.Layer") -> "keras.layers.Layer":
-        return type(layer).from_config(_plain(layer.get_config()))
-
     try:
-        made = keras.models.clone_model(model, clone_function=rebuilt, recursive=True)
-        for layer, before in zip(made._flatten_layers(), model._flatten_layers(), strict=True):
-            merged: dict[str, Any] = {}
-            before.save_own_variables(merged)  # this is where Keras adds an adapter to its kernel
-            layer.load_own_variables(merged)
-            layer.trainable = before.trainable
-    except (ValueError, TypeError, NotImplementedError) as error:
-        raise _refused(model, adapted, str(error).strip().splitlines()[0]) from error
+        made = built_anew(model, _plain, _merge)
+    except ValueError as error:
+        raise _refused(model, adapted, str(error)) from error
     moved = largest_change(model, made)
     if not moved <= _TOLERANCE:
         raise _refused(model, adapted, f"The outputs move by {100 * moved:.2g} % of their size.")
@@ -48,11 +37,16 @@ def without_lora(model: "keras.Model") -> "tuple[keras.Model, tuple[str, ...]]":
     )
 
 
-def _plain(config: Any) -> Any:
-    """Return a layer's configuration without adapters, those of layers within it too."""
-    if isinstance(config, dict):
-        return {key: _plain(value) for key, value in config.items() if key not in _SETTINGS}
-    return type(config)(map(_plain, config)) if type(config) in (list, tuple) else config
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a layer's configuration without adapters."""
+    return {key: value for key, value in config.items() if key not in _SETTINGS}
+
+
+def _merge(model: "keras.Model", made: "keras.Model") -> None:
+    for layer, before in zip(made._flatten_layers(), model._flatten_layers(), strict=True):
+        merged: dict[str, Any] = {}
+        before.save_own_variables(merged)  # this is where Keras adds an adapter to its kernel
+        layer.load_own_variables(merged)
 
 
 def _listed(names: list[str]) -> str:
