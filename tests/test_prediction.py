@@ -1,31 +1,27 @@
-"""Latency predicted by what a file's operations do: the counting, the fit, the prediction and its calibration."""
+"""Latency predicted by what a file's operations do: the counting, the fit, and the prediction."""
 
 import json
 import math
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 from typer.testing import CliRunner
 
-from edgewright import calibrate, devices, predict
+from edgewright import devices, predict
 from edgewright.cli import app
 from edgewright.devices import speeds_of
 from edgewright.devices._expected import thread_factors
 from edgewright.devices._fitting import NOISE, fit, prior
-from edgewright.errors import InputError
 from edgewright.export import Graph, read_graph
 from edgewright.export._graph import Node, Value
 from edgewright.export._precision import precision_of
-from edgewright.export._work import COUNTS, DETECTIONS, MULTIPLYING, kind_of, total, work_of
+from edgewright.export._work import COUNTS, MULTIPLYING, kind_of, total, work_of
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+from ._detectors import detector
+
 _SIZES = np.array([1e6, 1e6, 1e6, 1e5, 1e5, 1e5, 1e5, 1e4, 1e5, 1e5, 1e5, 1e2, 1e3, 50, 1])
 
 
@@ -82,7 +78,7 @@ def test_the_sorting_of_a_detectors_boxes_is_read_and_counted(tmp_path):
     path = tmp_path / "detector.tflite"
     told = ((flexbuffers.Dumps({"max_detections": count, "y_scale": 10.0}), max(0, count)) for count in (7, -7))
     for options, detections in (*told, (b"broken", 0)):
-        path.write_bytes(_detector(boxes=50, classes=3, options=options))
+        path.write_bytes(detector(boxes=50, classes=3, options=options))
         (work,) = work_of(read_graph(path))
         assert work.counts["sorting"] == 50 * 3 + 4.5 * detections * 50
         assert not work.counts.get("functions")
@@ -90,26 +86,6 @@ def test_the_sorting_of_a_detectors_boxes_is_read_and_counted(tmp_path):
         assert any("TFLite_Detection_PostProcess" in each.name and each.latency_ms > 0 for each in ours.operations)
         # With options that cannot be read nobody knows how many boxes are compared: there is no interval.
         assert (ours.latency_ms.low is None) == (options == b"broken")
-
-
-def _detector(boxes, classes, options, kind=DETECTIONS):
-    """Return a TFLite file of the operation that sorts boxes, or of another of one's own, alone; of none for None."""
-    shapes = (("boxes", (1, boxes, 4)), ("scores", (1, boxes, classes)), ("sorted", (1, 7, 4)))
-    tensors = []
-    for name, shape in shapes:
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.buffer = name, list(shape), 0
-        tensors.append(tensor)
-    operator, code, subgraph, model = schema.OperatorT(), schema.OperatorCodeT(), schema.SubGraphT(), schema.ModelT()
-    operator.inputs, operator.outputs, operator.customOptions = [0, 1], [2], list(options)
-    code.builtinCode = schema.BuiltinOperator.CUSTOM
-    code.deprecatedBuiltinCode, code.customCode = schema.BuiltinOperator.CUSTOM, kind
-    subgraph.tensors, subgraph.inputs, subgraph.outputs = tensors, [0, 1], [2]
-    subgraph.operators = [operator] if kind else []
-    model.version, model.subgraphs, model.operatorCodes, model.buffers = 3, [subgraph], [code], [schema.BufferT()]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def test_an_activation_that_something_else_needs_the_input_of_is_an_operation():
@@ -361,241 +337,3 @@ def test_what_cannot_be_predicted_says_what_was_expected(artifacts, arguments, s
     done = CliRunner().invoke(app, ["predict", str(artifacts["tflite", "float32"]), *arguments])
     assert done.exit_code == 2
     assert said in done.output
-
-
-def measurements(folder, artifacts, factor):
-    """Write a table of made-up latencies: the prediction's, times ``factor``."""
-    lines = ["file,latency_ms,threads,runtime"]
-    for precision in ("float32", "int8"):
-        path = artifacts["tflite", precision]
-        (found,) = predict(path, "raspberry-pi-4b")
-        lines.append(f"{path},{factor * found.latency_ms.value},4,LiteRT 2.3.0")
-    (folder / "mine.csv").write_text("\n".join(lines) + "\n")
-    return folder / "mine.csv"
-
-
-def test_a_calibrated_profile_predicts_what_was_measured(artifacts, tmp_path):
-    """A device that is half as fast as predicted is predicted so afterwards, in a narrower interval."""
-    out = tmp_path / "my-pi.toml"
-    calibrate("raspberry-pi-4b", [measurements(tmp_path, artifacts, 2)], out)
-    for precision in ("float32", "int8"):
-        path = artifacts["tflite", precision]
-        (before,), (after,) = predict(path, "raspberry-pi-4b"), predict(path, str(out))
-        assert after.latency_ms.value == pytest.approx(2 * before.latency_ms.value, rel=0.15)
-        assert after.latency_ms.high / after.latency_ms.low < before.latency_ms.high / before.latency_ms.low
-        assert "own measurements" in after.latency_ms.basis
-    with pytest.raises(InputError, match="force"):
-        calibrate("raspberry-pi-4b", [tmp_path / "mine.csv"], out)
-
-
-def test_a_calibration_of_another_version_is_refused_with_what_makes_a_new_one(artifacts, tmp_path):
-    """A profile whose speeds lack a kind of work names its key and the command, in a few lines."""
-    (tmp_path / "mine.csv").write_text(f"file,latency_ms\n{artifacts['tflite', 'float32']},0.5\n")
-    calibrate("raspberry-pi-4b", [tmp_path / "mine.csv"], tmp_path / "mine.toml")
-    text = (tmp_path / "mine.toml").read_text()
-    (tmp_path / "mine.toml").write_text("\n".join(line for line in text.split("\n") if "streamed" not in line))
-    with pytest.raises(InputError, match="calibrations.*edgewright devices calibrate") as caught:
-        predict(artifacts["tflite", "float32"], str(tmp_path / "mine.toml"))
-    assert "mine.toml" in str(caught.value) and len(str(caught.value)) < 600
-
-
-def test_calibration_reads_what_measure_prints(artifacts, tmp_path):
-    """The JSON of ``edgewright measure`` on the device is a table of measurements."""
-    path = artifacts["tflite", "float32"]
-    row = {
-        "name": "float32.tflite in litert", "file": str(path), "latency_ms": {"value": 0.5},
-        "measurement": {"threads": 1, "runtime": "LiteRT", "runtime_version": "2.3.0"},
-    }  # fmt: skip
-    (tmp_path / "measured.json").write_text(json.dumps({"rows": [row, {**row, "measurement": None}]}))
-    made = calibrate("raspberry-pi-4b", [tmp_path / "measured.json"])
-    (calibration,) = made.profile.calibrations
-    assert (calibration.threads, calibration.measured_with, calibration.rows) == (1, "LiteRT 2.3.0", 1)
-
-
-@pytest.mark.parametrize(
-    ("table", "said"),
-    [
-        ("file,latency_ms\nnone.tflite,-3\n", "line 2"),
-        ("file,latency\nnone.tflite,3\n", "latency_ms"),
-        ("file,latency_ms\nnone.tflite,3\n", "none.tflite"),
-        ("file,latency_ms\n", "latency_ms|at least one"),
-    ],
-)
-def test_a_bad_table_of_measurements_says_where(tmp_path, table, said):
-    """A latency below zero, a column or file that is missing: the error names it, and nothing is written."""
-    (tmp_path / "bad.csv").write_text(table)
-    with pytest.raises(InputError, match=said):
-        calibrate("raspberry-pi-4b", [tmp_path / "bad.csv"], tmp_path / "out.toml")
-    assert not (tmp_path / "out.toml").exists()
-
-
-def _of_custom(folder, name, kind):
-    """Write a TFLite file of one operation of the user's own, which nobody can count unless it sorts boxes."""
-    path = folder / name
-    path.write_bytes(_detector(boxes=50, classes=3, options=flexbuffers.Dumps({"max_detections": 7}), kind=kind))
-    return path
-
-
-def _table(folder, *lines):
-    path = folder / "mine.csv"
-    path.write_text("\n".join(["file,latency_ms,threads,runtime", *lines]) + "\n")
-    return path
-
-
-def _calibrating(*arguments):
-    return CliRunner().invoke(app, ["devices", "calibrate", "raspberry-pi-4b", *map(str, arguments)])
-
-
-def test_contradicting_measurements_are_told_and_make_the_prediction_less_sure(artifacts, tmp_path):
-    """1 and 100 ms of one file: a wider interval than before, and each row that the other does not predict is named."""
-    file, out = artifacts["tflite", "float32"], tmp_path / "mine.toml"
-    done = _calibrating(_table(tmp_path, f"{file},0.01,4,LiteRT", f"{file},1,4,LiteRT"), "--out", out)
-    assert done.exit_code == 0
-    assert "line 2: 0.01 ms is outside" in done.output and "line 3: 1 ms is outside" in done.output
-    (before,), (after,) = predict(file, "raspberry-pi-4b"), predict(file, str(out))
-    assert after.latency_ms.high / after.latency_ms.low > before.latency_ms.high / before.latency_ms.low
-    agreeing = _calibrating(_table(tmp_path, f"{file},0.02,4,LiteRT", f"{file},0.0201,4,LiteRT"))
-    assert agreeing.exit_code == 0 and "Warning" not in agreeing.output
-
-
-def test_a_measurement_far_from_what_was_predicted_is_told(artifacts, tmp_path):
-    """A latency in another unit is a thousand times off: the output says so."""
-    file = artifacts["tflite", "float32"]
-    (before,) = predict(file, "raspberry-pi-4b")
-    done = _calibrating(_table(tmp_path, f"{file},{35000 * before.latency_ms.value},4,LiteRT"))
-    assert done.exit_code == 0
-    assert "35,000 times apart: look whether it is in ms" in done.output
-
-
-def test_a_file_that_does_no_work_is_refused_by_its_row(tmp_path):
-    """A latency of a file without a counted operation tells nothing, which is said with exit code 2."""
-    (tmp_path / "view.tflite").write_bytes(_detector(boxes=1, classes=1, options=b"", kind=None))
-    done = _calibrating(_table(tmp_path, "view.tflite,3,4,LiteRT"))
-    assert done.exit_code == 2
-    assert "mine.csv, line 2: expected a file that does some work" in done.output and "view.tflite" in done.output
-
-
-def test_a_file_that_is_not_counted_in_full_is_left_out_of_a_calibration(artifacts, tmp_path):
-    """An operation that nobody can count moves no prediction: its row is named, and alone it is an error."""
-    path, file = _of_custom(tmp_path, "custom.tflite", "Mine"), artifacts["tflite", "float32"]
-    alone = _calibrating(_table(tmp_path, f"{path},3,4,LiteRT"))
-    assert alone.exit_code == 2 and "that are not counted: Mine (no formula" in alone.output
-    made = calibrate("raspberry-pi-4b", [_table(tmp_path, f"{path},3,4,LiteRT", f"{file},0.02,4,LiteRT")])
-    assert [each.rows for each in made.refitted] == [1]
-    assert "line 2" in made.left_out[0] and "custom.tflite" in made.left_out[0]
-    detector = _of_custom(tmp_path, "detector.tflite", DETECTIONS)
-    assert not calibrate("raspberry-pi-4b", [_table(tmp_path, f"{detector},0.02,4,LiteRT")]).left_out
-
-
-def test_the_profiles_runtime_goes_before_another_of_the_same_table(artifacts, tmp_path):
-    """Of rows in TFLite and in LiteRT, in either order, those in LiteRT are predicted by, and the others are named."""
-    file = artifacts["tflite", "float32"]
-    for lines in ((f"{file},1,4,TFLite", f"{file},0.02,4,litert 2.2"), (f"{file},0.02,4,LiteRT", f"{file},1,4,TFLite")):
-        made = calibrate("raspberry-pi-4b", [_table(tmp_path, *lines)], tmp_path / "mine.toml", force=True)
-        (found,) = predict(file, str(tmp_path / "mine.toml"))
-        assert found.latency_ms.value == pytest.approx(0.02, rel=0.1)
-        assert len(made.left_out) == 1 and "it was run in TFLite" in made.left_out[0]
-    made = calibrate("raspberry-pi-4b", [_table(tmp_path, f"{file},0.02,4,tflite-runtime 2.14")])
-    assert made.refitted[0].name.endswith("TFLite 2.14") and "Measured in TFLite" in made.refitted[0].warnings[0]
-
-
-def test_versions_of_one_runtime_are_fitted_together(artifacts, tmp_path):
-    """Rows of two versions make one calibration that names both."""
-    file = artifacts["tflite", "float32"]
-    table = _table(tmp_path, f"{file},0.02,4,LiteRT 2.3", f"{file},0.021,4,LiteRT 2.2", f"{file},0.02,,")
-    (calibration,) = [
-        each for each in calibrate("raspberry-pi-4b", [table]).profile.calibrations if each.whose == "own"
-    ]
-    assert (calibration.measured_with, calibration.rows) == ("LiteRT 2.2 and 2.3", 3)
-
-
-@pytest.mark.parametrize(
-    ("end", "said"),
-    [
-        ("4,Banana", ("LiteRT, TFLite", "Banana")),
-        ("4,OpenVINO", ("LiteRT, TFLite", "OpenVINO")),
-        ("4,LiteRTT", ("Did you mean 'LiteRT'",)),
-        ("8,LiteRT", ("1 to 4 threads on Raspberry Pi 4 Model B", "8")),
-    ],
-)
-def test_a_row_of_what_the_device_cannot_be_is_refused(artifacts, tmp_path, end, said):
-    """A runtime that does not run the file, and more threads than cores, are named with what was expected."""
-    done = _calibrating(_table(tmp_path, f"{artifacts['tflite', 'float32']},3,{end}"))
-    assert done.exit_code == 2
-    for part in ("mine.csv, line 2", *said):
-        assert part in done.output
-
-
-def _holds(script):
-    """Run lines beside the benchmarks, whose modules are imported by their own names; they end in what has to hold."""
-    script = f"import sys; sys.path.insert(0, sys.argv[1]); {script}"
-    done = subprocess.run([sys.executable, "-c", script, BENCHMARKS], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_shipped_speeds_are_those_that_the_script_fits():
-    """speeds.json holds what benchmarks/fit_speeds.py finds in the rows that are kept beside it."""
-    script = (
-        "import fit_speeds as f;"
-        "from edgewright.devices._fitted import document;"
-        "s = [e for e in f.all_series() if f.on_processor(e)]; factors = f.pooled(f.general(s));"
-        "pairs = list(zip(f.WANTED, document()['speeds'], strict=True));"
-        "made = [(f._named(f.speeds_for(w, s, factors)[1].ms), e['calibration']['ms']) for w, e in pairs];"
-        "assert all(abs(m[k] / e[k] - 1) < 0.01 for m, e in made for k in e), made"
-    )
-    _holds(script)
-
-
-def test_what_is_expected_comes_of_the_same_kernels_where_two_cores_ran_them():
-    """XNNPACK's rows stand for themselves once they are of two cores; before, other kernels' rows join them."""
-    script = (
-        "import _fitted as f; import fit_speeds as s;"
-        "known = [e for e in s.general(f.all_series()) if e.kind == 'float32' and len(e.models) >= 6];"
-        "own = f._of_kernels(known, 'xnnpack');"
-        "assert {e.kernels for e in own} == {'xnnpack'} and len({f._core(e) for e in own}) >= 2;"
-        "one = [e for e in known if e.kernels != 'xnnpack' or e.device == 'Raspberry Pi 5'];"
-        "joined = f._of_kernels(one, 'xnnpack');"
-        "assert {e.kernels for e in joined} == {'xnnpack', 'others'};"
-        "assert all(e.kernels == 'xnnpack' for e in joined if e.device == 'Raspberry Pi 5')"
-    )
-    _holds(script)
-
-
-def test_no_row_does_more_than_its_threads_can():
-    """Products that no kernel saves take a row at least what the vector units of its cores take for them."""
-    script = (
-        "import numpy as np; import _fitted as f;"
-        "from edgewright.devices._speeds import _IRREDUCIBLE as kinds;"
-        "at = [f.COUNTS.index(kind) for kind in kinds];"
-        "series = [e for e in f.all_series() if f.on_processor(e)];"
-        "least = [np.max(e.counts[:, at] @ f.datasheet(e)[at] / e.latency_ms) for e in series];"
-        "assert 0.5 < max(least) < 1, series[int(np.argmax(least))].title"
-    )
-    _holds(script)
-
-
-def test_what_a_model_does_on_narrower_numbers_streams_less():
-    """A network's bytes at int8 are a quarter, and of a tensor of four MiB at float32 nothing is streamed any more."""
-    script = (
-        "import numpy as np; import _fitted as f; at = f.COUNTS.index;"
-        "moving = [at(name) for name in ('inputs', 'outputs', 'moved', 'streamed')];"
-        "wide, half, narrow = (f.counts_of('mobilenet-v1-1.0-224', kind) for kind in ('fp32', 'fp16', 'int8'));"
-        "total = wide[moving].sum();"
-        "np.testing.assert_allclose([half[moving].sum(), narrow[moving].sum()], [total / 2, total / 4]);"
-        "assert wide[at('streamed')] > 4 * half[at('streamed')] > narrow[at('streamed')] == 0;"
-        "assert wide[at('pointwise')] == narrow[at('pointwise')]"
-    )
-    _holds(script)
-
-
-def test_no_row_of_a_model_that_is_left_out_is_fitted():
-    """Leaving a family out takes every row of it, in every series, its duplicates in other sources included."""
-    script = (
-        "import prediction as p;"
-        "out = p._is_of('mobilenet-v2'); series = p.general(p.all_series());"
-        "left = p._without(series, out);"
-        "had = [m for e in series for m in e.models]; has = [m for e in left for m in e.models];"
-        "assert any(map(out, had)) and not any(map(out, has));"
-        "assert all(len(e.models) == len(e.counts) == len(e.latency_ms) for e in left)"
-    )
-    _holds(script)
