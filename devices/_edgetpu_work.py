@@ -87,7 +87,7 @@ def edge_tpu_work(graph: Graph, nodes: Sequence[int], cache_bytes: float | None)
         moved = _numbers(_activations(graph, node)) + _numbers(graph.outputs_of(node))
         counts["launches"] += 1
         counts["moved"] += moved
-        kind = kind_of(node, _constants(graph, node))
+        kind = kind_of(node, _constants(graph, node), graph.outputs_of(node))
         kind = "convolution" if kind == "shallow" else kind
         macs = _padded_macs(graph, node)
         if not inside:

@@ -118,7 +118,27 @@ def test_an_activation_that_something_else_needs_the_input_of_is_an_operation():
 def test_a_convolution_is_counted_by_how_many_channels_it_reads(kind, kernel, settings, counted):
     """In each format's layout of kernels, few channels, many, and one of its own are told apart."""
     node = _node(kind, (0, 1), (2,), 100, settings=settings)
-    assert kind_of(node, [_value("w", kernel, True)]) == counted
+    assert kind_of(node, [_value("w", kernel, True)], [_value("y", (1, 4, 4, 8))]) == counted
+
+
+@pytest.mark.parametrize(
+    ("kind", "kernel", "written", "counted"),
+    [
+        ("FULLY_CONNECTED", (8, 16), (1, 8), "matrix"),
+        ("FULLY_CONNECTED", (8, 16), (1, 20, 8), "pointwise"),
+        ("FULLY_CONNECTED", (8, 16), (20, 8), "pointwise"),
+        ("BATCH_MATMUL", None, (1, 4, 20, 8), "pointwise"),
+        ("BATCH_MATMUL", None, (20, 1, 8), "matrix"),
+        ("Gemm", (16, 8), (3, 8), "matrix"),
+        ("MatMul", (16, 8), (1, 20, 8), "pointwise"),
+        ("UNIDIRECTIONAL_SEQUENCE_LSTM", (8, 16), (1, 20, 8), "matrix"),
+    ],
+)
+def test_a_product_over_rows_is_counted_as_a_convolution_by_one_pixel(kind, kernel, written, counted):
+    """Several rows by one matrix are computed by the kernels of a convolution by one pixel, a single row is not."""
+    node = _node(kind, (0, 1), (2,), 100)
+    stored = [] if kernel is None else [_value("w", kernel, True)]
+    assert kind_of(node, stored, [_value("y", written)]) == counted
 
 
 def test_a_loop_counts_as_often_as_it_turns():
