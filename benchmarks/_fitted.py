@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgewright.devices._expected import datasheet_ms
-from edgewright.devices._fitting import Speeds, fit, prior
+from edgewright.devices._fitting import STATED, Speeds, fit, prior
 from edgewright.export._work import COUNTS, MULTIPLYING
 
 HERE = Path(__file__).parent / "measured"
@@ -24,7 +24,7 @@ _POOLED = 0.5
 _TELLING, _CORES = 5, 2
 _NOT_STATED = "xnnpack state not stated"
 # Kinds of work of which the datasheet's part states what they take, and not the least that they can take.
-_STATED = np.isin(COUNTS, ("functions", "sorting"))
+_STATED = np.isin(COUNTS, list(STATED))
 _NARROW = {"int8": 1 / 4, "fp16": 1 / 2}
 # Cores whose vector units compute in float16, twice as many numbers at a time: asimdhp in /proc/cpuinfo, for which see
 # the profiles. There ncnn does so with float models unless it is told not to (its README's columns say fp32/fp16).

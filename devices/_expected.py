@@ -22,8 +22,13 @@ _DOT_PRODUCT, _NO_DOT_PRODUCT = 4.0, 4 / 3
 _INT8_GAIN = {"Cortex-A57": 2.0, "Cortex-A72": 2.0, "Cortex-A53": 4 / 3 * 4 / 2.25}
 # What more threads do not shorten: these kinds of work, and a share of the others (Amdahl's law), as it is of TFLite's
 # networks on Raspberry Pis at one to four threads (github:NobuoTsukamoto; see benchmarks/_measured_threads.py).
-_ONE_BY_ONE = ("weights", "streamed", "sorting", "launches", "inferences")
+_ONE_BY_ONE = ("weights", "streamed", "sorting")
 _SERIAL = {"float32": 0.22, "int8": 0.05}
+# Cycles of one core for the start of an operation and of an inference, and how many more for each other thread that is
+# woken. On one thread the emulated Cortex-A72 counts 17,000 instructions for an inference by LiteRT, its copies
+# included, 41,000 by ONNX Runtime and 54,000 by OpenVINO, and 300 to 8,000 for a small operation. Woken threads are
+# what TFLite's smallest networks take at no pixels: some 0.05 ms on one core of an AGX Orin, 0.4 ms on all twelve.
+_STARTS = {"launches": (1e3, 3e3, 3), "inferences": (2e4, 6e4, 63)}  # cycles, for each woken, and of how many at most
 # Cycles of one core for a score of a detector that is compared, as measured there: see export/_work.py. Those of later
 # cores are of what more threads do not shorten of an int8 EfficientDet-Lite on a Pi 5.
 _SORTING, _SORTING_BEFORE = 4.0, {"Cortex-A53": 31.0, "Cortex-A57": 9.5, "Cortex-A72": 9.5}
@@ -65,8 +70,8 @@ def datasheet_ms(
 
     A multiply-accumulate at the vector units' rate; a byte of weights, and of activations beyond what caches hold, at
     the memory's bandwidth, and of other activations at half the vector units' width a cycle; a score of a detector that
-    is sorted as it was measured; where nothing tells, a value of a function in 8 cycles, the start of an operation in
-    10,000 and of an inference in 100,000.
+    is sorted as it was measured; where nothing tells, a value of a function in 8 cycles; the start of an operation and
+    of an inference as ``_STARTS`` has them.
     """
     per_cycle = _of(core, _FLOAT_MACS, 8 if dotprod else 4)
     gain = 1.0 if precision != "int8" else _DOT_PRODUCT if dotprod else _of(core, _INT8_GAIN, _NO_DOT_PRODUCT)
@@ -74,7 +79,9 @@ def datasheet_ms(
     other = dict.fromkeys(_CACHED, 1e-6 / (cores * clock_ghz * per_cycle * 2))
     other |= dict.fromkeys(("weights", "streamed"), 1e-6 / bandwidth_gbytes_per_s)
     other |= {"sorting": 1e-6 / clock_ghz * _of(core, _SORTING_BEFORE, _SORTING)}
-    other |= {"functions": 8e-6 / (clock_ghz * cores), "launches": 1e-2 / clock_ghz, "inferences": 1e-1 / clock_ghz}
+    other |= {"functions": 8e-6 / (clock_ghz * cores)} | {
+        name: 1e-6 / clock_ghz * _start(name, cores) for name in _STARTS
+    }
     return np.array([other.get(name, mac_ms) for name in COUNTS])
 
 
@@ -87,4 +94,13 @@ def thread_factors(precision: str, threads: int, fitted_at: int) -> np.ndarray:
     """Return how many times longer than with ``fitted_at`` threads each kind takes with ``threads``; [len(COUNTS)]."""
     serial = _SERIAL[precision]
     factor = (serial + (1 - serial) / threads) / (serial + (1 - serial) / fitted_at)
-    return np.array([1.0 if name in _ONE_BY_ONE else factor for name in COUNTS])
+    known = dict.fromkeys(_ONE_BY_ONE, 1.0) | {
+        name: _start(name, threads) / _start(name, fitted_at) for name in _STARTS
+    }
+    return np.array([known.get(name, factor) for name in COUNTS])
+
+
+def _start(name: str, threads: int) -> float:
+    """Return the cycles that something takes to start with so many threads."""
+    alone, woken, most = _STARTS[name]
+    return alone + woken * min(threads - 1, most)

@@ -20,8 +20,9 @@ from ..export._work import COUNTS
 # work is from that. Of one measurement: two submissions of a model on the same board are 4.4 % apart in the median.
 SHARED, OWN, NOISE = 0.7, 1.0, 0.05
 # Of kinds of work of which few rows tell, and whose cycles are stated instead of the least that they can take: those of
-# a detector's sorting were measured alone on two cores, and polynomials for exponentials are much alike on all.
-_STATED = {"sorting": 0.3, "functions": 0.5}
+# a detector's sorting were measured alone on two cores, and polynomials for exponentials are much alike on all. What an
+# inference takes beside its operations, models of milliseconds leave open, and models of microseconds are made of.
+STATED = {"sorting": 0.3, "functions": 0.5, "inferences": 0.7}
 # Convolutions by a kernel of one pixel and by a larger one are computed by the same products, and few rows have many of
 # the latter: so much of what they differ by from what is expected is the same for both.
 _ALIKE, _SAME = (COUNTS.index("convolution"), COUNTS.index("pointwise")), 0.9
@@ -65,7 +66,7 @@ def prior(ms: np.ndarray, shared: float = SHARED, own: float = OWN, spread: floa
     """
     alike = np.eye(len(COUNTS))
     alike[_ALIKE] = alike[_ALIKE[::-1]] = _SAME
-    each = np.array([min(own, _STATED.get(name, own)) for name in COUNTS])
+    each = np.array([min(own, STATED.get(name, own)) for name in COUNTS])
     return Speeds(np.asarray(ms, float), shared**2 * np.ones_like(alike) + np.outer(each, each) * alike, spread, 0)
 
 
