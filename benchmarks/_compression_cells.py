@@ -60,12 +60,12 @@ def _cell(prepared: Prepared, name: str, key: Any, make: Callable[[], list[Resul
         for result in results:
             for run in result["runs"]:
                 if not run["failed"]:
-                    run.update(timed(prepared, _again(prepared, result), run["runtime"], options))
+                    run.update(timed(prepared, again(prepared, result), run["runtime"], options))
         write_json(place, {"key": digest(key), "results": results})
     return results
 
 
-def _again(prepared: Prepared, result: Result) -> Deployable:
+def again(prepared: Prepared, result: Result) -> Deployable:
     """Return what a result is of, from its files."""
     if result["peer"] == "float export":
         found = prepared.floats(result["format"])

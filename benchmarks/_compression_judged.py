@@ -111,7 +111,7 @@ def timed(prepared: Prepared, deployable: Deployable, runtime: str, options: Opt
         for name, what in sides.items():
             loads.append(os.getloadavg()[0])
             inputs = prepared.deployment.task.test.take(2 if what.host else 16).inputs
-            alone = [(f"graphs_{name}", part, given, calls) for part, given, calls in _graphs_of(prepared, what)]
+            alone = [(f"graphs_{name}", part, given, calls) for part, given, calls in graphs_of(prepared, what)]
             for key, part, given, calls in [(name, what, inputs, 1.0), *([] if itself else alone)]:
                 run = run_artifact(part, runtime, given, measure=True, time_limit_s=60)
                 if run.measurement is None:
@@ -125,7 +125,7 @@ def timed(prepared: Prepared, deployable: Deployable, runtime: str, options: Opt
     return {**taken, "load": [min(loads), max(loads)], "busy": max(busy)}
 
 
-def _graphs_of(prepared: Prepared, deployable: Deployable) -> list[tuple[Deployable, dict[str, np.ndarray], float]]:
+def graphs_of(prepared: Prepared, deployable: Deployable) -> list[tuple[Deployable, dict[str, np.ndarray], float]]:
     """Return the graphs behind host code, each by itself with samples of random numbers and its calls per answer."""
     if deployable.host is None:
         return []

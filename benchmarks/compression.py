@@ -5,6 +5,7 @@
     python benchmarks/compression.py --model lstm --section pruning --section qat --section cost
     python benchmarks/compression.py --model sparse --recipe int8 --recipe mine.toml
     python benchmarks/compression.py --model mobilenet_v2 --recipe benchmarks/recipes/blocks-macs25-dynamic-int8.toml
+    python benchmarks/compression.py --model nerf --recipe int8 --section emulated       # instructions on Pi 4 and Pi 5
     python benchmarks/compression.py --kept                              # computes nothing: prints what was computed
 
 Every peer starts from the same trained model, is calibrated on the same 256 samples, runs in a child process with
@@ -22,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from _compression_cells import float_cell, peer_cell, recipe_cell, twin_cell
+from _compression_emulated import emulated
 from _compression_judged import Options, Result
 from _compression_peers import POINTS
 from _compression_prepared import Prepared, kept, prepare
@@ -50,7 +52,7 @@ RECIPES = {
 RUNTIMES = ("litert", "onnxruntime", "openvino")
 _FORMATS = {"litert": "tflite", "tflite_runtime": "tflite", "litert_kernels": "tflite"}
 _FORMATS |= {"onnxruntime": "onnx", "openvino": "openvino"}
-SECTIONS = ("ptq", "pruning", "qat", "cost")
+SECTIONS = ("ptq", "pruning", "qat", "cost", "emulated")
 
 
 def main() -> None:
@@ -90,10 +92,14 @@ def main() -> None:
             flush=True,
         )
         found = document["subjects"][name] = {}
+        recipes = tuple(arguments.recipe or RECIPES.get(name, ("int8",)))
         for section in arguments.section or SECTIONS[:1]:
             if section == "ptq":
-                recipes = tuple(arguments.recipe or RECIPES.get(name, ("int8",)))
                 found["ptq"] = _after_training(prepared, arguments.peer, recipes, arguments.seeds, options)
+            elif section == "emulated":
+                seeded = [(recipe, seed) for recipe in recipes for seed in _seeds(recipe, arguments.seeds)]
+                text, found[section] = emulated(prepared, seeded, options)
+                print(f"\n{text}", flush=True)
             else:
                 text, found[section] = {"pruning": pruning, "qat": qat, "cost": cost}[section](
                     prepared, arguments.seeds, options
@@ -168,8 +174,12 @@ def _cells(
             for seed in range(seeds):
                 yield twin_cell(prepared, name, seed, options)
     for recipe in recipes if asked(OURS) else ():
-        for seed in range(seeds if trains(recipe) else 1):
+        for seed in _seeds(recipe, seeds):
             yield recipe_cell(prepared, recipe, seed, options)
+
+
+def _seeds(recipe: str, seeds: int) -> range:
+    return range(seeds if trains(recipe) else 1)
 
 
 def trains(recipe: str) -> bool:
