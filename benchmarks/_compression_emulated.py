@@ -1,15 +1,14 @@
-"""Instructions for one answer on emulated Raspberry Pi cores, of edgewright's results and of the float export.
+"""Instructions for one answer on emulated Raspberry Pi cores, of what was made of a subject and of its float export.
 
 They are the aarch64 kernels' own, on one thread, and repeat; they are work and no time, which emulation does not tell.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import numpy as np
-from _compression_cells import again, once, recipe_cell
+from _compression_cells import again, once
 from _compression_judged import Options, Result, graphs_of
 from _compression_prepared import Prepared
 from _compression_tables import aligned
@@ -26,15 +25,13 @@ _INFERENCES = 3  # whose median counts
 _TIME_LIMIT_S = 1800.0
 
 
-def emulated(
-    prepared: Prepared, recipes: Sequence[tuple[str, int]], options: Options
-) -> tuple[str, list[dict[str, Any]]]:
-    """Count, and return the table and its rows.
+def emulated(prepared: Prepared, results: Iterable[Result], options: Options) -> tuple[str, list[dict[str, Any]]]:
+    """Count, and return the table and its rows: one for each result and runtime that is on the emulator.
 
     Args:
         prepared: the subject.
-        recipes: and the seed of each.
-        options: as of the other sections; cells that are not there are computed.
+        results: what was made of it; the float export itself is left out.
+        options: as of the other sections.
 
     Raises:
         MissingRequirement: no emulator was built, or none that counts.
@@ -47,9 +44,8 @@ def emulated(
         )
     places = [Emulated(core, emulator.folder) for core in CORE_TYPES]
     rows: list[dict[str, Any]] = []
-    cells = [recipe_cell(prepared, recipe, seed, options) for recipe, seed in recipes]
-    for result in chain.from_iterable(cells):
-        if not result["failed"]:
+    for result in results:
+        if not result["failed"] and result["peer"] != "float export":
             rows += _of(prepared, result, places, options)
     return _table(rows), rows
 
@@ -63,7 +59,7 @@ def _of(prepared: Prepared, result: Result, places: Sequence[Emulated], options:
     for runtime in options.runtimes.get(result["format"], ()):
         if runtime not in good or places[0].version(runtimes.get(runtime)) is None:
             continue
-        head = {"point": result["point"], "seed": result.get("seed", 0), "runtime": runtime}
+        head = {"peer": result["peer"], "point": result["point"], "seed": result.get("seed", 0), "runtime": runtime}
         head |= {"precision": result["precision"], "lost": good[runtime]["lost"]}
         own = _counted(prepared, again(prepared, result), runtime, places, options)
         of_float = _counted(prepared, base, runtime, places, options)
@@ -108,10 +104,21 @@ def _by_core(
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as text: millions of instructions, and how many times fewer than the float export's."""
-    heads = ["operating point", "seed", "runtime", "core", "lost", "float, M", "now, M", "times fewer", "graphs alone"]
+    heads = [
+        "peer",
+        "operating point",
+        "seed",
+        "runtime",
+        "core",
+        "lost",
+        "float, M",
+        "now, M",
+        "times fewer",
+        "graphs alone",
+    ]
     lines = [[*heads, "what failed"]]
     for row in rows:
-        head = [f"{row['point']}, {row['precision']}", str(row["seed"]), row["runtime"]]
+        head = [row["peer"], f"{row['point']}, {row['precision']}", str(row["seed"]), row["runtime"]]
         own, of_float = row["own"], row["float"]
         failed = own["failed"] or of_float["failed"]
         if failed:

@@ -20,6 +20,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from _compression_cells import float_cell, peer_cell, recipe_cell, twin_cell
@@ -97,8 +98,8 @@ def main() -> None:
             if section == "ptq":
                 found["ptq"] = _after_training(prepared, arguments.peer, recipes, arguments.seeds, options)
             elif section == "emulated":
-                seeded = [(recipe, seed) for recipe in recipes for seed in _seeds(recipe, arguments.seeds)]
-                text, found[section] = emulated(prepared, seeded, options)
+                cells = _cells(prepared, arguments.peer or [OURS], recipes, arguments.seeds, options)
+                text, found[section] = emulated(prepared, chain.from_iterable(cells), options)
                 print(f"\n{text}", flush=True)
             else:
                 text, found[section] = {"pruning": pruning, "qat": qat, "cost": cost}[section](
@@ -174,12 +175,8 @@ def _cells(
             for seed in range(seeds):
                 yield twin_cell(prepared, name, seed, options)
     for recipe in recipes if asked(OURS) else ():
-        for seed in _seeds(recipe, seeds):
+        for seed in range(seeds if trains(recipe) else 1):
             yield recipe_cell(prepared, recipe, seed, options)
-
-
-def _seeds(recipe: str, seeds: int) -> range:
-    return range(seeds if trains(recipe) else 1)
 
 
 def trains(recipe: str) -> bool:

@@ -215,6 +215,10 @@ def _latency(
     each.append((_BEYOND, known.fixed_ms + float(ms[COUNTS.index("inferences")])))
     whole = sum(value for _, value in each) or 1.0
     first = sorted(each, key=lambda item: -item[1])[:costliest]
+    if threads is None and target.unit == "cpu" and target.threads > 1:
+        alone = devices.predict_latency(profile, artifact, placement, 1)
+        if isinstance(alone, Figure) and alone.value < figure.value:
+            notes.append(f"On one thread it is predicted to take less, {alone.value:.3g} ms: --threads 1.")
     return figure, tuple(Costly(name, value, value / whole) for name, value in first), notes
 
 

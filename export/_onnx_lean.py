@@ -20,6 +20,8 @@ from ._onnx_weights import graphs_of
 
 # What TensorFlow's calls put before the names of what they call.
 _CALLS = re.compile(r"((Stateful)?PartitionedCall(_\d+)?/)+")
+# What TensorFlow's reading of a variable puts behind its layer's name.
+_READING = re.compile(r"(/Cast(_\d+)?)?/ReadVariableOp(_\d+)?(:0)?")
 # They are named after what they quantize.
 _QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
 # What ONNX Runtime's quantizer writes for itself.
@@ -100,11 +102,11 @@ def _content(tensor: Any) -> bytes:
 
 
 def _shorten_names(model: Any) -> None:
-    """Name tensors by letters, weights and operations without what calls put before their names."""
+    """Name tensors by letters, weights and operations without what TensorFlow's calls and readings add to theirs."""
     fixed = {value.name for value in (*model.graph.input, *model.graph.output)}
     graphs = list(graphs_of(model.graph))
     names = dict.fromkeys(name for graph in graphs for name in _names_in(graph) if name and name not in fixed)
-    bare = {name: _CALLS.sub("", name) for graph in graphs for name in _weights(graph)}
+    bare = {name: _READING.sub("", _CALLS.sub("", name)) for graph in graphs for name in _weights(graph)}
     counts = Counter([*bare.values(), *fixed])
     weights = {name: short if counts[short] == 1 else name for name, short in bare.items()}
     fresh = letters({*fixed, *weights.values()})

@@ -82,6 +82,21 @@ openvino.save_model(openvino.convert_model(folder / "float32.onnx"), folder / "f
 
 
 @pytest.fixture(scope="session")
+def emulator():
+    """The emulator of the runtimes installed here, built unless it is in the cache."""
+    from edgewright.errors import DeviceError
+    from edgewright.runtimes._emulator import build_emulator
+    from edgewright.runtimes._emulator_parts import missing_tools
+
+    if missing_tools():
+        pytest.skip(missing_tools())
+    try:
+        return build_emulator()
+    except DeviceError as error:
+        pytest.skip(f"the emulator cannot be fetched: {error}")
+
+
+@pytest.fixture(scope="session")
 def weights():
     """Those of two dense layers, small enough for NumPy."""
     random = np.random.default_rng(1)

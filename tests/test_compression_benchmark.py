@@ -40,7 +40,7 @@ def refuse(job):
 def modules():
     """The benchmark's modules by the ends of their names."""
     sys.path.insert(0, str(BENCHMARKS))
-    names = ("cells", "judged", "peers", "prepared", "subjects", "tables", "twin")
+    names = ("cells", "judged", "peers", "prepared", "subjects", "tables", "twin", "emulated")
     yield {name: importlib.import_module(f"_compression_{name}") for name in names}
     sys.path.remove(str(BENCHMARKS))
 
@@ -182,6 +182,21 @@ class Host:
     expected = [ms / float_ms for ms, float_ms in zip(run["graphs_ms"], run["graphs_float_ms"], strict=True)]
     assert list(rows[1].graph_ratios) == pytest.approx(expected)
     assert modules["tables"].ranged(rows[1].graph_ratios) in modules["tables"].table(rows, "%")
+
+
+def test_instructions_on_emulated_cores_stand_beside_the_float_exports(modules, prepared, emulator, tmp_path, capsys):
+    """A Raspberry Pi's cores need fewer for int8 than for float, a Pi 5's the fewest; a second time nothing is run."""
+    options = modules["judged"].Options(tmp_path, RUNTIMES, pairs=0)
+    point = next(each for each in modules["peers"].POINTS if (each.name, each.format) == ("static int8", "tflite"))
+    results = modules["cells"].peer_cell(prepared, point, options)
+    text, (row,) = modules["emulated"].emulated(prepared, results, options)
+    assert not row["own"]["failed"] and not row["float"]["failed"]
+    own, of_float = row["own"]["whole"], row["float"]["whole"]
+    assert own["pi5"] <= own["pi4"] < of_float["pi4"]
+    assert f"{of_float['pi4'] / own['pi4']:.1f}" in next(line for line in text.splitlines() if "pi4" in line)
+    capsys.readouterr()
+    assert modules["emulated"].emulated(prepared, results, options)[1] == [row]
+    assert "litert" not in capsys.readouterr().err
 
 
 def test_tfmot_prunes_the_twin(modules, prepared, tmp_path):

@@ -107,17 +107,6 @@ for precision in ("float32", "int8"):
 
 
 @pytest.fixture(scope="session")
-def emulator():
-    """The emulator of the runtimes installed here, built unless it is in the cache."""
-    if missing_tools():
-        pytest.skip(missing_tools())
-    try:
-        return build_emulator()
-    except DeviceError as error:
-        pytest.skip(f"the emulator cannot be fetched: {error}")
-
-
-@pytest.fixture(scope="session")
 def inputs():
     """Eight random pictures."""
     return {"picture": np.random.default_rng(0).normal(size=(8, 10, 10, 16)).astype("f4")}

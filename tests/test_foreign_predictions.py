@@ -54,6 +54,17 @@ def test_threads_of_the_host_do_not_speed_up_a_gpu(tmp_path):
     assert _latency(path, "jetson-orin-nano", threads=1) == _latency(path, "jetson-orin-nano", threads=4)
 
 
+def test_a_small_file_is_told_to_be_faster_on_one_thread(tmp_path):
+    """Waking threads costs more than a small product: the prediction names what one takes; a large one has no note."""
+    small, large = _products(tmp_path / "small.onnx", 16), _products(tmp_path / "large.onnx", 2048)
+    (found,) = predict(small, "raspberry-pi-5")
+    alone = _latency(small, "raspberry-pi-5", threads=1)
+    assert alone.value < found.latency_ms.value
+    assert f"On one thread it is predicted to take less, {alone.value:.3g} ms: --threads 1." in found.notes
+    assert not any("On one thread" in note for note in predict(large, "raspberry-pi-5")[0].notes)
+    assert not any("On one thread" in note for note in predict(small, "raspberry-pi-5", threads=4)[0].notes)
+
+
 def test_no_interval_begins_below_what_the_cores_can_compute(tmp_path):
     """A product of matrices on four Cortex-A72 takes no less than their vector units need for it."""
     nodes = [helper.make_node("MatMul", ["x", "y"], ["z"])]
