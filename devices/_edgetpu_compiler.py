@@ -2,11 +2,11 @@
 
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..children import run_child
+from ..held import temporary_folder
 from ._edgetpu_parts import CPU, UNIT
 from ._placement import Group, Placement, mebibytes
 
@@ -54,7 +54,7 @@ def compile_here(path: Path) -> CompilerLog | str | None:
     program = shutil.which(PROGRAM)
     if program is None:
         return None
-    with tempfile.TemporaryDirectory(prefix="edgewright-edgetpu-") as folder:
+    with temporary_folder("edgetpu") as folder:
         child = run_child(
             [program, "--show_operations", "--out_dir", folder, path.absolute()], time_limit_s=TIME_LIMIT_S
         )

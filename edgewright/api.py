@@ -21,6 +21,7 @@ from .export import names as format_names
 from .export._bundle import KIND
 from .export._exportable import blaming, check_exportable
 from .files import check_output_folder
+from .held import alone
 from .hosting import answers_of
 from .importing import ImportedModel, bundled_reference, import_model, make_imported_bundle
 from .inspecting import counted, graphs_of, memories_of, placements_of, too_new_of
@@ -174,8 +175,8 @@ def export(
         The bundle. Conversions that failed are in its manifest under "failures", with their reasons.
 
     Raises:
-        InputError: nothing that was compressed, an unknown format, an output folder that holds something else, or
-            ``about`` tells of a tensor that the model does not have.
+        InputError: nothing that was compressed, an unknown format, an output folder that holds something else or that
+            another process writes, or ``about`` tells of a tensor that the model does not have.
         GateFailed: no artifact at all came out right; nothing was written.
     """
     if not isinstance(compressed, Compressed | ImportedModel):
@@ -192,9 +193,10 @@ def export(
     known = compressed.path.stem if isinstance(compressed, ImportedModel) else compressed.model.name
     about = replace(about, name=name or about.name or known)
     listener = part(on_progress, 0, 1)
-    if isinstance(compressed, ImportedModel):
-        return make_imported_bundle(compressed, out, formats, about, work, listener)
-    return make_bundle(compressed, out, formats, deploy, about, work, listener)
+    with alone(out):
+        if isinstance(compressed, ImportedModel):
+            return make_imported_bundle(compressed, out, formats, about, work, listener)
+        return make_bundle(compressed, out, formats, deploy, about, work, listener)
 
 
 def validate(

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -25,6 +24,7 @@ from .export import About, Bundle, Frozen, HostCode, freeze, load_bundle
 from .export import get as exporter
 from .export._bundle import HOST, KIND, SETTINGS
 from .files import new_folder, write_json
+from .held import temporary_folder
 from .hosting import Calls, answers_of, batches_of, calibration_of
 from .localising import first_wrong_layer
 from .model_card import about_model
@@ -54,17 +54,17 @@ def make_bundle(
 ) -> Bundle:
     """Write the bundle of a compressed model; see ``edgewright.export``."""
     name = about.name
-    with tempfile.TemporaryDirectory(prefix="edgewright-") as temporary, new_folder(out, KIND) as folder:
+    with temporary_folder("export") as temporary, new_folder(out, KIND) as folder:
         # Before its layers are called again in the deployment's graphs: afterwards Keras may fail to save it.
         unsaved = _write_model_of(compressed, folder)
         deployment = _deployment(compressed, compressed.model, deploy)
         report(Event("freeze", (name,)))
-        frozen = {key: freeze(graph, Path(temporary) / "frozen" / key) for key, graph in deployment.graphs.items()}
-        calibration = _save_calibration(compressed, deployment, Path(temporary))
+        frozen = {key: freeze(graph, temporary / "frozen" / key) for key, graph in deployment.graphs.items()}
+        calibration = _save_calibration(compressed, deployment, temporary)
         activations = compressed.activations
         as_one = tuple(format for format in formats if activations and activations.for_format(format))
-        quantized, unseen = _quantized(compressed, deployment, calibration, Path(temporary)) if as_one else ({}, [])
-        stages = Stages(work or Path(temporary) / "stages")
+        quantized, unseen = _quantized(compressed, deployment, calibration, temporary) if as_one else ({}, [])
+        stages = Stages(work or temporary / "stages")
         reference, calls = reference_of(compressed, deployment, deploy)
         about = about_model(about, compressed.recipe, frozen, reference, calibration)
         host = _write_host(deployment, folder)

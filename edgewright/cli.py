@@ -84,10 +84,11 @@ def compress(
         told = load_about(about) if about else None
         _import_tensorflow()
         from . import api
+        from .held import alone
         from .importing import is_imported
         from .progress import part
 
-        with shown(quiet) as on_progress:
+        with alone(out), shown(quiet) as on_progress:
             listener = part(on_progress, 0, 0.3)
             compressed = (
                 api.quantize(model, data, resolved, seed=seed, on_progress=listener)
@@ -105,7 +106,7 @@ def compress(
             bundle = api.export(
                 compressed, out, format, about=told, work=_work_folder(out), on_progress=part(on_progress, 0.3, 1)
             )
-        _remove(_work_folder(out))
+            _remove(_work_folder(out))
         return {"bundle": str(bundle.path), "manifest": bundle.manifest}, 0, _bundle_text(bundle)
 
     end("compress", json_, work, keeps_stages=True)

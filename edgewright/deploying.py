@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +23,7 @@ from .errors import DeviceError, InputError
 from .export import Bundle, Deployable, load_bundle
 from .export._bundle import GOLDEN, HOST, SETTINGS, plain_artifact
 from .golden_there import Golden, judged, run_golden
+from .held import temporary_folder
 from .progress import Event, OnProgress, part
 from .reaching import Reached, reached
 from .runtimes._place import RUNNER
@@ -159,7 +159,7 @@ def _put(on: Reached, bundle: Bundle, name: str, choice: Choice, clock: "Clock",
         link, f"{folder}/current"
     )
     place_there = f"{folder}/current" if same else f"{folder}/versions/{part_name}"
-    with tempfile.TemporaryDirectory(prefix="edgewright-deploy-") as temporary, ThreadPoolExecutor(1) as pool:
+    with temporary_folder("deploy") as temporary, ThreadPoolExecutor(1) as pool:
         here = pool.submit(run_golden, choice.deployable, choice.runtime.name, files[GOLDEN])
         if not same:
             # The archive, and beside it what is unpacked.
@@ -168,7 +168,7 @@ def _put(on: Reached, bundle: Bundle, name: str, choice: Choice, clock: "Clock",
                     f"Expected {size + _ROOM_BYTES:,} free bytes in {held.folder} on {link.title}. "
                     f"Got: {found.free_bytes:,}; nothing was copied."
                 )
-            packed = Path(temporary) / "version.tar"
+            packed = temporary / "version.tar"
             texts = {deployment.ABOUT: json.dumps(about, indent=1), serving.SCRIPT: serving.script(name, about)}
             copied = (choice.deployable.name, "to", f"{registered.name},")
 

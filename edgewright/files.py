@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, MissingRequirement
+from .held import held_folder, left_folders
 
 MANIFEST = "manifest.json"
 _MARK = "edgewright"
@@ -176,32 +176,38 @@ def new_folder(path: Path, kind: str = "") -> Iterator[Path]:
     """
     check_output_folder(path, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.partial-"))
+    _clear_left(path)
     try:
-        yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
-        _take_place(temporary, path)
+        with held_folder(path.parent, f".{path.name}.partial-") as temporary:
+            yield temporary
+            os.chmod(temporary, 0o777 & ~_umask())
+            _take_place(temporary, path)
     except OSError as error:
         raise MissingRequirement(
             f"Expected room and the right to write {path}. Got: {error.strerror or error}; nothing was written."
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _take_place(temporary: Path, path: Path) -> None:
     if not path.exists():
         os.rename(temporary, path)
         return
-    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old-"))
-    os.rename(path, old / "folder")
-    try:
-        os.rename(temporary, path)
-    except OSError:
-        os.rename(old / "folder", path)
-        raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    with held_folder(path.parent, f".{path.name}.old-") as old:
+        os.rename(path, old / path.name)
+        try:
+            os.rename(temporary, path)
+        except OSError:
+            os.rename(old / path.name, path)
+            raise
+
+
+def _clear_left(path: Path) -> None:
+    """Remove what processes that were killed left half written beside ``path``; put back what one had moved away."""
+    for old in left_folders(path.parent, f".{path.name}.old-"):
+        if (old / path.name).exists() and not path.exists():
+            os.rename(old / path.name, path)
+    for _ in left_folders(path.parent, f".{path.name}.partial-"):
+        pass
 
 
 def _umask() -> int:

@@ -1,6 +1,5 @@
 """Importing: a float .onnx or .tflite, quantized without Keras and judged by itself in a runtime of its own format."""
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from .export import About, Bundle, Frozen, load_bundle
 from .export._bundle import KIND
 from .export._imported import SUFFIXES, import_file
 from .files import new_folder, sha256
+from .held import temporary_folder
 from .model_card import about_model
 from .progress import Event, OnProgress, part
 from .runtimes import run_artifact
@@ -81,8 +81,8 @@ def import_model(path: Path, data: Any, recipe: Recipe, seed: int, report: OnPro
             if get(step.technique).needs_data:
                 raise InputError(f"Expected samples for {step.technique} (a representative dataset). Got: none.")
     report(Event("load", (str(path),)))
-    with tempfile.TemporaryDirectory(prefix="edgewright-import-") as temporary:
-        imported = import_file(path, Path(temporary))
+    with temporary_folder("import") as temporary:
+        imported = import_file(path, temporary)
         frozen = imported.frozen
         inputs = {tensor.name: Input(tensor.shape[1:], tensor.dtype) for tensor in frozen.inputs}
         task = given_task(data, inputs, lambda given: _infer(frozen.folder, imported.activation, given, path))
@@ -128,18 +128,18 @@ def make_imported_bundle(
     model: ImportedModel, out: Path, formats: tuple[str, ...], about: About, work: Path | None, report: OnProgress
 ) -> Bundle:
     """Write the bundle of an imported file; see ``edgewright.export``."""
-    with tempfile.TemporaryDirectory(prefix="edgewright-") as temporary, new_folder(out, KIND) as folder:
+    with temporary_folder("export") as temporary, new_folder(out, KIND) as folder:
         file = folder / f"model{model.path.suffix}"
         file.write_bytes(model.content)
         report(Event("run", (about.name, f"in {_RUNTIMES[model.frozen.imported]}")))
         reference = replace(_reference(file, model.task, model.path), max_drop=model.recipe.max_drop)
         (folder / "artifacts").mkdir()
         frozen = {"model": replace(model.frozen, folder=file)}
-        calibration = _save_calibration(model, Path(temporary))
+        calibration = _save_calibration(model, temporary)
         about = about_model(about, model.recipe, frozen, reference, calibration)
         plan = Plan(about, frozen, {"model": sha256(file)}, model.recipe, calibration)
         cells = [(format, precision) for format in formats for precision in model.recipe.precisions]
-        stages = Stages(work or Path(temporary) / "stages")
+        stages = Stages(work or temporary / "stages")
         made = attempt(plan, cells, folder / "artifacts", stages, reference, part(report, 0.1, 1))
         check_any_right(about.name, made, made.failures)
         remove_others(folder / "artifacts", made.right)

@@ -4,7 +4,6 @@ The model is converted once more with every layer's output as an output of the f
 run, and compared layer by layer, in the model's order.
 """
 
-import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from .compress._activations import Activations
 from .errors import InputError
 from .export import convert, freeze
+from .held import temporary_folder
 from .hosting import batches_of
 from .runtimes import run_artifact
 from .train import Dataset
@@ -53,8 +53,8 @@ def first_wrong_layer(
         return "Which layer goes wrong is not known: the model has no graph of layers."
     probe = keras.Model(model.inputs, list(layers.values()), name=model.name)
     few = Dataset(dict(samples)).take(_SAMPLES)
-    with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
-        path, reason = _converted(probe, format, precision, samples, activations, Path(folder))
+    with temporary_folder("probe") as folder:
+        path, reason = _converted(probe, format, precision, samples, activations, folder)
         run = run_artifact(path, runtime, few.inputs) if path else None
         reason = reason or (run.reason if run else "")
         if run is None or not run.ok:

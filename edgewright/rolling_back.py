@@ -1,6 +1,5 @@
 """Going back: the previous version of a model on a device, current again once it answered its golden inputs."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from .errors import GateFailed, InputError
 from .export import Bundle
 from .export._bundle import GOLDEN, HOST, SETTINGS, artifact_at
 from .golden_there import Golden, judged, run_golden
+from .held import temporary_folder
 from .progress import Event, OnProgress, part
 from .reaching import reached
 from .runtimes._place import RUNNER
@@ -98,10 +98,10 @@ def _golden_there(
         raise GateFailed(
             f"Expected a version on {registered.name} that tells how it is run. Got: {type(error).__name__}: {error}."
         ) from error
-    with tempfile.TemporaryDirectory(prefix="edgewright-golden-") as temporary:
-        copy = Path(temporary) / GOLDEN
+    with temporary_folder("golden") as temporary:
+        copy = temporary / GOLDEN
         copy.write_bytes(link.read(f"{folder}/{GOLDEN}"))
-        inputs, expected = Bundle(Path(temporary), (), {}).golden()
+        inputs, expected = Bundle(temporary, (), {}).golden()
     place = OnDevice(link, held, python, registered.name, found.emulated, there)
     run = run_golden(deployable, about["runtime"], inputs, place)
     return judged(run, None, expected, f"{about['artifact']} on {registered.name}", None)

@@ -17,6 +17,7 @@ from .errors import GateFailed, InputError
 from .export import Deployable, Graph, Tensor, load_bundle, read_graph
 from .export._tflite_parts import write_parts
 from .files import MANIFEST, check_output_folder, is_ours, new_folder, new_manifest, sha256, write_json
+from .held import alone
 from .runtimes._chain import compare_chain
 
 RECORD = "split.json"
@@ -126,7 +127,7 @@ def split(artifact: str | Path, device: str, out: str | Path) -> Split:
     if not parts:
         raise InputError(_nothing_to_cut(path, placement))
     golden = _golden(path)
-    with new_folder(out, _KIND) as folder:
+    with alone(out), new_folder(out, _KIND) as folder:
         names = [f"{path.stem}.{place}-{_STEMS.get(part.unit, 'cpu')}.tflite" for place, part in enumerate(parts)]
         write_parts(path, [part.nodes for part in parts], [folder / name for name in names])
         proof = compare_chain(path.absolute(), [folder / name for name in names], *golden)

@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import IO
 
 from .children import Child, inherited, python, run_child, watched
+from .held import temporary_folder
 
 _IDLE_S = 300.0
 _POLL_S = 0.02
@@ -54,22 +56,23 @@ def run_module(
     """
     begun: list[_Forked] = []
     warm = _taken(imports, inherited(environment)) if sys.platform == "linux" else None
-    if warm:
+    with temporary_folder("child") as temporary:  # converters leave files, and all do that are killed
+        if warm:
 
-        def begin(out: IO[bytes]) -> _Forked:
-            begun.append(_Forked(warm, module, [str(each) for each in arguments], out))
-            return begun[0]
+            def begin(out: IO[bytes]) -> _Forked:
+                begun.append(_Forked(warm, module, [str(each) for each in arguments], temporary, out))
+                return begun[0]
 
-        child = watched(begin, time_limit_s, memory_limit_bytes)
-        _given_back(warm)
-        if not begun[0].refused:
-            return child
-    return run_child(
-        python("-m", module, *arguments),
-        time_limit_s=time_limit_s,
-        memory_limit_bytes=memory_limit_bytes,
-        environment=environment,
-    )
+            child = watched(begin, time_limit_s, memory_limit_bytes)
+            _given_back(warm)
+            if not begun[0].refused:
+                return child
+        return run_child(
+            python("-m", module, *arguments),
+            time_limit_s=time_limit_s,
+            memory_limit_bytes=memory_limit_bytes,
+            environment={**(environment or {}), "TMPDIR": str(temporary)},
+        )
 
 
 def make_ready(imports: Sequence[str], count: int, environment: Mapping[str, str] | None = None) -> None:
@@ -118,14 +121,14 @@ class _Warm:
 class _Forked:
     """A child of a warm process, as ``children.Begun``; until it is forked the warm process stands for it."""
 
-    def __init__(self, warm: _Warm, module: str, arguments: Sequence[str], out: IO[bytes]) -> None:
+    def __init__(self, warm: _Warm, module: str, arguments: Sequence[str], temporary: Path, out: IO[bytes]) -> None:
         self.pid = warm.process.pid
         self.returncode: int | None = None
         self.refused = False
         self._warm, self._forked = warm, False
         reading, writing = os.pipe()
         self.stderr: IO[bytes] | None = os.fdopen(reading, "rb")
-        request = json.dumps({"module": module, "arguments": arguments}).encode()
+        request = json.dumps({"module": module, "arguments": arguments, "temporary": str(temporary)}).encode()
         try:
             socket.send_fds(warm.channel, [request], [out.fileno(), writing])
         except OSError:  # it ended just now
@@ -199,7 +202,7 @@ def serve(channel: socket.socket, imports: Sequence[str]) -> None:
         pid = os.fork()
         if pid == 0:
             channel.close()
-            _become(request["module"], request["arguments"], *files)
+            _become(request["module"], request["arguments"], request["temporary"], *files)
         with contextlib.suppress(OSError):  # the child does so too: whoever is first
             os.setpgid(pid, pid)
         for file in files:
@@ -224,7 +227,7 @@ def _import(name: str) -> None:
         importlib.import_module(name)
 
 
-def _become(module: str, arguments: list[str], out: int, errors: int) -> None:
+def _become(module: str, arguments: list[str], temporary: str, out: int, errors: int) -> None:
     """Run the module that is asked for in this process, as the main program, and end it."""
     os.setpgid(0, 0)
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
@@ -232,6 +235,7 @@ def _become(module: str, arguments: list[str], out: int, errors: int) -> None:
     os.dup2(errors, 2)
     os.close(out)
     os.close(errors)
+    os.environ["TMPDIR"] = tempfile.tempdir = temporary
     status: object = 1
     try:
         sys.argv = [module, *arguments]

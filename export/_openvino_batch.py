@@ -1,10 +1,11 @@
 """The sizes that the tensors of an OpenVINO IR with an open batch have at a batch of 1, by OpenVINO's own inference."""
 
-import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from ..held import temporary_folder
 
 BODIES = ("body", "then_body", "else_body")
 # By the body that it stands in, its layer and its place among the layer's outputs: the shape of a tensor.
@@ -25,8 +26,8 @@ def shapes_at_batch_1(path: Path, root: Any) -> Shapes:
         return {}
     import openvino
 
-    with tempfile.TemporaryDirectory(prefix="edgewright-batch-") as temporary:
-        written = Path(temporary) / "at_batch_1.xml"
+    with temporary_folder("batch") as temporary:
+        written = temporary / "at_batch_1.xml"
         try:
             model = openvino.Core().read_model(str(path))
             model.reshape({port: _at_batch_1(openvino, port.partial_shape) for port in model.inputs})

@@ -3,12 +3,12 @@
 import contextlib
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..children import GIB, python, run_child
 from ..errors import InputError, nearest
+from ..held import temporary_folder
 from ._graph import Graph, graph_of
 
 _OF_KERAS = (".keras", ".h5", ".hdf5")
@@ -25,8 +25,8 @@ def read_graph(path: Path) -> Graph:
     format = _format_of(path)
     if not path.is_file():
         raise InputError(f"Expected a file at {path}. Got: {'a folder' if path.is_dir() else 'nothing'}.")
-    with tempfile.TemporaryDirectory(prefix="edgewright-read-") as temporary:
-        answer = Path(temporary) / "graph.json"
+    with temporary_folder("read") as temporary:
+        answer = temporary / "graph.json"
         child = run_child(
             python("-m", __name__, answer, path.absolute(), format),
             time_limit_s=TIME_LIMIT_S,
@@ -47,8 +47,8 @@ def read_graphs(paths: Sequence[Path]) -> dict[Path, Graph]:
 
     Where one of them ends that process, each is read in one of its own.
     """
-    with tempfile.TemporaryDirectory(prefix="edgewright-read-") as temporary:
-        answer = Path(temporary) / "graphs.json"
+    with temporary_folder("read") as temporary:
+        answer = temporary / "graphs.json"
         files = [part for path in paths if path.is_file() for part in (path.absolute(), _format_of(path))]
         child = run_child(
             python("-m", __name__, answer, *files),

@@ -8,7 +8,6 @@ It runs as a child process, for it reads a user's file: ``python -m edgewright.e
 import copy
 import json
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 
 from ..children import GIB, python, run_child
 from ..errors import InputError
+from ..held import temporary_folder
 from ._freeze import SIGNATURE
 from ._tflite_flatbuffer import items, names_of, packed, signature, text, unpacked
 from ._tflite_lean import make_lean
@@ -31,9 +31,9 @@ def write_parts(source: Path, groups: Sequence[Sequence[int]], targets: Sequence
     Raises:
         InputError: the file cannot be cut, and why.
     """
-    with tempfile.TemporaryDirectory(prefix="edgewright-parts-") as folder:
-        job = Path(folder) / "job.json"
-        answer = Path(folder) / "answer.json"
+    with temporary_folder("parts") as folder:
+        job = folder / "job.json"
+        answer = folder / "answer.json"
         document = {
             "source": str(source.absolute()),
             "groups": [list(map(int, group)) for group in groups],

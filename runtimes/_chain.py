@@ -5,7 +5,6 @@
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from ..children import python, run_child
 from ..export import Deployable
+from ..held import temporary_folder
 from ._runner import LOADERS, HostProgram, prepare, save
 
 _RUNTIME = "litert"
@@ -39,8 +39,8 @@ def compare_chain(
     Returns:
         "given" and "random": on how many inputs they were run; "wrong": what differs, or why a run died, else empty.
     """
-    with tempfile.TemporaryDirectory(prefix="edgewright-chain-") as folder:
-        job, given = Path(folder) / "job.json", Path(folder) / "inputs.npz"
+    with temporary_folder("chain") as folder:
+        job, given = folder / "job.json", folder / "inputs.npz"
         save(str(given), inputs)
         document: dict[str, Any] = {"whole": str(whole), "parts": list(map(str, parts)), "inputs": str(given)}
         if deployable and deployable.host:

@@ -1,7 +1,6 @@
 """The runner's client on this host: an artifact run in a child process, whatever becomes of it."""
 
 import json
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from ..export import Deployable
 from ..export import get as get_exporter
 from ..export import names as format_names
 from ..files import check_room
+from ..held import temporary_folder
 from ._instructions import Instructions, read_instructions
 from ._measurement import Measurement, Process
 from ._place import HERE, RUNNER, Named, Place
@@ -99,8 +99,7 @@ def run_artifact(
         return Run(file, runtime, version, ok=False, reason=refusal, error=kind)
     assert version is not None
     conditions = place.conditions() if measure else {}
-    with tempfile.TemporaryDirectory(prefix="edgewright-run-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder("run") as folder:
         golden = isinstance(inputs, Path)
         given = inputs if isinstance(inputs, Path) else folder / "inputs.npz"
         made, counts = folder / "outputs.npz", folder / "counts.json"

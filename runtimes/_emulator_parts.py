@@ -6,12 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..children import Child, python, run_child
 from ..errors import DeviceError, MissingRequirement
+from ..held import temporary_folder
 from ._emulated import QEMU, Emulated
 from ._instructions import read_instructions
 from ._wheels import WheelTarget, network_failed, readable, told
@@ -162,15 +162,15 @@ def try_out(places: Sequence[Emulated]) -> str:
         MissingRequirement: it does not run.
     """
     no_counts = ""
-    with tempfile.TemporaryDirectory(prefix="edgewright-trial-") as folder:
+    with temporary_folder("trial") as folder:
         for place in places:
-            child = run_child(place.command([_RUNNER, "--help"], Path(folder)), time_limit_s=TRIAL_LIMIT_S)
+            child = run_child(place.command([_RUNNER, "--help"], folder), time_limit_s=TRIAL_LIMIT_S)
             if not child.ok:
                 raise MissingRequirement(
                     f"Expected {QEMU} to run Debian's Python for arm64 as {place.type.cpu}. Got: {child.reason()}"
                 )
-            counts = Path(folder) / f"{place.core}.json"
-            child = run_child(place.command(["-c", _TRIAL], Path(folder), counts), time_limit_s=TRIAL_LIMIT_S)
+            counts = folder / f"{place.core}.json"
+            child = run_child(place.command(["-c", _TRIAL], folder, counts), time_limit_s=TRIAL_LIMIT_S)
             try:
                 read_instructions(counts, [1], place.title, "", "")
             except (OSError, ValueError) as error:

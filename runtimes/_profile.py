@@ -1,6 +1,5 @@
 """The runner's profile of an artifact on this host: where each graph's time goes, by the runtime's own profiler."""
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from ..children import GIB, python, run_child
 from ..errors import InputError
 from ..export import Deployable, read_graph
 from ..export._tflite_parts import write_parts
+from ..held import temporary_folder
 from ._client import _answer, _program, _refusal
 from ._place import HERE, QUIET, RUNNER
 from ._runner import PROFILED, save
@@ -133,8 +133,7 @@ def profile_artifact(
     refusal = _refusal(adapter, paths[0], HERE)
     if refusal:
         return ProfiledRun(runtime, version, ok=False, reason=refusal)
-    with tempfile.TemporaryDirectory(prefix="edgewright-profile-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder("profile") as folder:
         given, made = folder / "inputs.npz", folder / "outputs.npz"
         try:
             save(str(given), inputs)

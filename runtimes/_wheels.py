@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from ..children import Child, python, run_child, run_together
 from ..errors import DeviceError, MissingRequirement
+from ..held import temporary_folder
 
 _TIME_LIMIT_S, _ASK_LIMIT_S = 900.0, 60.0
 # How often pip is asked again with what its own Python does not need and the other one does.
@@ -227,7 +227,7 @@ def _no_answer(expected: str, child: Child) -> DeviceError:
 def _ask(name: str, target: WheelTarget) -> Child:
     """Ask pip for a version that is none, so that it lists those that there are wheels of."""
     # Its command for that counts sources too. That an index does not answer it tells when it tries again, if once.
-    with tempfile.TemporaryDirectory(prefix="edgewright-wheels-") as folder:
+    with temporary_folder("wheels") as folder:
         command = python("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=1", "--no-deps")
         command += ["--target", folder, *target.options(), f"{name}<0"]
         return run_child(command, time_limit_s=_ASK_LIMIT_S)

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the front door down; each may import those below it.
 FLOORS = ("edgewright", "devices", "runtimes", "export", "compress", "train")
 # The ground in edgewright/ that every floor stands on.
-GROUND = ("errors", "plugins", "figures", "files", "children", "warm", "lazy")
+GROUND = ("errors", "plugins", "figures", "files", "held", "children", "warm", "lazy")
 PLUGIN_FOLDERS = {
     "train": "ARCHITECTURE",
     "compress": "TECHNIQUE",

@@ -70,6 +70,19 @@ def test_other_variables_make_another_process(program, monkeypatch):
     assert program(told).stdout == "here\n"
 
 
+@pytest.mark.parametrize("imports", [IMPORTS, ()])
+def test_temporary_files_are_gone_with_the_child(imports, program):
+    """What a child leaves in the folder for temporary files is removed, whether it was forked or begun anew."""
+    if not imports:
+        warm._end_all()  # nothing is to stand ready
+    left = program(
+        "import os, signal, tempfile; print(tempfile.mkstemp()[1], flush=True); os.kill(os.getpid(), signal.SIGKILL)",
+        imports=imports,
+    )
+    assert left.ending == "killed by SIGKILL" and os.path.isabs(left.stdout.strip())
+    assert not os.path.exists(left.stdout.strip())
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [

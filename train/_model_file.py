@@ -5,7 +5,6 @@ Every Keras 3 model that comes out was written by our own child as a clean ``.ke
 
 import json
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..children import GIB, python, run_child
 from ..errors import InputError
+from ..held import temporary_folder
 from ._archive import MAX_EXPANSION, MAX_UNPACKED_BYTES, check_archive
 from ._config_scan import Allowed, import_own_layers, read_allowed, scan_config
 
@@ -68,8 +68,7 @@ def load_model(path: Path, allow: Sequence[str] = (), time_limit_s: float = 300)
     path = Path(path)
     allowed = read_allowed(allow)
     kind, notes = _scan(path, allowed)
-    with tempfile.TemporaryDirectory(prefix="edgewright-model-") as folder:
-        work = Path(folder)
+    with temporary_folder("model") as work:
         notes += _load_in_child(path, kind, allowed, work, time_limit_s)
         if kind == "savedmodel":
             from ._saved_model import load_graph

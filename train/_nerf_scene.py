@@ -8,13 +8,12 @@ their highlights move with the camera, which is what a view direction is for. Pi
 import functools
 import importlib.util
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..children import run_child
+from ..held import temporary_folder
 from ._nerf_cameras import FIELD_OF_VIEW_DEGREES, poses_around, rays_of
 from ._sources import made_once, require
 from ._task import Arrays
@@ -154,8 +153,8 @@ def _made_in_child(poses: np.ndarray, side: int, samples_per_pixel: int, first_s
     """Render in a process of its own: one that has loaded TensorFlow before mitsuba 3.9 aborts when it ends."""
     if importlib.util.find_spec("mitsuba") is None:
         _renderer()
-    with tempfile.TemporaryDirectory() as folder:
-        wanted, made = Path(folder) / "wanted.npz", Path(folder) / "made.npz"
+    with temporary_folder("scene") as folder:
+        wanted, made = folder / "wanted.npz", folder / "made.npz"
         np.savez(wanted, poses=poses, side=side, samples_per_pixel=samples_per_pixel, first_seed=first_seed)
         child = run_child([sys.executable, "-m", __name__, wanted, made], time_limit_s=1800)
         if not child.ok:

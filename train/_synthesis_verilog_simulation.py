@@ -1,13 +1,13 @@
 """Written modules simulated by Icarus Verilog beside what they must do (functional match)."""
 
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..children import run_child
 from ..errors import MissingRequirement
+from ..held import temporary_folder
 from ._synthesis_verilog_reference import Bench
 
 _TIME_LIMIT_S = 60
@@ -60,7 +60,7 @@ def wanted(trial: Trial) -> list[str]:
 
 def _simulated(trials: Sequence[Trial]) -> dict[int, list[str]] | None:
     """Return what the test benches print, by place; None where they do not compile or do not end."""
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder("verilog") as folder:
         source, built = Path(folder, "benches.v"), Path(folder, "benches.vvp")
         texts = []
         for place, trial in enumerate(trials):
