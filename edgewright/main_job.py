@@ -18,6 +18,7 @@ from .errors import InputError
 from .export import About, Bundle, load_bundle
 from .export import names as format_names
 from .files import MANIFEST, check_output_folder, new_manifest, sha256, write_json
+from .held import alone
 from .progress import Event, OnProgress, part
 from .report import Report, joined
 from .stages import Stages
@@ -97,26 +98,29 @@ def run(
         on_done: told how long each default took.
 
     Raises:
-        InputError: there is no such device, the seed is out of range, or ``out`` holds something else.
+        InputError: there is no such device, the seed is out of range, ``out`` holds something else, or another process
+            writes it.
         MissingRequirement: the data is not installed, or ``out`` cannot be written.
     """
     check_seed(seed)
     profiles = tuple(profile_of(device) for device in devices or DEVICES)
     check_output_folder(out, _KIND)
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / MANIFEST, new_manifest(_KIND, 1))
-    work = out / "work"
-    reports = []
-    for place, default in enumerate(defaults):
-        listener = part(on_progress, place / len(defaults), (place + 1) / len(defaults))
-        made, took_s = _one(default, out, work, profiles, seed, listener)
-        reports.append(made)
-        if on_done:
-            on_done(default.architecture, took_s)
-    report = joined(reports)
-    write_json(out / REPORT, report.plain())
-    for left in (work, *out.glob(".*.partial-*"), *out.glob(".*.old-*")):  # of runs that were killed too
-        shutil.rmtree(left, ignore_errors=True)
+    with alone(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / MANIFEST, new_manifest(_KIND, 1))
+        (out / REPORT).unlink(missing_ok=True)  # of bundles that are about to be replaced, one after the other
+        work = out / "work"
+        reports = []
+        for place, default in enumerate(defaults):
+            listener = part(on_progress, place / len(defaults), (place + 1) / len(defaults))
+            made, took_s = _one(default, out, work, profiles, seed, listener)
+            reports.append(made)
+            if on_done:
+                on_done(default.architecture, took_s)
+        report = joined(reports)
+        write_json(out / REPORT, report.plain())
+        for left in (work, *out.glob(".*.partial-*"), *out.glob(".*.old-*")):  # of runs that were killed too
+            shutil.rmtree(left, ignore_errors=True)
     return report
 
 

@@ -17,6 +17,7 @@ from . import train as _train
 from .converting import versions
 from .errors import GateFailed, InputError, MissingRequirement
 from .files import MANIFEST, check_output_folder, new_manifest, write_json
+from .held import alone
 from .hosting import answers_of
 from .progress import Event, OnProgress, part
 from .train import Experiment, Task
@@ -72,24 +73,29 @@ def train_experiment(
 
     Raises:
         InputError: there is no such architecture, experiment or size; an unfinished training lies in ``out`` and
-            ``resume`` is not set, or what lies there is another training's.
+            ``resume`` is not set, or what lies there is another training's; another process trains into ``out``.
         GateFailed: the training diverged.
         MissingRequirement: the data's package is not installed, or the disk is full.
     """
     check_seed(seed)
     chosen = _train.get(architecture).experiment(experiment) if experiment else _train.get(architecture).default
-    schedule = schedule_of(chosen, size)
+    schedule_of(chosen, size)  # raises where there is no such size
+    asked = {"architecture": architecture, "experiment": chosen.name, "size": size, "seed": seed}
     out = Path(out) if out else Path("build", "train", architecture, f"{chosen.name}-{size}-{seed}")
     check_output_folder(out, _KIND)
-    if (out / _WORK / CHECKPOINT).exists() and not resume:
-        raise InputError(
-            f"Expected a folder without an unfinished training. Got: {out / _WORK / CHECKPOINT}. "
-            "Give --resume to go on with it, or another --out."
-        )
-    asked = {"architecture": architecture, "experiment": chosen.name, "size": size, "seed": seed}
-    if resume and not (out / _WORK / CHECKPOINT).exists() and (out / RECORD).exists():
-        return _finished(out, asked)
-    report = part(on_progress, 0, 1)
+    with alone(out):
+        if (out / _WORK / CHECKPOINT).exists() and not resume:
+            raise InputError(
+                f"Expected a folder without an unfinished training. Got: {out / _WORK / CHECKPOINT}. "
+                "Give --resume to go on with it, or another --out."
+            )
+        if resume and not (out / _WORK / CHECKPOINT).exists() and (out / RECORD).exists():
+            return _finished(out, asked)
+        return _trained(chosen, asked, out, part(on_progress, 0, 1))
+
+
+def _trained(chosen: Experiment, asked: dict[str, Any], out: Path, report: OnProgress) -> Trained:
+    architecture, size, seed = asked["architecture"], asked["size"], asked["seed"]
     report(Event("data", (architecture, chosen.name)))
     task = chosen.task()
     with _room_in(out):
@@ -110,21 +116,23 @@ def train_experiment(
     bare.set_weights(model.get_weights())
     with _room_in(out):
         bare.save(out / _WORK / MODEL)
-        os.replace(out / _WORK / MODEL, out / MODEL)
     report(Event("measure", (architecture, chosen.name), 0.95))
     command = ["edgewright", "train", architecture, "--experiment", chosen.name, "--size", size, "--seed", str(seed)]
     record = {
         "command": shlex.join(command),
         **asked,
-        "schedule": asdict(schedule),
+        "schedule": asdict(schedule_of(chosen, size)),
         "parameters": int(model.count_params()),
         "wall_s": round(seconds, 1),
         "data_sha256": data_digest(task),
         "versions": versions(),
-        **measured(load(out / MODEL), chosen, task),
+        **measured(load(out / _WORK / MODEL), chosen, task),
     }
     _check_reached(record)
     with _room_in(out):
+        # Never a model beside the record of another, whenever this is killed.
+        (out / RECORD).unlink(missing_ok=True)
+        os.replace(out / _WORK / MODEL, out / MODEL)
         write_json(out / RECORD, record)
     (out / _WORK / CHECKPOINT).unlink()
     shutil.rmtree(out / _WORK)  # what a kill left half written lies there too

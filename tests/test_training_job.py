@@ -87,11 +87,28 @@ def test_a_checkpoint_of_another_experiment_is_refused(stopped):
         train(other, folder=work)
 
 
-def test_a_damaged_checkpoint_is_refused(stopped):
+def test_a_checkpoint_of_other_data_or_versions_is_refused(stopped, monkeypatch):
+    """A training goes on with the samples, labels and libraries that it began with, or not at all."""
+    experiment, work = stopped
+    task = experiment.task()
+    other = replace(task, train=replace(task.train, labels=task.train.labels[::-1]))
+    with pytest.raises(InputError, match="Remove it to train from the start"):
+        train(replace(experiment, task=lambda: other), folder=work)
+    monkeypatch.setattr("edgewright.train._training.metadata.version", lambda name: "0.0")
+    with pytest.raises(InputError, match="keras 0.0.* Got: .*keras 3"):
+        train(experiment, folder=work)
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "a variable is missing"])
+def test_a_damaged_checkpoint_is_refused(damage, stopped):
     """Half a checkpoint is told as one, with what to do, and not as a bug of ours."""
     experiment, work = stopped
     whole = (work / CHECKPOINT).read_bytes()
-    (work / CHECKPOINT).write_bytes(whole[: len(whole) // 2])
+    if damage == "a variable is missing":
+        with np.load(work / CHECKPOINT) as arrays:
+            np.savez(work / CHECKPOINT, **{name: arrays[name] for name in arrays.files if name != "1"})
+    else:
+        (work / CHECKPOINT).write_bytes(whole[: len(whole) // 2 if damage == "half" else 0])
     with pytest.raises(InputError, match="Got: a damaged file .* Remove it"):
         train(experiment, folder=work)
 

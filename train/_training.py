@@ -1,13 +1,15 @@
 """Seeded training that goes on where it was killed, with the same result."""
 
+import hashlib
 import io
 import json
 import math
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ import numpy as np
 from ..errors import InputError, MissingRequirement
 from ..files import write_bytes
 from ._data_file import outside_type
+from ._sources import digest_of_arrays
 from ._task import Arrays, Dataset, Experiment, Schedule, Task
 
 if TYPE_CHECKING:
@@ -153,7 +156,7 @@ def fit(
     )
     assert model.optimizer is not None
     model.optimizer.build(model.trainable_variables)
-    identity = f"{name}, {model.name}, {len(_state(model))} variables, seed {seed}, {schedule}"
+    identity = _identity(name, model, task.train, seed, schedule) if folder else ""
     done = _restore(model, folder, identity) if folder else 0
     batches.epoch = done
 
@@ -246,6 +249,19 @@ def _state(model: "keras.Model") -> list[Any]:
     return [*model.variables, *model.optimizer.variables]
 
 
+def _identity(name: str, model: "keras.Model", data: Dataset, seed: int, schedule: Schedule) -> str:
+    """Return all that the result of a training follows from: with anything else it is not gone on with."""
+    import keras
+
+    labels = data.labels if isinstance(data.labels, Mapping) else {"": data.labels} if data.labels is not None else {}
+    arrays = {**data.inputs, **{f"labels {output}": array for output, array in labels.items()}}
+    shapes = repr([tuple(variable.shape) for variable in _state(model)])
+    packages = ("edgewright", "keras", keras.backend.backend(), "numpy")
+    parts = [name, model.name, f"variables {hashlib.sha256(shapes.encode()).hexdigest()[:12]}", f"seed {seed}"]
+    parts += [str(schedule), f"data {digest_of_arrays(arrays)[:12]}"]
+    return ", ".join([*parts, *(f"{package} {metadata.version(package)}" for package in packages)])
+
+
 def _save(model: "keras.Model", folder: Path, identity: str, epochs: int) -> None:
     arrays = {str(place): np.asarray(variable) for place, variable in enumerate(_state(model))}
     content = io.BytesIO()
@@ -268,15 +284,19 @@ def _restore(model: "keras.Model", folder: Path, identity: str) -> int:
         with np.load(folder / CHECKPOINT, allow_pickle=False) as file:
             arrays = dict(file)
         received, epochs = str(arrays["made_by"]), int(arrays["epochs"])
+        state = [arrays[str(place)] for place in range(len(arrays) - 2)]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             f"Expected a checkpoint at {folder / CHECKPOINT}. Got: a damaged file ({error}). "
             "Remove it to train from the start."
         ) from error
     if identity != received:
-        raise InputError(f"Expected a checkpoint of this training in {folder}: {identity}. Got: {received}.")
-    for place, variable in enumerate(_state(model)):
-        variable.assign(arrays[str(place)])
+        raise InputError(
+            f"Expected a checkpoint of this training at {folder / CHECKPOINT}: {identity}. Got: {received}. "
+            "Remove it to train from the start."
+        )
+    for variable, values in zip(_state(model), state, strict=True):
+        variable.assign(values)
     return epochs
 
 
