@@ -220,7 +220,8 @@ class Ssh(Link):
             if process is not None and process.returncode is None:
                 _kill(process)
         if process.returncode is None:
-            raise DeviceError(f"Expected {self.title} to run {command[0]} to its end. Got: a link that was cut.")
+            during = f"while {stdin.name} was sent" if isinstance(stdin, Path) else "in the middle of a command"
+            raise DeviceError(f"Expected the link to {self.title} to last. Got: it was cut {during}.")
         return Answer(process.returncode, stdout, stderr)
 
     async def _process(self, command: Sequence[str], **given: Any) -> Any:

@@ -37,6 +37,7 @@ from .cli_options import (
 )
 from .cli_predicting import devices_calibrate, predict
 from .cli_probe import devices_probe
+from .errors import InputError
 from .progress import shown
 
 app = typer.Typer(
@@ -383,11 +384,16 @@ def devices(context: typer.Context, json_: Json = False) -> None:
         from . import devices as folder
         from .registering import registered, registered_text
 
-        found, mine = [folder.get(name) for name in folder.names()], registered()
+        found = [folder.get(name) for name in folder.names()]
+        mine, damaged = registered()
         text = "\n".join(f"{profile.name:24} {profile.title}" for profile in found)
-        text += f"\n\nRegistered:\n{registered_text(mine)}" if mine else ""
-        titles = [{"name": profile.name, "title": profile.title} for profile in found]
-        return {"devices": titles, "registered": [asdict(device) for device in mine]}, 0, text
+        text += f"\n\nRegistered:\n{registered_text(mine, damaged)}" if mine or damaged else ""
+        document = {
+            "devices": [{"name": profile.name, "title": profile.title} for profile in found],
+            "registered": [asdict(device) for device in mine],
+            "damaged": damaged,
+        }
+        return document, InputError.exit_code if damaged else 0, text
 
     if context.invoked_subcommand is None:
         end("devices", json_, work)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from .cli_options import Json, end
+from .errors import InputError
 
 
 def devices_add(
@@ -43,8 +44,9 @@ def devices_list(json_: Json = False) -> None:
     def work() -> tuple[dict[str, Any], int, Any]:
         from .registering import registered, registered_text
 
-        found = registered()
-        return {"registered": [asdict(device) for device in found]}, 0, registered_text(found)
+        found, damaged = registered()
+        document = {"registered": [asdict(device) for device in found], "damaged": damaged}
+        return document, InputError.exit_code if damaged else 0, registered_text(found, damaged)
 
     end("devices list", json_, work)
 

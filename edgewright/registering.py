@@ -1,5 +1,6 @@
 """Registered devices: added once, by the keys that they show, and from then on reached by their name."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,15 @@ def add(
     return Added(device, _registered.save(device), _fingerprints(device))
 
 
-def registered() -> tuple[Registered, ...]:
-    """Return all registered devices, by name."""
-    return tuple(_registered.get(name) for name in _registered.names())
+def registered() -> tuple[tuple[Registered, ...], dict[str, str]]:
+    """Return all registered devices, and by name why the file of another cannot be read."""
+    found, damaged = [], {}
+    for name in _registered.names():
+        try:
+            found.append(_registered.get(name))
+        except InputError as error:
+            damaged[name] = str(error)
+    return tuple(found), damaged
 
 
 def remove(name: str) -> None:
@@ -96,14 +103,15 @@ def added_text(added: Added) -> str:
     return "\n".join([*lines, f"Read what it is: edgewright devices probe {device.name} --out {device.name}.toml"])
 
 
-def registered_text(found: tuple[Registered, ...]) -> str:
-    """Return registered devices for people, a line each."""
+def registered_text(found: tuple[Registered, ...], damaged: Mapping[str, str]) -> str:
+    """Return registered devices for people, a line each, and why others cannot be read."""
     lines = []
     for device in found:
         via = f", key {device.key}" if device.key else ""
         was = f", calibrated from {device.original}" if device.original else ""
         lines.append(f"{device.name:24} {device.url}, {device.profile}{was}{via}")
         lines += [f"    host key of {server}: {print_}" for server, print_ in _fingerprints(device).items()]
+    lines += [f"{name:24} cannot be read. {reason}" for name, reason in damaged.items()]
     return "\n".join(lines) or "none; register one: edgewright devices add NAME ssh://USER@HOST --profile PROFILE"
 
 

@@ -144,14 +144,17 @@ def test_a_line_that_is_cut_anywhere_leaves_the_old_version_live(board, small_bu
     roll_back("board")
     shutil.rmtree((there / "edgewright/models/kinds/previous").resolve())
     (there / "edgewright/models/kinds/previous").unlink()
+    told = set()
     for place in range(10):
         line = Line(port, max(1, whole.sent * (2 * place + 1) // 20), CUT)
         over(line)
-        with pytest.raises(DeviceError):
+        with pytest.raises(DeviceError) as raised:
             deploy(small_bundle, "cut", artifact="tflite int8")
+        told.add(str(raised.value).partition(" Got: ")[2])
         line.close()
         assert _current(there).name == old
         subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=_current(there), check=True)
+    assert any(re.fullmatch(r"it was cut while .*\.(tar|tflite) was sent\.", each) for each in told), told
     assert deploy(small_bundle, "board", artifact="tflite int8", wait_s=20).version == new == _current(there).name
     assert not _parts(there)
 

@@ -4,6 +4,7 @@ import getpass
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -162,7 +163,7 @@ def test_an_unknown_host_key_is_refused_before_anything_is_sent(server):
     assert done.exit_code == 4
     message = json.loads(done.stdout)["error"]["message"]
     assert shown in message and "--accept-key" in message
-    assert not registered() and "userauth-request" not in one.log
+    assert registered() == ((), {}) and "userauth-request" not in one.log
     done = CliRunner().invoke(app, [*arguments, "--accept-key"])
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)["result"]
@@ -206,7 +207,7 @@ def test_a_key_against_the_users_known_hosts_is_refused_even_when_accepting(serv
     (home / ".ssh" / "known_hosts").write_text(text + "\n")
     with pytest.raises(DeviceError, match="ssh-keygen -R"):
         add("board", one.url, PROFILE, accept_key=True)
-    assert not registered() and "userauth-request" not in one.log
+    assert registered() == ((), {}) and "userauth-request" not in one.log
 
 
 def test_a_key_that_is_known_of_port_22_says_nothing_of_another_port(server, home):
@@ -223,7 +224,7 @@ def test_a_refused_user_key_is_a_device_error(server, tmp_path):
     make_key(tmp_path / "stranger")
     with pytest.raises(DeviceError, match="permission denied.*authorized_keys"):
         add("board", one.url, PROFILE, key=tmp_path / "stranger", accept_key=True)
-    assert not registered() and "method password" not in one.log
+    assert registered() == ((), {}) and "method password" not in one.log
 
 
 def test_a_named_key_is_used_and_one_with_a_passphrase_is_told(server, home, tmp_path):
@@ -298,7 +299,7 @@ def test_no_answer_is_a_device_error(server, monkeypatch):
         add("board", f"ssh://me@127.0.0.1:{silent.getsockname()[1]}", PROFILE, accept_key=True)
     with pytest.raises(DeviceError, match="no-such-host.invalid"):
         add("board", "ssh://me@no-such-host.invalid", PROFILE, accept_key=True)
-    assert not registered()
+    assert registered() == ((), {})
 
 
 @pytest.mark.parametrize(
@@ -309,7 +310,7 @@ def test_a_device_that_is_not_linux_is_told(server, forced, told):
     one, _ = server(f"ForceCommand {forced}")
     with pytest.raises(DeviceError, match=f"Expected Linux.*{told}"):
         add("board", one.url, PROFILE, accept_key=True)
-    assert not registered()
+    assert registered() == ((), {})
 
 
 def test_a_login_shell_that_prints_is_told(server):
@@ -317,7 +318,7 @@ def test_a_login_shell_that_prints_is_told(server):
     one, _ = server('ForceCommand echo Welcome to my board; eval "$SSH_ORIGINAL_COMMAND"')
     with pytest.raises(DeviceError, match=r"prints nothing of its own. Got: 'Welcome to my board' before.*\.bashrc"):
         add("board", one.url, PROFILE, accept_key=True)
-    assert not registered()
+    assert registered() == ((), {})
 
 
 def test_a_registered_device_is_probed_over_its_link(server, tmp_path):
@@ -361,7 +362,7 @@ def test_devices_are_listed_and_forgotten(tmp_path):
     assert run(app, ["devices", "add", "me", "here://", "--profile", PROFILE]).exit_code == 2
     assert run(app, ["devices", "remove", "me"]).exit_code == 0
     assert run(app, ["devices", "remove", "me"]).exit_code == 2
-    assert not registered()
+    assert registered() == ((), {})
 
 
 @pytest.mark.parametrize(
@@ -385,7 +386,7 @@ def test_what_cannot_be_registered_is_a_usage_error(name, url, profile, told):
     """Names, URLs and profiles that are none are refused before anything is reached, and no secret is repeated."""
     with pytest.raises(InputError, match=told) as raised:
         add(name, url, profile, accept_key=True)
-    assert "secret" not in str(raised.value) and not registered()
+    assert "secret" not in str(raised.value) and registered() == ((), {})
 
 
 def test_urls_say_whom_where_and_over_what():
@@ -413,11 +414,24 @@ def test_a_damaged_device_file_is_told(tmp_path):
             open_link("me")
 
 
+def test_a_damaged_device_file_leaves_the_others_listed(tmp_path):
+    """What can be read is listed, what cannot is told with what to do, and the exit code is that of a usage error."""
+    for name in ("me", "you"):
+        add(name, "here://", PROFILE)
+    (tmp_path / "config" / "devices" / "me.json").write_text('{"schema": 1')
+    for listing in (["devices", "list"], ["devices"]):
+        done = CliRunner().invoke(app, listing)
+        assert done.exit_code == 2 and "you                      here://" in done.stdout
+        assert re.search(r"me  +cannot be read\. Expected .*me\.json.*edgewright devices remove me", done.stdout)
+        told = json.loads(CliRunner().invoke(app, [*listing, "--json"]).stdout)["result"]
+        assert [device["name"] for device in told["registered"]] == ["you"] and list(told["damaged"]) == ["me"]
+
+
 def test_a_device_file_that_was_copied_is_another_device(tmp_path):
     """A device's name is its file's, whatever the file says."""
     path = add("me", "here://", PROFILE).path
     path.with_name("you.json").write_text(path.read_text())
-    assert [device.name for device in registered()] == ["me", "you"]
+    assert [device.name for device in registered()[0]] == ["me", "you"]
 
 
 def test_a_pinned_key_that_is_cut_short_is_told(server):

@@ -391,7 +391,7 @@ def test_a_calibrated_device_is_predicted_as_it_was_measured(device, bundle, row
     assert abs(after.latency_ms.value / measured - 1) < 0.3 and "own measurements" in after.latency_ms.basis
     registered = _registered.get(device)
     assert registered.original == str(profile) and registered.profile.endswith("desk.toml")
-    assert f"calibrated from {profile}" in registered_text((registered,))
+    assert f"calibrated from {profile}" in registered_text((registered,), {})
     assert str(profile) in Path(registered.profile).read_text(encoding="utf-8").splitlines()[0]
     assert recalibrate(device).original == str(profile)
     (again,) = predict(tflite, device, threads=1)

@@ -225,7 +225,7 @@ def test_validate_judges_two_modes_of_a_board_side_by_side(small_bundle):
 def test_a_registered_device_may_be_in_a_mode(home):
     """A device that is registered with a mode keeps it: its profile is the one in that mode."""
     add("nano", "here://", "jetson-nano@5W")
-    assert devices.get(registered()[0].profile).power.mode.value == "5 W"
+    assert devices.get(registered()[0][0].profile).power.mode.value == "5 W"
 
 
 def test_devices_show_lists_the_modes():
