@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..train import Deployment, Task
+from ..train._rebuilding import functions_known
 from ._recipe import Recipe
 from ._technique import VariableReport, Work, get
 from ._thawing import thawed
@@ -88,7 +89,7 @@ def compress(
     from ._variable_paths import named
 
     _check_finite(model, "the model as it came")
-    with named(model), thawed(model) as variables:
+    with functions_known(model), named(model), thawed(model) as variables:
         made = _compressed(Work(model=model, task=task, seed=seed, original=model, deploy=deploy), recipe, on_step)
     if variables and made.model is not model:
         note = f"{variables} variables of frozen layers (trainable=False) were compressed like all others, and trained "

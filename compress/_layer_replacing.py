@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from ..errors import InputError
+from ..train._rebuilding import why_not
 from ._layer_graph import is_a_graph
 from ._variable_paths import name_variables
 
@@ -67,7 +68,7 @@ def with_rows(model: keras.Model, rows: Mapping[int, Sequence[Any]], purpose: st
     except (ValueError, TypeError, NotImplementedError) as error:
         raise InputError(
             f"Expected a model whose layers Keras can copy, {purpose}. Got: {model.name}: "
-            f"{str(error).strip().splitlines()[0]} Use a recipe that only quantizes, such as int8."
+            f"{why_not(model, error)} Use a recipe that only quantizes, such as int8."
         ) from error
     for old, new in copies.values():
         if id(old) not in rows and not is_a_graph(old) and isinstance(old, keras.Layer):

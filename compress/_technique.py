@@ -10,6 +10,7 @@ import pydantic
 from ..errors import InputError
 from ..plugins import Plugins
 from ..train import Deployment, Task
+from ..train._rebuilding import why_not
 from ..train._training import OnEpoch
 from ._transform import Transform
 
@@ -94,7 +95,7 @@ class Work:
         except (ValueError, TypeError, NotImplementedError) as error:
             raise InputError(
                 f"Expected a model whose layers Keras can copy, to change its weights. Got: {self.original.name}: "
-                f"{str(error).strip().splitlines()[0]} Use a recipe that only quantizes, such as int8."
+                f"{why_not(self.original, error)} Use a recipe that only quantizes, such as int8."
             ) from error
         copy.set_weights(self.original.get_weights())
         # Keras makes the layers within a frozen layer anew, and trainable.

@@ -2,7 +2,8 @@
 
 Keras gives a variable the names that it is built within. In a model within a model those are without the inner model's
 name where that was built before it was called, as it is in every file that is loaded, and with it elsewhere: two towers
-with layers of the same names have variables of the same paths. In a copy those of a wrapper lack its name.
+with layers of the same names have variables of the same paths. In a copy those of a wrapper lack its name, and those of
+recurrent cells on top of each other the name of what holds the cells, which no path here has.
 """
 
 from collections.abc import Iterator
@@ -69,9 +70,13 @@ def _name(graph: Any, prefix: str, done: set[int]) -> None:
         if is_a_graph(layer):
             _name(layer, f"{prefix}{layer.name}/", done)
             continue
+        inner = layer._flatten_layers() if isinstance(layer, keras.Layer) else ()
+        unnamed = {each.name for each in inner if isinstance(each, keras.layers.StackedRNNCells)}
         for variable in getattr(layer, "variables", ()):
-            names = variable.path.split("/")
+            names = [name for name in variable.path.split("/") if name not in unnamed]
             if layer.name not in names:
                 names.insert(0, layer.name)
-            if not variable.path.startswith(f"{prefix}{layer.name}/"):
-                variable._path = prefix + "/".join(names[names.index(layer.name) :])
+            path = "/".join(names)
+            if not path.startswith(f"{prefix}{layer.name}/"):
+                path = prefix + "/".join(names[names.index(layer.name) :])
+            variable._path = path

@@ -31,7 +31,7 @@ from .progress import Event, OnProgress, part
 from .report import Report, judge_bundle
 from .train import Dataset, Task
 from .train._data_file import Input, model_inputs
-from .train._float32 import in_float32
+from .train._float32 import check_float, in_float32
 from .train._inferred_task import given_task, infer_task
 from .train._lora import without_lora
 from .train._model_file import load_model
@@ -97,6 +97,7 @@ def compress(
         model, notes, self_contained = loaded.model, loaded.notes, loaded.self_contained
     if for_export:
         check_exportable(model)
+    check_float(model)
     with blaming(model):
         model = with_named_input(model)
         for built_anew in (without_lora, in_float32):

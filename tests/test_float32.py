@@ -6,6 +6,7 @@ import pytest
 
 import edgewright
 from edgewright.compress import parse_recipe
+from edgewright.errors import InputError
 from edgewright.train._float32 import in_float32
 
 from ._removal_models import Mixing
@@ -58,3 +59,12 @@ def test_a_model_of_another_precision_is_pruned_rounded_and_trained(policy):
         made = edgewright.compress(_model(policy), data, recipe)
         assert [each for each in made.report if rounding in each.applied], rounding
         assert any(policy in note for note in made.notes)
+
+
+@pytest.mark.parametrize("mode", ["int8", "float8"])
+def test_a_model_that_keras_has_quantized_is_refused(mode):
+    """Its kernels are no real numbers to compress: the layers are told, how they are quantized, and what to give."""
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="first")], name="small")
+    model.quantize(mode)
+    with pytest.raises(InputError, match=rf"Got: small, of which Keras has quantized first \({mode}\).*before model"):
+        edgewright.compress(model, recipe="float16")

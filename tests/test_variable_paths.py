@@ -130,3 +130,15 @@ def test_paths_are_unique_the_same_in_a_copy_and_given_back(tmp_path):
         copy = keras.models.clone_model(model)
         assert [variable.path for variable in name_variables(copy).weights] == paths
     assert [variable.path for variable in model.weights] == before
+
+
+def test_recurrent_cells_on_top_of_each_other_have_the_same_paths_in_a_copy():
+    """Keras names the holder of the cells in the model as built and not in its copy: neither path has it here."""
+    x = keras.Input((5, 3))
+    cells = [keras.layers.LSTMCell(4, name="below"), keras.layers.GRUCell(4, name="above")]
+    model = keras.Model(x, keras.layers.RNN(cells, name="rnn")(x))
+    copy = name_variables(keras.models.clone_model(model))
+    with named(model):
+        paths = [variable.path for variable in model.trainable_variables]
+    assert paths == [variable.path for variable in copy.trainable_variables]
+    assert paths[0] == "rnn/below/kernel" and paths[3] == "rnn/above/kernel"

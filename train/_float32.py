@@ -42,6 +42,22 @@ def in_float32(model: "keras.Model") -> "tuple[keras.Model, tuple[str, ...]]":
     )
 
 
+def check_float(model: "keras.Model") -> None:
+    """Raise InputError for a model whose kernels Keras has quantized: what is compressed are real numbers."""
+    modes = {
+        layer.path or layer.name: layer.quantization_mode
+        for layer in model._flatten_layers(include_self=False)
+        if getattr(layer, "quantization_mode", None)
+    }
+    if modes:
+        told = ", ".join(list(modes)[:3]) + (f" and {len(modes) - 3} more" if len(modes) > 3 else "")
+        raise InputError(
+            f"Expected a model whose weights are real numbers. Got: {model.name}, of which Keras has quantized {told} "
+            f"({', '.join(sorted(set(modes.values())))}). Give the model as it was before model.quantize(); recipes "
+            "such as int8 and int4-weights quantize it, for every format."
+        )
+
+
 def _precisions(model: "keras.Model") -> list[str]:
     return sorted({layer.dtype_policy.name for layer in model._flatten_layers()} & _PRECISIONS)
 

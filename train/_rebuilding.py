@@ -1,6 +1,8 @@
 """A Keras model built anew from changed configurations of its layers, and how far it computes something else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     import keras
 
 Config = dict[str, Any]
+_NAMELESS = "<lambda>"
 
 
 def built_anew(
@@ -40,13 +43,54 @@ def built_anew(
         return type(layer).from_config(again(layer.get_config()))
 
     try:
-        made = keras.models.clone_model(model, clone_function=rebuilt, recursive=True)
+        with functions_known(model):
+            made = keras.models.clone_model(model, clone_function=rebuilt, recursive=True)
         hand_over(model, made)
     except (ValueError, TypeError, NotImplementedError) as error:
-        raise ValueError(str(error).strip().splitlines()[0]) from error
+        raise ValueError(why_not(model, error)) from error
     for layer, before in zip(made._flatten_layers(), model._flatten_layers(), strict=True):
         layer.trainable = before.trainable
     return made
+
+
+@contextmanager
+def functions_known(model: "keras.Model") -> Iterator[None]:
+    """Let Keras find, as it copies layers, the functions that they call by name: a configuration has the name alone."""
+    import keras
+
+    found: dict[str, set[Any]] = {}
+    for _, function in _functions(model):
+        found.setdefault(function.__name__, set()).add(function)
+    own = [name for name in found if name != _NAMELESS and not hasattr(keras.activations, name)]
+    named = {name: found[name].pop() for name in own if len(found[name]) == 1}
+    with keras.saving.CustomObjectScope(named):
+        yield
+
+
+def why_not(model: "keras.Model", error: Exception) -> str:
+    """Return in one line why Keras cannot copy a model's layers."""
+    nameless = sorted({layer.name for layer, function in _functions(model) if function.__name__ == _NAMELESS})
+    if nameless:
+        return (
+            f"{', '.join(nameless)} calls a lambda expression, which Keras does not copy. Give it a function with a "
+            "name (def), or make a layer of it."
+        )
+    return str(error).strip().splitlines()[0]
+
+
+def _functions(model: "keras.Model") -> "Iterator[tuple[keras.layers.Layer, FunctionType]]":
+    """Yield each layer with a function of the user's that it calls, such as that of a Lambda or an activation.
+
+    Those that are registered with Keras are found by themselves.
+    """
+    import keras
+
+    for layer in model._flatten_layers(include_self=False):
+        for value in vars(layer).values():
+            if not isinstance(value, FunctionType) or value.__module__.partition(".")[0] == "keras":
+                continue
+            if keras.saving.get_registered_name(value) == value.__name__:
+                yield layer, value
 
 
 def largest_change(one: "keras.Model", other: "keras.Model") -> float:
