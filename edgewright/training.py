@@ -16,7 +16,7 @@ import numpy as np
 from . import train as _train
 from .converting import versions
 from .errors import GateFailed, InputError, MissingRequirement
-from .files import MANIFEST, check_output_folder, new_manifest, write_json
+from .files import MANIFEST, check_output_folder, new_manifest, read_text, write_json
 from .held import alone
 from .hosting import answers_of
 from .progress import Event, OnProgress, part
@@ -89,7 +89,7 @@ def train_experiment(
                 f"Expected a folder without an unfinished training. Got: {out / _WORK / CHECKPOINT}. "
                 "Give --resume to go on with it, or another --out."
             )
-        if resume and not (out / _WORK / CHECKPOINT).exists() and (out / RECORD).exists():
+        if resume and not (out / _WORK / CHECKPOINT).exists() and (out / RECORD).exists() and (out / MODEL).exists():
             return _finished(out, asked)
         return _trained(chosen, asked, out, part(on_progress, 0, 1))
 
@@ -165,10 +165,16 @@ def _finished(out: Path, asked: dict[str, Any]) -> Trained:
     """Return the finished training in a folder, which is what was asked to go on with.
 
     Raises:
-        InputError: it is another one.
+        InputError: it is another one, or its record is damaged.
     """
-    record = json.loads((out / RECORD).read_text(encoding="utf-8"))
-    there = {name: record[name] for name in asked}
+    try:
+        record = json.loads(read_text(out / RECORD, "the record of a training"))
+        there = {name: record[name] for name in asked}
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"Expected the record of a training at {out / RECORD}. Got: a damaged file ({error}). "
+            "Train without --resume, or name another --out."
+        ) from error
     if there != asked:
         wanted, found = (", ".join(f"{name} {value}" for name, value in each.items()) for each in (asked, there))
         raise InputError(f"Expected {wanted} in {out}, to go on with. Got: {found}, which is finished.")

@@ -127,3 +127,17 @@ def test_a_folder_that_is_cleared_before_it_is_held_is_made_anew(tmp_path, monke
     monkeypatch.setattr("tempfile.mkdtemp", taken_at_once)
     with held_folder(tmp_path, "made-") as folder:
         assert str(folder) == made[1] and folder.is_dir()
+
+
+def test_a_report_does_not_outlive_the_bundles_that_it_is_of(tmp_path, monkeypatch):
+    """A main job that is ended before its own report is written leaves none of an earlier one, of other bundles."""
+
+    def ended(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgewright.main_job.load_recipe", ended)
+    for name, text in {"manifest.json": '{"made_by": "edgewright", "kind": "run"}', "report.json": "{}"}.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, defaults_of(["sparse"]))
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]

@@ -61,14 +61,26 @@ def test_a_training_that_diverges_is_a_failed_gate(tmp_path, monkeypatch):
 
 
 def test_a_metric_that_is_no_number_is_a_failed_gate(tmp_path, monkeypatch):
-    """A model whose metric is NaN at the end of the training is told so, and not as a bug of ours."""
+    """A model whose metric is NaN at the end is told so, not as a bug of ours; the one before it keeps its record."""
     sparse = get("sparse")
     task = sparse.default.task()
     lost = replace(task, metric=replace(task.metric, of=lambda outputs, labels: float("nan")))
     odd = replace(sparse.default, task=lambda: lost, schedules={"edge": Schedule(epochs=1)})
     monkeypatch.setattr("edgewright.train.get", lambda name: replace(sparse, experiments=(odd,)))
+    out = tmp_path / "odd"
+    out.mkdir()
+    before = {
+        "manifest.json": '{"made_by": "edgewright", "kind": "training"}',
+        "model.keras": "old",
+        "trained.json": "{",
+    }
+    for name, text in before.items():
+        (out / name).write_text(text)
+    with pytest.raises(InputError, match="trained.json. Got: a damaged file .* Train without --resume"):
+        train_experiment("sparse", out=out, resume=True)
     with pytest.raises(GateFailed, match="Expected sparse digits to reach a number. Got: no finite accuracy"):
-        train_experiment("sparse", out=tmp_path / "odd")
+        train_experiment("sparse", out=out)
+    assert (out / "model.keras").read_text() == "old" and (out / "trained.json").read_text() == "{"
 
 
 @pytest.fixture
