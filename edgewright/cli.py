@@ -80,33 +80,34 @@ def compress(
         from .export import load_about
         from .export._bundle import KIND
         from .files import check_output_folder
+        from .held import alone
 
         check_output_folder(out, KIND)
         told = load_about(about) if about else None
-        _import_tensorflow()
-        from . import api
-        from .held import alone
-        from .importing import is_imported
-        from .progress import part
+        with alone(out):
+            _import_tensorflow()
+            from . import api
+            from .importing import is_imported
+            from .progress import part
 
-        with alone(out), shown(quiet) as on_progress:
-            listener = part(on_progress, 0, 0.3)
-            compressed = (
-                api.quantize(model, data, resolved, seed=seed, on_progress=listener)
-                if is_imported(model)
-                else api.compress(
-                    model,
-                    data,
-                    resolved,
-                    seed=seed,
-                    allow=tuple(allow or ()),
-                    for_export=True,
-                    on_progress=listener,
+            with shown(quiet) as on_progress:
+                listener = part(on_progress, 0, 0.3)
+                compressed = (
+                    api.quantize(model, data, resolved, seed=seed, on_progress=listener)
+                    if is_imported(model)
+                    else api.compress(
+                        model,
+                        data,
+                        resolved,
+                        seed=seed,
+                        allow=tuple(allow or ()),
+                        for_export=True,
+                        on_progress=listener,
+                    )
                 )
-            )
-            bundle = api.export(
-                compressed, out, format, about=told, work=_work_folder(out), on_progress=part(on_progress, 0.3, 1)
-            )
+                bundle = api.export(
+                    compressed, out, format, about=told, work=_work_folder(out), on_progress=part(on_progress, 0.3, 1)
+                )
             _remove(_work_folder(out))
         return {"bundle": str(bundle.path), "manifest": bundle.manifest}, 0, _bundle_text(bundle)
 

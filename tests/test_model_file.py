@@ -56,6 +56,7 @@ class Mine(tf_keras.layers.Layer):
 start = tf_keras.Input((4,), name="start")
 custom = tf_keras.Model(start, Mine(name="mine")(start))
 custom.save("custom", save_format="tf")
+custom.save("custom.h5")
 """  # noqa: E501
 
 
@@ -142,6 +143,23 @@ def test_a_keras_2_file_is_carried_over(old, name, kind, tmp_path):
     loaded.model.save(tmp_path / "again.keras")
     again = keras.saving.load_model(tmp_path / "again.keras")([arrays["picture"], arrays["angle"]])
     np.testing.assert_array_equal(again[0], classes)
+
+
+def test_a_class_of_ones_own_in_a_keras_2_file_is_refused_with_the_way_out(old, tmp_path, monkeypatch):
+    """Layer by layer a user's class cannot be carried over: what Keras 3 loads, and edgewright then takes, is told."""
+    (tmp_path / "their_new.py").write_text(
+        "import keras\n\nclass Mine(keras.layers.Layer):\n    def call(self, inputs):\n        return inputs * 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=r"layer 'mine' with the class 'Mine'"):
+        load_model(old / "custom.h5")
+    with pytest.raises(
+        InputError, match=r"custom.h5 of Keras 2.*load_model\('custom.h5', custom_objects={'Mine': Mine}"
+    ):
+        load_model(old / "custom.h5", ["their_new:Mine"])
+    mine = read_allowed(["their_new:Mine"]).custom_objects()
+    keras.models.load_model(old / "custom.h5", custom_objects=mine, compile=False).save(tmp_path / "new.keras")
+    assert load_model(tmp_path / "new.keras", ["their_new:Mine"]).source_format == "keras"
 
 
 def _keras_2_models():

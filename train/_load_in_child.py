@@ -59,6 +59,21 @@ def _load(path: Path, kind: str, allowed: Allowed, folder: Path) -> list[str]:
 
 
 def _keras_2_model(path: Path, kind: str, allowed: Allowed, folder: Path) -> Any:
+    own = [entry.rpartition(":")[2] for entry in allowed.entries if ":" in entry]
+    try:
+        return _carried_over(path, kind, allowed, folder)
+    except Exception as error:  # a class of Keras 3 in a model of Keras 2, or one of Keras 2 that Keras 3 does not have
+        if not own:
+            raise
+        objects = ", ".join(f"'{name}': {name}" for name in own)
+        raise InputError(
+            f"Expected a file of Keras 3, to use {', '.join(own)} of yours. Got: {path} of Keras 2, of which built-in "
+            f"layers alone are carried over. Load it with Keras 3, keras.models.load_model('{path.name}', "
+            f"custom_objects={{{objects}}}), save that as a .keras file, and give that."
+        ) from error
+
+
+def _carried_over(path: Path, kind: str, allowed: Allowed, folder: Path) -> Any:
     import tf_keras
 
     from ._keras_2 import carry_over
