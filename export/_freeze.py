@@ -17,6 +17,7 @@ from ._artifact import Tensor
 from ._draws import check_draws
 from ._exportable import blaming, check_exportable, no_table
 from ._graph import einsum_macs, product
+from ._grouped_volumes import without_groups
 from ._unconverted import layers_by_type
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def freeze(model: "keras.Model", folder: Path, ranges: Mapping[str, Range] | Non
     frozen = convert_variables_to_constants_v2(graph, lower_control_flow=False)
     if tables := [tensor for tensor in frozen.inputs if tensor.dtype == tf.resource]:
         raise no_table(tables[0].op.name.removeprefix(f"{model.name}/"))
-    frozen = _without_compiled(frozen)
+    frozen = without_groups(_without_compiled(frozen))
     check_draws(frozen.graph, lambda: _at_batch_2(call, specs), model.name)
     for name, tensor in zip(names, frozen.outputs, strict=True):
         if tensor.shape.rank is None:

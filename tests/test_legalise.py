@@ -73,7 +73,27 @@ MODELS = {
         lambda x: ops.concatenate([ops.flip(ops.tanh(x), 1), ops.flip(8 * x, (1, 2))], 1)
     ),
     "one hot": lambda: _one_hot(),
+    "dilated sequence": lambda: _sequence(layers.Conv1D(4, 3, dilation_rate=2, padding="causal", activation="relu")),
+    "dilated groups": lambda: _picture(layers.Conv2D(6, 3, groups=3, dilation_rate=(2, 1), padding="same")),
+    "dilated volume": lambda: _volume(layers.Conv3D(4, 2, dilation_rate=2)),
+    "dilated transposed": lambda: _picture(layers.Conv2DTranspose(4, (3, 2), dilation_rate=2, padding="same")),
+    "pooled volume": lambda: _volume(
+        lambda x: layers.MaxPooling3D(3, 2, "same")(x) - layers.AveragePooling3D(3, 2, "same")(x)
+    ),
+    "bicubic": lambda: _picture(layers.Resizing(7, 3, interpolation="bicubic")),
+    "smaller": lambda: _picture(lambda x: ops.image.resize(x, (3, 4), antialias=True)),
+    "nearest": lambda: _picture(layers.Resizing(6, 23, interpolation="nearest")),
 }
+
+
+def _picture(function):
+    x = keras.Input((5, 14, 6), name="x")
+    return keras.Model(x, layers.Conv2D(2, 1, name="y")(function(x)))
+
+
+def _volume(function):
+    x = keras.Input((4, 5, 4, 4), name="x")
+    return keras.Model(x, layers.Dense(2, name="y")(function(x)))
 
 
 def _one_hot():
@@ -159,6 +179,12 @@ def _names(made):
         ("product", "openvino", "float32", "shifted-products", {"Cumprod"}),
         ("convolving loop", "onnx", "float32", "unrolled-loops", {"While", "TensorListStack"}),
         ("steps", "tflite", "float32", "sums-of-first-channels", {"Squeeze"}),
+        ("dilated groups", "openvino", "float32", "whole-dilations", {"SpaceToBatchND", "BatchToSpaceND"}),
+        ("dilated volume", "tflite", "float32", "whole-dilations", {"SpaceToBatchND", "BatchToSpaceND"}),
+        ("pooled volume", "tflite", "float32", "pools-of-pictures", {"MaxPool3D", "AvgPool3D"}),
+        ("bicubic", "tflite", "float32", "resizing-matrices", {"ResizeBicubic"}),
+        ("bicubic", "openvino", "float32", "resizing-matrices", {"ResizeBicubic"}),
+        ("smaller", "openvino", "float32", "resizing-matrices", {"ScaleAndTranslate"}),
     ],
     indirect=["prepared"],
 )
@@ -188,6 +214,48 @@ def test_integers_that_tflite_copies_keep_their_scales(prepared, name):
     legal = prepared.legalised(prepared.job("int8"), "tflite")
     assert name in _names(_made(legal))
     assert prepared.error("tflite", get("tflite").export(legal)) < 0.08
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+@pytest.mark.parametrize("prepared", ["nearest"], indirect=True)
+def test_the_nearest_pixels_are_those_of_keras(prepared, format):
+    """Of 14 columns that become 23 each is the one that Keras takes; runtimes round one of them to its neighbour."""
+    wrong = prepared.error(format, get(format).export(prepared.job("float32")))
+    legal = prepared.legalised(prepared.job("float32"), format)
+    assert "nearest-pixels" in _names(_made(legal))
+    right = prepared.error(format, get(format).export(legal))
+    assert wrong > 0.01 and right < 2e-5
+
+
+@pytest.mark.parametrize("prepared", ["dilated transposed"], indirect=True)
+def test_a_transposed_convolution_is_dilated_by_its_kernel(prepared):
+    """TFLite's converter fails of its dilation, and takes a kernel with zeros in between."""
+    job = prepared.job("float32")
+    with pytest.raises(Exception, match="Conv2DBackpropInput"):
+        get("tflite").export(job)
+    legal = prepared.legalised(job, "tflite")
+    assert _names(_made(legal)) == {"kernels-with-zeros"}
+    assert prepared.error("tflite", get("tflite").export(legal)) < 2e-5
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+@pytest.mark.parametrize("prepared", ["dilated sequence"], indirect=True)
+def test_a_dilated_sequence_is_one_convolution(prepared, format):
+    """A dilated convolution of a sequence is not computed in parts that are put together again."""
+    exported = get(format).export(prepared.legalised(prepared.job("float32"), format))
+    assert not {each.name for each in exported.operations} & {"SpaceToBatch", "BatchToSpace", "SpaceToDepth"}
+    assert prepared.error(format, exported) < 2e-5
+
+
+@pytest.mark.parametrize("prepared", ["pooled volume", "bicubic", "smaller"], indirect=True)
+def test_graphs_with_ranges_have_them_for_what_is_written_in_two(prepared):
+    """What stands between two pools or two products gets a range, and an int8 file computes nearly the same."""
+    ranges = Activations().ranges_of(prepared.model, lambda *size: iter([prepared.samples]))
+    frozen = freeze(prepared.model, prepared.folder / "ranges", ranges)
+    made = convert(frozen, "tflite", "int8", prepared.folder / "out", prepared.calibration)
+    assert made.artifact, made.reason
+    assert {dtype for each in made.artifact.operations for dtype in each.dtypes} <= {"int8", "int32"}
+    assert prepared.error("tflite", made.artifact) < 0.08
 
 
 @pytest.mark.parametrize("prepared", ["last states"], indirect=True)
@@ -281,6 +349,38 @@ def test_a_mask_of_padding_survives_half_precision(tmp_path):
     legal = prepared.legalised(prepared.job("float16"), "tflite")
     assert _names(_made(legal)) == {"bounded-masks"}
     assert prepared.error("tflite", get("tflite").export(legal)) < 2e-3
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (lambda: layers.Conv2DTranspose(4, 3, strides=2, output_padding=1), (5, 7, 3)),
+        (lambda: layers.Conv2DTranspose(4, 2, strides=(4, 1)), (5, 7, 3)),
+        (lambda: layers.Conv3DTranspose(2, 2, strides=3, output_padding=(2, 1, 0)), (2, 3, 2, 2)),
+        (lambda: layers.Resizing(7, 3), (5, 6, 2)),
+    ],
+    ids=["output padding", "strides beyond the kernel", "volumes", "resizing"],
+)
+def test_onnx_has_the_sizes_of_keras(layer, shape, tmp_path):
+    """Outputs beyond the last product and resized pictures have the shapes and values that Keras gives them."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input(shape, name="x")
+    prepared = _Prepared(keras.Model(x, layers.Dense(2, name="y")(layer()(x))), tmp_path)
+    assert prepared.error("onnx", get("onnx").export(prepared.job("float32"))) < 2e-5
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx", "openvino"])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_volumes_are_convolved_in_groups(format, padding, tmp_path):
+    """A convolution of volumes in groups, which TensorFlow runs only compiled, is right in every format."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((4, 5, 4, 4), name="x")
+    y = layers.Conv3D(6, 2, 2, padding, groups=2, activation="relu", name="y")(x)
+    prepared = _Prepared(keras.Model(x, y), tmp_path)
+    assert prepared.frozen.macs == np.prod(y.shape[1:]) * 2**3 * 2
+    legal = prepared.legalised(prepared.job("float32"), format)
+    assert not [each for each in _made(legal) if each.refused]
+    assert prepared.error(format, get(format).export(legal)) < 2e-5
 
 
 @pytest.mark.parametrize("format", ["tflite", "onnx", "openvino"])
