@@ -114,6 +114,8 @@ def _convert(folder: Path, place: Path, format: str, precision: str) -> None:
         "sparse": False,
         "unit": "",
         "imported": "",
+        "float_tensors": False,
+        "about": None,
     }
     (place / "job.json").write_text(json.dumps(document))
     _worker.main(str(place / "job.json"))
