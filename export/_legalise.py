@@ -35,6 +35,7 @@ _MODULES = (
     "dilated",
     "pools",
     "resizing",
+    "places",
     "masks",
     "edge_tpu",
     "einsum",

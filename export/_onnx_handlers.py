@@ -11,6 +11,8 @@ def handlers() -> dict[str, tuple[Any, list[Any]]]:
     written = {
         "Conv2DBackpropInput": _transposed_convolution,
         "Conv3DBackpropInputV2": _transposed_convolution,
+        "FloorDiv": _floor_division,
+        "FloorMod": _floor_remainder,
         "ResizeBilinear": _resize,
         "ResizeNearestNeighbor": _resize,
         "Select": _select,
@@ -48,6 +50,34 @@ def _transposed_convolution(graph: Any, node: Any, name: str, arguments: list[An
     if beyond.any():
         node.set_attr("pads", np.where(beyond > 0, 0, pads).reshape(-1).tolist())
         node.set_attr("output_padding", beyond.tolist())
+
+
+def _floor_division(graph: Any, node: Any, name: str, arguments: list[Any]) -> None:
+    """Take the remainder away before integers are divided: ONNX rounds towards zero, where TensorFlow rounds down."""
+    from tf2onnx.onnx_opset.math import FloorDiv
+
+    if _holds_integers(graph, node):
+        x, by = node.input
+        rest = graph.make_node("Mod", [x, by]).output[0]
+        whole = graph.make_node("Sub", [x, rest]).output[0]
+        graph.replace_inputs(node, [whole, by])
+    FloorDiv.version_6(graph, node)
+
+
+def _floor_remainder(graph: Any, node: Any, name: str, arguments: list[Any]) -> None:
+    """Write the remainder of integers as Mod, whose sign is the divisor's; tf2onnx divides, rounding towards zero."""
+    from tf2onnx.onnx_opset.math import FloorMod
+
+    if _holds_integers(graph, node):
+        node.type = "Mod"
+    else:
+        FloorMod.version_7(graph, node)
+
+
+def _holds_integers(graph: Any, node: Any) -> bool:
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    return bool(np.issubdtype(tensor_dtype_to_np_dtype(graph.get_dtype(node.input[0])), np.integer))
 
 
 def _resize(graph: Any, node: Any, name: str, arguments: list[Any]) -> None:

@@ -34,7 +34,7 @@ _COUNTED: dict[str, Callable[..., Any]] = {
 
 def replacing(work: Work) -> Replace:
     """Write every loop out; in float only where a loop has what the format's converter or runtime fails at."""
-    fails = _ends_in_states_alone if work.target.format == "openvino" else _convolves_in_a_loop
+    fails = _ends_in_states_alone if work.target.format == "openvino" else _fails_in_onnx
     if work.target.precision not in INTEGER and not fails(work.graph.function.graph):
         return lambda operation, value: None
     return _Unrolling(work)
@@ -118,9 +118,17 @@ def _listed(operation: Any, inputs: list[Any]) -> list[Any] | None:
     raise Inapplicable(f"The loop's {operation.type} ({operation.name}) cannot be written out.")
 
 
-def _convolves_in_a_loop(graph: Any) -> bool:
+def _fails_in_onnx(graph: Any) -> bool:
+    """Tell whether a loop convolves, or reads the list that it writes, as that of keras.ops.scan does."""
     loops = [operation for operation in graph.get_operations() if operation.type in _LOOPS]
-    return any(inner.type == "Conv2D" for loop in loops for inner in functions_of(loop, "body")[0].get_operations())
+    for body in (functions_of(loop, "body")[0].get_operations() for loop in loops):
+        read, written = (
+            {inner.inputs[0].name for inner in body if inner.type == kind}
+            for kind in ("TensorListGetItem", "TensorListSetItem")
+        )
+        if read & written or any(inner.type == "Conv2D" for inner in body):
+            return True
+    return False
 
 
 def _ends_in_states_alone(graph: Any) -> bool:
@@ -143,7 +151,7 @@ PASSES = (
     ),
     Pass(
         "unrolled-loops",
-        "tf2onnx loses the shapes of loops that convolve.",
+        "tf2onnx loses the shapes of loops that convolve, and takes no list that a loop both reads and writes.",
         _LOOPS,
         replacing,
         formats=frozenset({"onnx"}),

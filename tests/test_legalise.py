@@ -73,6 +73,10 @@ MODELS = {
         lambda x: ops.concatenate([ops.flip(ops.tanh(x), 1), ops.flip(8 * x, (1, 2))], 1)
     ),
     "one hot": lambda: _one_hot(),
+    "counts": lambda: _numbers(layers.CategoryEncoding(3, output_mode="count")),
+    "places": lambda: _vector(lambda x: ops.cast(layers.Discretization([-1.0, 0.0, 1.0])(x), "float32")),
+    "written over": lambda: _sequence(lambda x: ops.slice_update(x, (0, 2, 1), layers.Dense(3)(x)[:, :2])),
+    "scan": lambda: _sequence(_Decaying()),
     "dilated sequence": lambda: _sequence(layers.Conv1D(4, 3, dilation_rate=2, padding="causal", activation="relu")),
     "dilated groups": lambda: _picture(layers.Conv2D(6, 3, groups=3, dilation_rate=(2, 1), padding="same")),
     "dilated volume": lambda: _volume(layers.Conv3D(4, 2, dilation_rate=2)),
@@ -84,6 +88,24 @@ MODELS = {
     "smaller": lambda: _picture(lambda x: ops.image.resize(x, (3, 4), antialias=True)),
     "nearest": lambda: _picture(layers.Resizing(6, 23, interpolation="nearest")),
 }
+
+
+def _numbers(function):
+    x = keras.Input((6,), name="x", dtype="int32")
+    return keras.Model(x, layers.Dense(2, name="y")(function(ops.abs(x))))
+
+
+class _Decaying(layers.Layer):
+    """The sum of all steps, of which each weighs half of the one after it."""
+
+    def call(self, x):
+        def step(total, each):
+            return 0.5 * total + each, 0.5 * total + each
+
+        return ops.transpose(ops.scan(step, x[:, 0] * 0.0, ops.transpose(x, (1, 0, 2)))[1], (1, 0, 2))
+
+    def compute_output_shape(self, shape):
+        return shape
 
 
 def _picture(function):
@@ -178,6 +200,12 @@ def _names(made):
         ("product", "tflite", "float32", "shifted-products", {"Cumprod"}),
         ("product", "openvino", "float32", "shifted-products", {"Cumprod"}),
         ("convolving loop", "onnx", "float32", "unrolled-loops", {"While", "TensorListStack"}),
+        ("counts", "tflite", "float32", "counted-numbers", {"DenseBincount"}),
+        ("counts", "openvino", "float32", "counted-numbers", {"DenseBincount"}),
+        ("places", "onnx", "float32", "counted-boundaries", {"Bucketize"}),
+        ("written over", "onnx", "float32", "chosen-updates", {"XlaDynamicUpdateSlice"}),
+        ("written over", "openvino", "float32", "chosen-updates", {"XlaDynamicUpdateSlice"}),
+        ("scan", "onnx", "float32", "unrolled-loops", {"StatelessWhile", "TensorListReserve"}),
         ("steps", "tflite", "float32", "sums-of-first-channels", {"Squeeze"}),
         ("dilated groups", "openvino", "float32", "whole-dilations", {"SpaceToBatchND", "BatchToSpaceND"}),
         ("dilated volume", "tflite", "float32", "whole-dilations", {"SpaceToBatchND", "BatchToSpaceND"}),
@@ -349,6 +377,16 @@ def test_a_mask_of_padding_survives_half_precision(tmp_path):
     legal = prepared.legalised(prepared.job("float16"), "tflite")
     assert _names(_made(legal)) == {"bounded-masks"}
     assert prepared.error("tflite", get("tflite").export(legal)) < 2e-3
+
+
+def test_integers_are_divided_as_keras_does(tmp_path):
+    """Quotients and remainders of negative integers are rounded down in every format: ONNX's own go towards zero."""
+    x = keras.Input((6,), name="x", dtype="int32")
+    model = keras.Model(x, ops.cast(ops.stack([x // 3, x // -4, ops.mod(x, 3), ops.mod(x, -5)], -1), "float32"))
+    samples = {"x": np.random.default_rng(0).integers(-9, 9, (SAMPLES, 6)).astype("int32")}
+    prepared = _Prepared(model, tmp_path, samples)
+    for format in RUNTIMES:
+        assert prepared.error(format, get(format).export(prepared.job("float32"))) == 0.0
 
 
 @pytest.mark.parametrize(
