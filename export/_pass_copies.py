@@ -2,7 +2,7 @@
 
 REVERSE_V2 copies without rescaling, but the converter gives its output the scale of what comes after, such as of the
 concatenation in a bidirectional layer. ONE_HOT writes the bytes of its two values, and the converter leaves a zero as
-the byte 0, which is half of the output's range.
+the byte 0, which is half of the output's range. SCATTER_ND fills with that byte what nothing is scattered to.
 """
 
 from collections.abc import Sequence
@@ -54,6 +54,29 @@ def _comparing(work: Work) -> Replace:
     return replace
 
 
+def _taking(work: Work) -> Replace:
+    """Write rows that are scattered to known places as what each place takes: one of the rows, or zeros."""
+
+    def replace(operation: Any, value: Value) -> Sequence[Any] | None:
+        import tensorflow as tf
+
+        if operation.type != "ScatterNd" or operation.outputs[0].dtype.name != "float32":
+            return None
+        indices, shape = (work.graph.constant(operation.inputs[place]) for place in (0, 2))
+        if indices is None or shape is None:
+            return None
+        depth = indices.shape[-1]
+        places = np.ravel_multi_index(tuple(indices.reshape(-1, depth).T), tuple(shape[:depth]))
+        if len(np.unique(places)) < len(places):  # they are summed up
+            return None
+        takes = np.full(int(np.prod(shape[:depth])), len(places), np.int32)
+        takes[places] = np.arange(len(places))
+        rows = tf.reshape(value(operation.inputs[1]), (len(places), -1))
+        return [tf.reshape(tf.gather(tf.concat([rows, tf.zeros((1, rows.shape[1]))], 0), takes), shape)]
+
+    return replace
+
+
 PASSES = (
     Pass(
         "gathered-reversals",
@@ -68,6 +91,14 @@ PASSES = (
         "TFLite's converter leaves the zeros of ONE_HOT unquantized, which are halves then.",
         frozenset({"OneHot"}),
         _comparing,
+        formats=frozenset({"tflite"}),
+        precisions=INTEGER,
+    ),
+    Pass(
+        "taken-rows",
+        "TFLite's SCATTER_ND fills with the byte 0, which is no zero where integers have a zero point.",
+        frozenset({"ScatterNd"}),
+        _taking,
         formats=frozenset({"tflite"}),
         precisions=INTEGER,
     ),

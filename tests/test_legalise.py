@@ -73,6 +73,7 @@ MODELS = {
         lambda x: ops.concatenate([ops.flip(ops.tanh(x), 1), ops.flip(8 * x, (1, 2))], 1)
     ),
     "one hot": lambda: _one_hot(),
+    "scattered": lambda: _sequence(lambda x: _Scattered()(layers.Dense(8)(x) - 9.0)),
     "counts": lambda: _numbers(layers.CategoryEncoding(3, output_mode="count")),
     "places": lambda: _vector(lambda x: ops.cast(layers.Discretization([-1.0, 0.0, 1.0])(x), "float32")),
     "written over": lambda: _sequence(lambda x: ops.slice_update(x, (0, 2, 1), layers.Dense(3)(x)[:, :2])),
@@ -88,6 +89,18 @@ MODELS = {
     "smaller": lambda: _picture(lambda x: ops.image.resize(x, (3, 4), antialias=True)),
     "nearest": lambda: _picture(layers.Resizing(6, 23, interpolation="nearest")),
 }
+
+
+class _Scattered(layers.Layer):
+    """Three of six steps at other places, among zeros."""
+
+    def call(self, x):
+        steps = ops.transpose(x[:, :3], (1, 0, 2))
+        places = np.array([[4], [0], [3]])
+        return ops.transpose(ops.scatter(places, steps, (6, ops.shape(x)[0], 8)), (1, 0, 2))
+
+    def compute_output_shape(self, shape):
+        return shape
 
 
 def _numbers(function):
@@ -234,6 +247,7 @@ def test_what_converters_do_not_take_is_rewritten(prepared, format, precision, n
         ("both ways", "gathered-reversals"),
         ("turned round", "gathered-reversals"),
         ("one hot", "compared-one-hot"),
+        ("scattered", "taken-rows"),
     ],
     indirect=["prepared"],
 )
