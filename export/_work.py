@@ -40,7 +40,7 @@ _CONVOLUTIONS = {"CONV_2D", "CONV_3D", "TRANSPOSE_CONV", "CONV_3D_TRANSPOSE", "D
 _CONVOLUTIONS |= {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"}
 _CONVOLUTIONS |= {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"}
 # A dense layer over rows is the product that a convolution by one pixel is over pixels: in LiteRT, ONNX Runtime and
-# OpenVINO on one core it took 0.8 to 1.2 times as long (eight layers of 64 to 96 channels, 4 to 196 rows).
+# OpenVINO on one core it took 0.8 to 1.4 times as long (eight layers of 64 to 96 channels, 4 to 196 rows).
 _PRODUCTS = {"FULLY_CONNECTED", "BATCH_MATMUL", "Gemm", "Einsum", "FusedGemm", "FusedMatMul", "MatMul"}
 _PRODUCTS |= {"MatMulInteger", "QLinearMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits", "QGemm"}
 # Kernels for several rows take at least as many at once (github:google/XNNPACK, src/configs/gemm-config.c).
