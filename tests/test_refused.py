@@ -51,6 +51,7 @@ def test_a_finished_training_is_not_replaced_by_another_that_was_to_go_on(tmp_pa
     write_json(tmp_path / "manifest.json", new_manifest("training", 1))
     record = {"architecture": "sparse", "experiment": "digits", "size": "edge", "seed": 0}
     write_json(tmp_path / "trained.json", record)
+    (tmp_path / "model.keras").touch()
     assert train_experiment("sparse", out=tmp_path, resume=True).record == record
     with pytest.raises(InputError, match=r"Expected .*seed 3 in .* Got: .*seed 0, which is finished\."):
         train_experiment("sparse", seed=3, out=tmp_path, resume=True)
