@@ -37,6 +37,7 @@ _MODULES = (
     "resizing",
     "places",
     "masks",
+    "concatenations",
     "edge_tpu",
     "einsum",
     "rows",

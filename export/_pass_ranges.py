@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 # Marks a tensor until its range is known; it hands on what it is given.
 _MARK = "PreventGradient"
-_QUANTIZER = "FakeQuantWithMinMaxVars"
+QUANTIZER = "FakeQuantWithMinMaxVars"
 
 
 def has_ranges(graph: "FrozenGraph") -> bool:
     """Tell whether the ranges of a graph's activations are written into it, as fake quantization."""
-    return _QUANTIZER in graph.types
+    return QUANTIZER in graph.types
 
 
 def between(tensor: Any) -> Any:
