@@ -83,8 +83,8 @@ def _joined(work: Work, operation: Any) -> _Joined | None:
     if operation.type != "ConcatV2" or operation.outputs[0].dtype.name != "float32" or not work.recorded:
         return None
     *parts, axis = operation.inputs
-    rank = operation.outputs[0].shape.rank
-    if rank is None or int(work.graph.constant(axis)) % rank != rank - 1:
+    rank, place = operation.outputs[0].shape.rank, work.graph.constant(axis)
+    if rank is None or place is None or int(place) % rank != rank - 1:
         return None
     sizes = tuple(part.shape[-1] for part in parts)
     products: list[Any] = []
