@@ -59,8 +59,14 @@ def calibrate(
             "entropy": by_entropy,
         }
         ranges |= {name: choose[method](counts, *extremes[name]) for name, counts in histograms.items()}
-    ranges = {name: with_zero(*bounds) for name, bounds in ranges.items()}
+    beyond = {point.name: point.beyond for point in wanted}
+    ranges = {name: with_zero(*_within(bounds, beyond[name])) for name, bounds in ranges.items()}
     return ranges | {point.name: point.fixed for point in points if point.fixed is not None}
+
+
+def _within(bounds: Range, beyond: float) -> Range:
+    """Return a range without what lies beyond a size, in either direction."""
+    return max(bounds[0], -beyond), min(bounds[1], beyond)
 
 
 def with_zero(low: float, high: float) -> Range:

@@ -8,6 +8,7 @@ A point has no part inside of what runtimes compute as one operation: a product 
 and the activation after it, or the exact GELU.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ _MOVES = frozenset((
     "FakeQuantWithMinMaxVarsPerChannel", "Select", "SelectV2",
 ))
 # fmt: on
+_HANDED_ON = frozenset(
+    {"Identity", "Reshape", "Squeeze", "ExpandDims", "Transpose", "StridedSlice", "Slice", "Split", "SplitV", "Unpack"}
+)
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 # The range of what these return is known: TFLite's integer kernels have exactly these scales.
 FIXED_RANGES = {
@@ -43,6 +47,8 @@ FIXED_RANGES = {
     "Sigmoid": (0.0, 255 / 256),
     "Tanh": (-1.0, 127 / 128),
 }
+# Beyond these, what they return changes by less than a fifth of a step of those scales.
+SATURATED = {"Sigmoid": 8.0, "Tanh": 4.0}
 INPUT = "input"
 
 # Called with a point's name and the tensor there; returns what takes its place.
@@ -58,12 +64,14 @@ class Point:
         layer: the path of the layer, without the model's name.
         operation: TensorFlow's name for it.
         fixed: its range where that is known; None where it is calibrated.
+        beyond: the size above which nothing that takes it tells values apart: sigmoids and tanhs alone do.
     """
 
     name: str
     layer: str
     operation: str
     fixed: tuple[float, float] | None = None
+    beyond: float = math.inf
 
 
 def find_points(model: "keras.Model") -> tuple[Point, ...]:
@@ -81,7 +89,7 @@ def find_points(model: "keras.Model") -> tuple[Point, ...]:
         operation = tensor.op
         if (id(operation.graph), operation.name) in used and _is_point(operation):
             layer, kind, _ = name.rsplit(":", 2)
-            points.append(Point(name, layer, kind, FIXED_RANGES.get(kind)))
+            points.append(Point(name, layer, kind, FIXED_RANGES.get(kind), _saturates_at(tensor)))
     return tuple(points)
 
 
@@ -151,6 +159,22 @@ def each_operation(model: "keras.Model", seen: Callable[[str, Any], Any]) -> Ite
         yield
     finally:
         op_callbacks.remove_op_callback(called)
+
+
+def _saturates_at(tensor: Any) -> float:
+    """Return the size above which nothing that takes a tensor, moved or not, tells values apart."""
+    waiting, limit = [tensor], 0.0
+    while waiting:
+        each = waiting.pop()
+        consumers = _consumers(each)
+        if not consumers or any(each is output for output in each.graph.outputs):
+            return math.inf
+        for consumer in consumers:
+            if consumer.type in _HANDED_ON:
+                waiting += consumer.outputs
+            else:
+                limit = max(limit, SATURATED.get(consumer.type, math.inf))
+    return limit
 
 
 def used_operations(graphs: Iterable[Any]) -> set[tuple[int, str]]:

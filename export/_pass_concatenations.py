@@ -20,6 +20,8 @@ from ._pass_ranges import QUANTIZER, between
 # Products, and the axis of their weights that is summed over.
 _SUMMED = {"MatMul": 0, "Conv2D": -2, "Conv3D": -2, "DepthwiseConv2dNative": -2}
 _MOVES = frozenset({"Identity", "Reshape", "ExpandDims", "Squeeze", "SpaceToBatchND", "Pad"})
+# A part whose weights together are smaller than this share of the largest part's adds no more error than that does.
+_MATTERS = 0.25
 # A smaller factor saves less than the operation costs.
 _LEAST = 4
 # By how much of its size the range of the whole may grow: a part may reach below zero where the others do not.
@@ -137,31 +139,35 @@ def _ranges(work: Work, joined: Sequence[_Joined]) -> list[list[Range]]:
 def _factors(work: Work, joined: _Joined, ranges: Sequence[Range]) -> list[float]:
     """Return by what each part is to be multiplied: a power of two, 1 for the largest part.
 
-    Its weights are divided until they are as large as those of the largest part: further, they would lose themselves.
+    A part's rounding errors fall with its factor, those of its weights rise with it. Both are in steps that the largest
+    part sets, of 1 / 255 of its range and 1 / 127 of its largest weight; the factor makes them equal.
     """
-    largest = int(np.argmax([high - low for low, high in ranges]))
+    largest = int(np.argmax([_size(part) for part in ranges]))
     whole = _hull(ranges)
-    weights = _largest_weights(work, joined)
+    weights, weight = _weights(work, joined)
     factors = []
     for place, part in enumerate(ranges):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            wanted = float(np.nan_to_num(np.median(weights[place] / weights[largest]), posinf=0.0))
-        factor = 2.0 ** math.floor(math.log2(wanted)) if wanted >= _LEAST and place != largest else 1.0
+        wide = _size(ranges[largest]) / _size(part) if _size(part) else 0.0
+        factor = 2.0 ** round(math.log2(math.sqrt(wide * weights[place] / weights[largest] / 2) or 1.0))
         while factor > 1 and _size(_hull([whole, *_scaled([part], [factor])])) > (1 + _GROWTH) * _size(whole):
             factor /= 2
-        factors.append(factor if factor >= _LEAST else 1.0)
+        matters = weight[place] > _MATTERS * weight[largest]
+        factors.append(factor if factor >= _LEAST and matters and place != largest else 1.0)
     return factors
 
 
-def _largest_weights(work: Work, joined: _Joined) -> np.ndarray:
-    """Return the largest weight of each part for each output channel of all products, ``[parts, channels]``."""
-    of_products = []
+def _weights(work: Work, joined: _Joined) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest weight of each part, and the size of all as one vector; both in the middle of all outputs."""
+    largest, together = [], []
     for product in joined.products:
-        weights = np.abs(np.asarray(work.graph.constant(product.inputs[1])))
-        by_row = np.moveaxis(weights, _SUMMED[product.type], 0).reshape(sum(joined.sizes), -1, weights.shape[-1])
-        parts = np.split(by_row.max(1), np.cumsum(joined.sizes)[:-1])
-        of_products.append(np.stack([part.max(0) for part in parts]))
-    return np.concatenate(of_products, axis=1)
+        weights = np.moveaxis(np.abs(np.asarray(work.graph.constant(product.inputs[1]))), _SUMMED[product.type], 0)
+        for part in np.split(weights, np.cumsum(joined.sizes)[:-1]):
+            by_output = part.reshape(-1, part.shape[-1])
+            largest.append(by_output.max(0))
+            together.append(np.sqrt((by_output**2).sum(0)))
+    count = len(joined.sizes)
+    of_parts = [[np.concatenate(each[place::count]) for place in range(count)] for each in (largest, together)]
+    return tuple(np.median(each, axis=1) + np.finfo(np.float32).tiny for each in of_parts)
 
 
 def _divided(work: Work, product: Any, factors: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from ._exporter import Exported, Exporter, Job, count_operations
 from ._freeze import SIGNATURE
 from ._read_tflite import read
 from ._tflite_file import WEIGHT_BITS, quantize_file, signature_of
+from ._tflite_saturation import narrowed
 
 
 def export(job: Job) -> Exported:
@@ -24,6 +25,8 @@ def export(job: Job) -> Exported:
         content = quantize_file(job, _convert(replace(job, precision="float32", sparse=False)))
     else:
         content = _convert(job)
+    if job.precision == "int8":
+        content = narrowed(content)
     path = job.folder / f"{job.stem}.tflite"
     path.write_bytes(content)
     interpreter = _interpreter(job, path)

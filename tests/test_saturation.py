@@ -1,0 +1,109 @@
+"""export/ and compress/: int8 logits have scales without what a sigmoid or a tanh does not tell apart."""
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from keras import layers, ops
+
+from edgewright.compress._activations import Activations
+from edgewright.compress._points import SATURATED, find_points
+from edgewright.export import convert, freeze
+from edgewright.export._tflite_flatbuffer import gathered
+from edgewright.export._tflite_saturation import narrowed
+from edgewright.runtimes import run_artifact
+from edgewright.train import Dataset
+from edgewright.train._training import outputs_of
+
+RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime", "openvino": "openvino"}
+
+
+def _sigmoid(logits):
+    return layers.Activation("sigmoid")(logits)
+
+
+def _gates(logits):
+    """Two of a cell's gates, cut out of one product."""
+    gate, state = ops.split(logits, 2, axis=-1)
+    return ops.sigmoid(gate) * ops.tanh(state)
+
+
+def _returned(logits):
+    return [ops.sigmoid(logits), layers.Identity(name="logits")(logits)]
+
+
+def _added(logits):
+    return ops.sigmoid(logits) + logits
+
+
+def _model(function):
+    keras.utils.set_random_seed(0)
+    x = keras.Input((8,), name="x")
+    dense = layers.Dense(6, name="dense")
+    model = keras.Model(x, function(dense(x)))
+    kernel = np.random.default_rng(1).integers(-127, 128, (8, 6))
+    kernel[0] = 127
+    dense.kernel.assign(kernel * 40 / 127)
+    return model
+
+
+def _samples():
+    """Return inputs that int8 holds exactly, as it does the kernel: only the logits are rounded."""
+    inputs = np.random.default_rng(0).integers(-128, 128, (256, 8))
+    inputs[:2, 0] = -128, 127
+    return {"x": (inputs / 127).astype("float32")}
+
+
+def _exported(model, format, own, folder):
+    """Export to int8 by the ranges of the model's points, or by the format's own quantizer."""
+    samples = _samples()
+    np.savez(folder / "samples.npz", **samples)
+    ranges = None if own else Activations().ranges_of(model, lambda *size: iter([samples]))
+    made = convert(freeze(model, folder / "graph", ranges), format, "int8", folder / "made", folder / "samples.npz")
+    assert made.artifact, made.reason
+    return made.artifact.path
+
+
+@pytest.mark.parametrize("function", [_sigmoid, _gates])
+@pytest.mark.parametrize(("format", "own"), [("tflite", True), ("tflite", False), ("onnx", False), ("openvino", False)])
+def test_a_sigmoid_of_large_logits_keeps_its_steps(function, format, own, tmp_path):
+    """A step of 255 of logits of ±150 moves a sigmoid by up to 0.25; it is right to a tenth of that."""
+    model = _model(function)
+    path = _exported(model, format, own, tmp_path)
+    (name,) = model.output_names
+    answers = run_artifact(path, RUNTIMES[format], _samples()).outputs[name]
+    expected = outputs_of(model, Dataset(_samples()))[name]
+    assert np.abs(answers - expected).max() < 0.025
+
+
+@pytest.mark.parametrize("function", [_returned, _added])
+def test_logits_that_others_read_keep_their_range(function, tmp_path):
+    """What is an output, or read by a sum, is not cut at what a sigmoid tells apart."""
+    model = _model(function)
+    path = _exported(model, "tflite", True, tmp_path)
+    answers = run_artifact(path, "litert", _samples()).outputs
+    name = model.output_names[-1]
+    expected = outputs_of(model, Dataset(_samples()))[name]
+    assert np.abs(answers[name] - expected).max() < 0.01 * np.ptp(expected)
+    assert [point.beyond for point in find_points(model) if point.layer == "dense"] == [np.inf]
+
+
+def test_a_point_knows_what_its_readers_tell_apart():
+    """A point that a sigmoid and a tanh read, cut up in between, goes to the wider of their limits."""
+    (logits,) = (point for point in find_points(_model(_gates)) if point.layer == "dense")
+    assert logits.beyond == max(SATURATED.values())
+
+
+def test_a_file_without_saturated_logits_stays(tmp_path):
+    """A second time there is nothing to narrow, and a file that has no scales is handed back as it is."""
+    path = _exported(_model(_sigmoid), "tflite", True, tmp_path)
+    content = path.read_bytes()
+    assert narrowed(content) == content
+    (logits,) = (
+        tensor
+        for operator in gathered(content).subgraphs[0].operators
+        for tensor in [gathered(content).subgraphs[0].tensors[int(operator.inputs[0])]]
+        if operator.builtinOptions is None and tensor.quantization is not None and "dense" in tensor.name.decode()
+    )
+    assert logits.quantization.scale[0] == pytest.approx(16 / 255, rel=1e-3)
+    Interpreter(model_content=content).allocate_tensors()
