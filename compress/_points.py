@@ -20,11 +20,17 @@ if TYPE_CHECKING:
     import keras
 
 # Products, which take the bias, the normalization and the activation after them along.
-PRODUCTS = frozenset({"Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "MatMul", "BatchMatMulV2", "Einsum"})
+PRODUCTS = frozenset(
+    "Conv1D Conv2D Conv3D DepthwiseConv2dNative Conv2DBackpropInput MatMul BatchMatMulV2 Einsum".split()
+)
 # Keras adds a tensor that has one dimension above 1 with BiasAdd, so a sum's kind may depend on the batch.
 _KINDS = {"AddV2": "Add", "BiasAdd": "Add"}
 _ERROR_FUNCTIONS = frozenset({"Erf", "Erfc"})
 _FUSED_ACTIVATIONS = frozenset({"Relu", "Relu6"})
+# These change the shape alone. A sequence is convolved as a picture of one row, with a squeeze in front of the bias.
+RESHAPES = frozenset({"Reshape", "Identity", "Squeeze", "ExpandDims"})
+# A dilated convolution is put together of its parts in front of the bias, which is the same for all of them.
+_PUT_TOGETHER = RESHAPES | {"BatchToSpaceND"}
 # These move values without changing them: what they return is on the scale of what they were given.
 # fmt: off
 _MOVES = frozenset((
@@ -196,12 +202,12 @@ def _is_point(operation: Any) -> bool:
 
 def _goes_on_as_one(operation: Any) -> bool:
     """Tell whether a runtime computes the operation together with the one after it."""
-    consumer = only_consumer(operation.outputs[0])
+    consumer = only_consumer(operation.outputs[0], _PUT_TOGETHER)
     if consumer is None:
         return False
     if consumer.type in _FUSED_ACTIVATIONS:
         return operation.type not in FIXED_RANGES
-    return _ends_a_product(operation) and _is_affine(consumer)
+    return _same_channels(operation, consumer) and _is_affine(consumer) and _ends_a_product(operation)
 
 
 def _ends_a_product(operation: Any) -> bool:
@@ -213,9 +219,17 @@ def _ends_a_product(operation: Any) -> bool:
     if not _is_affine(operation):
         return False
     before = [tensor.op for tensor in operation.inputs if not _is_constant(tensor)]
-    while len(before) == 1 and before[0].type == "Reshape":
+    while len(before) == 1 and before[0].type in _PUT_TOGETHER:
         before = [before[0].inputs[0].op]
-    return len(before) == 1 and only_consumer(before[0].outputs[0]) is not None and _ends_a_product(before[0])
+    if len(before) != 1 or only_consumer(before[0].outputs[0], _PUT_TOGETHER) is None:
+        return False
+    return _same_channels(before[0], operation) and _ends_a_product(before[0])
+
+
+def _same_channels(first: Any, second: Any) -> bool:
+    """Tell whether what two operations return has as many channels; flattened, constants are no longer a channel's."""
+    counts = {each.outputs[0].shape[-1] for each in (first, second) if each.outputs[0].shape.rank}
+    return len(counts - {None}) < 2
 
 
 def _is_affine(operation: Any) -> bool:
@@ -232,10 +246,10 @@ def _is_affine(operation: Any) -> bool:
     return bool(constants) and all(tensor.shape.num_elements() in (1, channels) for tensor in constants)
 
 
-def only_consumer(tensor: Any) -> Any:
-    """Return the operation that alone takes a tensor, reshaped or not, or None."""
+def only_consumer(tensor: Any, through: frozenset[str] = RESHAPES) -> Any:
+    """Return the operation that alone takes a tensor, or what operations of some types make of it; None without."""
     consumers = _consumers(tensor)
-    while len(consumers) == 1 and consumers[0].type in ("Reshape", "Identity"):
+    while len(consumers) == 1 and consumers[0].type in through:
         after = _consumers(consumers[0].outputs[0])
         if not after:
             break
@@ -271,7 +285,7 @@ def _called(call: Any) -> Any:
 def _last_within(call: Any) -> Any:
     """Return the operation that computes what a called function returns."""
     operation = _called(call).outputs[0].op
-    while operation.type == "Identity":
+    while operation.type in _PUT_TOGETHER:
         operation = operation.inputs[0].op
     return operation
 

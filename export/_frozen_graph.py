@@ -161,12 +161,13 @@ def emit(graph: Any, given: Sequence[Any], known: Sequence[Any], wanted: Sequenc
     return [value(tensor) for tensor in wanted]
 
 
-def copied(operation: Any, inputs: list[Any], **functions: str) -> list[Any]:
+def copied(operation: Any, inputs: list[Any], same_shapes: bool = True, **functions: str) -> list[Any]:
     """Return the outputs of the same operation on other inputs, in the graph that is being traced.
 
     Args:
         operation: it.
         inputs: tensors of the traced graph, or arrays.
+        same_shapes: whether the outputs have the shapes that they had; otherwise TensorFlow finds them.
         functions: by attributes such as a loop's "body", names of functions of the traced graph that it is to call.
     """
     import tensorflow as tf
@@ -187,7 +188,7 @@ def copied(operation: Any, inputs: list[Any], **functions: str) -> list[Any]:
         op_def=operation.op_def,
     )
     for new, old in zip(copy.outputs, operation.outputs, strict=True):
-        if new.dtype != tf.variant:
+        if same_shapes and new.dtype != tf.variant:
             new.set_shape(old.shape)
     return list(copy.outputs)
 

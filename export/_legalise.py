@@ -33,6 +33,7 @@ _MODULES = (
     "functions",
     "roots",
     "dilated",
+    "sequences",
     "pools",
     "resizing",
     "places",

@@ -7,6 +7,7 @@ import numpy as np
 
 from ._frozen_graph import Replace, Value
 from ._pass import Pass, Work
+from ._pass_ranges import QUANTIZER, rounded_as
 
 _CONVOLUTIONS = frozenset({"Conv2D", "DepthwiseConv2dNative", "Conv3D"})
 _CHANNELS_LAST = frozenset({b"NHWC", b"NDHWC"})
@@ -18,7 +19,9 @@ def whole(work: Work) -> Replace:
     def replace(operation: Any, value: Value) -> Sequence[Any] | None:
         if operation.type != "BatchToSpaceND":
             return None
-        convolution = _before(operation.inputs[0], "Squeeze")
+        quantizer = _before(operation.inputs[0], "Squeeze")
+        rounded = quantizer.type == QUANTIZER
+        convolution = _before(quantizer.inputs[0], "Squeeze") if rounded else quantizer
         if convolution.type not in _CONVOLUTIONS or not _is_plain(convolution):
             return None
         parts = _before(convolution.inputs[0], "ExpandDims")
@@ -31,7 +34,8 @@ def whole(work: Work) -> Replace:
         block, pads, again, crops, kernel = map(np.asarray, constants)
         if not np.array_equal(block, again) or crops[:, 0].any() or (pads < crops).any():
             return None
-        return [_dilated(convolution, value(parts.inputs[0]), kernel, block, pads - crops)]
+        made = _dilated(convolution, value(parts.inputs[0]), kernel, block, pads - crops)
+        return [rounded_as(quantizer, made, value) if rounded else made]
 
     return replace
 

@@ -28,6 +28,15 @@ def between(tensor: Any) -> Any:
     return tf.raw_ops.PreventGradient(input=tensor, message="its range is to be found")
 
 
+def rounded_as(quantizer: Any, tensor: Any, value: Any) -> Any:
+    """Return a tensor of a rewritten graph, of any shape, rounded as an operation of the original one rounds."""
+    import tensorflow as tf
+
+    how = {name: quantizer.get_attr(name) for name in ("num_bits", "narrow_range")}
+    bounds = map(value, quantizer.inputs[1:])
+    return tf.quantization.fake_quant_with_min_max_vars(tensor, *bounds, **how, name=quantizer.name)
+
+
 def with_ranges(graph: "FrozenGraph", samples: Sequence[Mapping[str, np.ndarray]]) -> "FrozenGraph":
     """Return a graph with fake quantization at its marks, over what samples give there; without, where it has none."""
     marked = [operation for operation in graph.operations if operation.type == _MARK]
