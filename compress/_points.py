@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     import keras
 
 # Products, which take the bias, the normalization and the activation after them along.
-PRODUCTS = frozenset(
-    "Conv1D Conv2D Conv3D DepthwiseConv2dNative Conv2DBackpropInput MatMul BatchMatMulV2 Einsum".split()
-)
+# fmt: off
+PRODUCTS = frozenset((
+    "Conv1D", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul", "BatchMatMulV2", "Einsum",
+))
+# fmt: on
 # Keras adds a tensor that has one dimension above 1 with BiasAdd, so a sum's kind may depend on the batch.
 _KINDS = {"AddV2": "Add", "BiasAdd": "Add"}
 _ERROR_FUNCTIONS = frozenset({"Erf", "Erfc"})

@@ -18,10 +18,13 @@ _MAKERS = frozenset({"Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "
 # What runtimes compute with the convolution before it.
 _FUSED = frozenset({"BiasAdd", "Add", "AddV2", "Sub", "Mul", "Relu", "Relu6", QUANTIZER})
 # What is computed of the numbers at each place alone.
-_EACH = _FUSED | frozenset(
-    "Abs Cos Div Elu Erf Erfc Exp Expm1 LeakyRelu Log Log1p Maximum Minimum Neg Pow RealDiv Rsqrt Selu Sigmoid Sin "
-    "Softplus Softsign Sqrt Square SquaredDifference Tanh".split()
-)
+# fmt: off
+_EACH = _FUSED | frozenset((
+    "Abs", "Cos", "Div", "Elu", "Erf", "Erfc", "Exp", "Expm1", "LeakyRelu", "Log", "Log1p", "Maximum", "Minimum", "Neg",
+    "Pow", "RealDiv", "Rsqrt", "Selu", "Sigmoid", "Sin", "Softplus", "Softsign", "Sqrt", "Square", "SquaredDifference",
+    "Tanh",
+))
+# fmt: on
 # They hand on what they are given: at the ends of functions, such as convolutions in groups, and of Swish.
 _MARKS = frozenset({"Identity", "IdentityN"})
 _AXIS = 1  # the one that a sequence lacks
@@ -47,7 +50,7 @@ def replacing(work: Work) -> Replace:
         given = [pictures.get(_source(tensor).name) for tensor in operation.inputs]
         if operation.type == "Pad":
             picture = tf.expand_dims(value(operation.inputs[0]), _AXIS) if given[0] is None else given[0]
-            pads = np.insert(work.graph.constant(operation.inputs[1]), _AXIS, 0, axis=0)
+            pads = np.insert(np.asarray(work.graph.constant(operation.inputs[1])), _AXIS, 0, axis=0)
             made = tf.pad(picture, pads, name=operation.name)
         else:
             rest = map(value, operation.inputs)
