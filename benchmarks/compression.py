@@ -34,7 +34,7 @@ from _compression_training import cost, pruning, qat
 from _compression_twin import POINTS as TWIN_POINTS
 
 from edgewright.cli import _import_tensorflow
-from edgewright.errors import EdgewrightError
+from edgewright.errors import EdgewrightError, MissingRequirement
 from edgewright.files import write_json
 from edgewright.runtimes._place import HERE
 
@@ -192,4 +192,8 @@ def trains(recipe: str) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MissingRequirement as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
