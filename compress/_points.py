@@ -45,9 +45,8 @@ _MOVES = frozenset((
     "FakeQuantWithMinMaxVarsPerChannel", "Select", "SelectV2",
 ))
 # fmt: on
-_HANDED_ON = frozenset(
-    {"Identity", "Reshape", "Squeeze", "ExpandDims", "Transpose", "StridedSlice", "Slice", "Split", "SplitV", "Unpack"}
-)
+# These hand every number on that somebody reads: a limit behind them holds in front of them.
+_HANDED_ON = RESHAPES | {"Transpose", "StridedSlice", "Slice", "Split", "SplitV", "Unpack"}
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 # The range of what these return is known: TFLite's integer kernels have exactly these scales.
 FIXED_RANGES = {
@@ -55,7 +54,7 @@ FIXED_RANGES = {
     "Sigmoid": (0.0, 255 / 256),
     "Tanh": (-1.0, 127 / 128),
 }
-# Beyond these, what they return changes by less than a fifth of a step of those scales.
+# Beyond these, what they return changes by less than a tenth of a step of those scales.
 SATURATED = {"Sigmoid": 8.0, "Tanh": 4.0}
 INPUT = "input"
 

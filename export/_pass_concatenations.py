@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from ..compress._points import RESHAPES
 from ._frozen_graph import Replace, Value, copied
 from ._pass import INTEGER, Pass, Work
 from ._pass_ranges import QUANTIZER, between
 
 # Products, and the axis of their weights that is summed over.
 _SUMMED = {"MatMul": 0, "Conv2D": -2, "Conv3D": -2, "DepthwiseConv2dNative": -2}
-_MOVES = frozenset({"Identity", "Reshape", "ExpandDims", "Squeeze", "SpaceToBatchND", "Pad"})
+_MOVES = RESHAPES | {"SpaceToBatchND", "Pad"}
 # A part whose weights together are smaller than this share of the largest part's adds no more error than that does.
 _MATTERS = 0.25
 # A smaller factor saves less than the operation costs.

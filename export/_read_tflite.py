@@ -17,7 +17,7 @@ from ..errors import InputError
 from . import _tflite_metadata
 from ._graph import FEW, Graph, Node, Value, weight_bytes, why_uncounted, with_summed_products
 from ._tflite_batch import shapes_at_batch_1
-from ._tflite_flatbuffer import items, names_of, text, unpacked
+from ._tflite_flatbuffer import by_number, items, names_of, text, unpacked
 from ._tflite_loops import trips
 from ._tflite_macs import NOT_COUNTED, macs_of
 from ._work import DETECTIONS
@@ -69,9 +69,9 @@ class _Reader:
     def __init__(self, schema: Any, model: Any, content: bytes) -> None:
         self.model = model
         self.content = content
-        self.types = _names(schema.TensorType)
-        self.kinds = _names(schema.BuiltinOperator)
-        self.activations = _names(schema.ActivationFunctionType)
+        self.types = by_number(schema.TensorType)
+        self.kinds = by_number(schema.BuiltinOperator)
+        self.activations = by_number(schema.ActivationFunctionType)
         self.subgraphs = model.subgraphs or []
         self.starts = np.cumsum([0, *(len(subgraph.tensors or []) for subgraph in self.subgraphs)]).tolist()
         self.stored: set[int] = set()
@@ -288,10 +288,6 @@ class _Reader:
         ]
         if others:
             yield f"Further entry points, which one inference does not run: {', '.join(others)}."
-
-
-def _names(enumeration: Any) -> dict[int, str]:
-    return {number: name for name, number in vars(enumeration).items() if isinstance(number, int)}
 
 
 def _fields(options: Any) -> dict[str, Any]:

@@ -76,6 +76,11 @@ def names_of(model: Any) -> dict[tuple[int, int], str]:
     return found
 
 
+def by_number(enumeration: Any) -> dict[int, str]:
+    """Return the names that an enumeration of the schema, such as ``BuiltinOperator``, gives to numbers."""
+    return {number: name for name, number in vars(enumeration).items() if isinstance(number, int)}
+
+
 def items(several: Any) -> Any:
     """Return what a vector holds; nothing where it is left out."""
     return () if several is None else several

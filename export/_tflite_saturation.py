@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..compress._points import SATURATED
-from ._tflite_flatbuffer import gathered, items, packed, self_contained
+from ._tflite_flatbuffer import by_number, gathered, items, packed, self_contained
 
 _BEYOND = {"LOGISTIC": SATURATED["Sigmoid"], "TANH": SATURATED["Tanh"]}
 # They round to whatever scale their output has.
@@ -33,7 +33,9 @@ def narrowed(content: bytes) -> bytes:
 
 
 def _narrow(model: Any, graph: Any) -> bool:
-    names = _names()
+    from ai_edge_litert import schema_py_generated as schema
+
+    names = by_number(schema.BuiltinOperator)
     codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in items(model.operatorCodes)]
     kinds = [names.get(codes[operator.opcodeIndex], "") for operator in items(graph.operators)]
     readers: dict[int, list[tuple[str, Any]]] = {}
@@ -48,12 +50,6 @@ def _narrow(model: Any, graph: Any) -> bool:
         if beyond:
             changed |= _rescale([graph.tensors[tensor] for tensor in tensors], beyond)
     return changed
-
-
-def _names() -> dict[int, str]:
-    from ai_edge_litert import schema_py_generated as schema
-
-    return {getattr(schema.BuiltinOperator, name): name for name in (*_BEYOND, *_ROUNDING, *_MOVES)}
 
 
 def _until_saturated(

@@ -43,15 +43,6 @@ def _added_mask(x):
     return ops.matmul(ops.softmax(scores), x)
 
 
-def _joined(x, head=None):
-    """Directions of one beside activations of hundreds, and weights that make as much of both."""
-    head = head or layers.Dense(6)
-    made = head(layers.Concatenate()([x * 300.0, ops.tanh(x)]))
-    large, small = np.split(head.kernel.numpy(), 2, -2)
-    head.kernel.assign(np.concatenate([large / 100, small * 4], -2))
-    return made
-
-
 def _argmax():
     x = keras.Input((8,), name="x")
     return keras.Model(x, ops.argmax(layers.Dense(5)(x), -1))
@@ -96,8 +87,6 @@ MODELS = {
     ),
     "bicubic": lambda: _picture(layers.Resizing(7, 3, interpolation="bicubic")),
     "smaller": lambda: _picture(lambda x: ops.image.resize(x, (3, 4), antialias=True)),
-    "joined": lambda: _vector(_joined),
-    "joined steps": lambda: _sequence(lambda x: _joined(x, layers.Conv1D(6, 3, dilation_rate=2, padding="causal"))),
     "nearest": lambda: _picture(layers.Resizing(6, 23, interpolation="nearest")),
 }
 
@@ -177,8 +166,7 @@ class _Prepared:
         place = self.folder / f"out-{len(list(self.folder.iterdir()))}"
         place.mkdir()
         frozen = self.frozen
-        tensors = frozen.inputs, frozen.outputs
-        return Job(frozen.folder, precision, *tensors, self.calibration, place, "model", quantized=frozen.quantized)
+        return Job(frozen.folder, precision, frozen.inputs, frozen.outputs, self.calibration, place, "model")
 
     def legalised(self, job, format, unit=""):
         """Return a job with the graph that its converter is given."""
@@ -352,46 +340,6 @@ def test_integers_compute_what_was_rewritten(prepared, format, name, gone):
             operation for operation in exported.operations if operation.name not in ("SPLIT", "DEQUANTIZE", "QUANTIZE")
         ]
         assert {dtype for operation in rest for dtype in operation.dtypes} <= {"int8", "int32"}
-
-
-@pytest.mark.parametrize("format", ["tflite", "onnx", "openvino"])
-@pytest.mark.parametrize("ranges", [False, True])
-@pytest.mark.parametrize("prepared", ["joined", "joined steps"], indirect=True)
-def test_small_parts_of_a_concatenation_keep_their_bits(prepared, ranges, format):
-    """Directions beside activations of hundreds are told apart in int8, where they were three steps of the scale."""
-    if ranges:
-        prepared.frozen = freeze(
-            prepared.model,
-            prepared.folder / "ranges",
-            Activations().ranges_of(prepared.model, lambda *size: iter([prepared.samples])),
-        )
-    legal = prepared.legalised(prepared.job("int8"), format)
-    assert "scaled-parts" in _names(_made(legal))
-    assert prepared.error(format, get(format).export(legal)) < 0.03
-
-
-def test_parts_that_are_alike_or_go_elsewhere_are_not_scaled(tmp_path):
-    """A concatenation stays as it is where its parts are alike, where it is an output, and where a sum takes it."""
-
-    def alike(x):
-        return layers.Dense(4)(layers.Concatenate()([layers.Dense(8)(x), ops.tanh(x)]))
-
-    def summed(x):
-        head = layers.Dense(16)
-        made = _joined(x, head)
-        return made + head.input
-
-    def returned(x):
-        head = layers.Dense(4, name="head")
-        return [_joined(x, head), head.input]
-
-    for number, function in enumerate((alike, summed, returned)):
-        x = keras.Input((8,), name="x")
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        prepared = _Prepared(keras.Model(x, function(x)), folder)
-        legal = prepared.legalised(prepared.job("int8"), "tflite")
-        assert not (legal.folder / _legalise.RECORD).exists() or "scaled-parts" not in _names(_made(legal))
 
 
 @pytest.mark.parametrize("prepared", ["causal", "added mask"], indirect=True)

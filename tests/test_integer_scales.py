@@ -1,4 +1,4 @@
-"""export/ and compress/: int8 logits have scales without what a sigmoid or a tanh does not tell apart."""
+"""export/ and compress/: int8 spends its steps where they tell: of logits, and of the parts of a concatenation."""
 
 import keras
 import numpy as np
@@ -54,14 +54,13 @@ def _samples():
     return {"x": (inputs / 127).astype("float32")}
 
 
-def _exported(model, format, own, folder):
+def _exported(model, format, own, samples, folder):
     """Export to int8 by the ranges of the model's points, or by the format's own quantizer."""
-    samples = _samples()
     np.savez(folder / "samples.npz", **samples)
     ranges = None if own else Activations().ranges_of(model, lambda *size: iter([samples]))
     made = convert(freeze(model, folder / "graph", ranges), format, "int8", folder / "made", folder / "samples.npz")
     assert made.artifact, made.reason
-    return made.artifact.path
+    return made
 
 
 @pytest.mark.parametrize("function", [_sigmoid, _gates])
@@ -69,7 +68,7 @@ def _exported(model, format, own, folder):
 def test_a_sigmoid_of_large_logits_keeps_its_steps(function, format, own, tmp_path):
     """A step of 255 of logits of ±150 moves a sigmoid by up to 0.25; it is right to a tenth of that."""
     model = _model(function)
-    path = _exported(model, format, own, tmp_path)
+    path = _exported(model, format, own, _samples(), tmp_path).artifact.path
     (name,) = model.output_names
     answers = run_artifact(path, RUNTIMES[format], _samples()).outputs[name]
     expected = outputs_of(model, Dataset(_samples()))[name]
@@ -80,7 +79,7 @@ def test_a_sigmoid_of_large_logits_keeps_its_steps(function, format, own, tmp_pa
 def test_logits_that_others_read_keep_their_range(function, tmp_path):
     """What is an output, or read by a sum, is not cut at what a sigmoid tells apart."""
     model = _model(function)
-    path = _exported(model, "tflite", True, tmp_path)
+    path = _exported(model, "tflite", True, _samples(), tmp_path).artifact.path
     answers = run_artifact(path, "litert", _samples()).outputs
     name = model.output_names[-1]
     expected = outputs_of(model, Dataset(_samples()))[name]
@@ -96,7 +95,7 @@ def test_a_point_knows_what_its_readers_tell_apart():
 
 def test_a_file_without_saturated_logits_stays(tmp_path):
     """A second time there is nothing to narrow, and a file that has no scales is handed back as it is."""
-    path = _exported(_model(_sigmoid), "tflite", True, tmp_path)
+    path = _exported(_model(_sigmoid), "tflite", True, _samples(), tmp_path).artifact.path
     content = path.read_bytes()
     assert narrowed(content) == content
     (logits,) = (
@@ -107,3 +106,60 @@ def test_a_file_without_saturated_logits_stays(tmp_path):
     )
     assert logits.quantization.scale[0] == pytest.approx(16 / 255, rel=1e-3)
     Interpreter(model_content=content).allocate_tensors()
+
+
+def _joined(x, head):
+    """Directions of one beside activations of hundreds, and weights that make as much of both."""
+    made = head(layers.Concatenate()([x * 300.0, ops.tanh(x)]))
+    large, small = np.split(head.kernel.numpy(), 2, -2)
+    head.kernel.assign(np.concatenate([large / 100, small * 4], -2))
+    return made
+
+
+def _of_parts(function, shape):
+    keras.utils.set_random_seed(0)
+    x = keras.Input(shape, name="x")
+    return keras.Model(x, function(x)), {"x": np.random.default_rng(0).normal(size=(64, *shape)).astype("float32")}
+
+
+@pytest.mark.parametrize(
+    ("shape", "head"),
+    [
+        ((8,), lambda: layers.Dense(6)),
+        ((6, 8), lambda: layers.Dense(6)),
+        ((6, 8), lambda: layers.Conv1D(6, 3, dilation_rate=2, padding="causal")),
+        ((5, 5, 8), lambda: layers.Conv2D(6, 3, padding="same")),
+    ],
+)
+@pytest.mark.parametrize("format", RUNTIMES)
+@pytest.mark.parametrize("own", [True, False])
+def test_small_parts_of_a_concatenation_keep_their_bits(shape, head, format, own, tmp_path):
+    """Directions beside activations of hundreds are told apart in int8, where they were three steps of the scale."""
+    model, samples = _of_parts(lambda x: _joined(x, head()), shape)
+    made = _exported(model, format, own, samples, tmp_path)
+    assert [(each.operations, each.refused) for each in made.legalised if each.name == "scaled-parts"] == [(1, "")]
+    (answers,) = run_artifact(made.artifact.path, RUNTIMES[format], samples).outputs.values()
+    (expected,) = outputs_of(model, Dataset(samples)).values()
+    assert np.sqrt(np.mean((answers - expected) ** 2)) < 0.03 * np.std(expected)
+
+
+def _alike(x):
+    return layers.Dense(4)(layers.Concatenate()([layers.Dense(8)(x), ops.tanh(x)]))
+
+
+def _summed(x):
+    head = layers.Dense(16)
+    return _joined(x, head) + head.input
+
+
+def _given_back(x):
+    head = layers.Dense(4, name="head")
+    return [_joined(x, head), head.input]
+
+
+@pytest.mark.parametrize("function", [_alike, _summed, _given_back])
+def test_parts_that_are_alike_or_go_elsewhere_are_not_scaled(function, tmp_path):
+    """A concatenation stays as it is where its parts are alike, where it is an output, and where a sum takes it."""
+    model, samples = _of_parts(function, (8,))
+    made = _exported(model, "tflite", True, samples, tmp_path)
+    assert "scaled-parts" not in {each.name for each in made.legalised}
