@@ -8,6 +8,7 @@ from . import _openvino_lean, _openvino_metadata
 from ._artifact import Operation, Tensor
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._openvino_int8 import quantize_weights
+from ._openvino_nncf import quantize
 from ._read_openvino import read
 
 # Where the CPU has VNNI, OpenVINO quantizes the activations of a matrix product with integer weights as it runs, in
@@ -41,7 +42,7 @@ def export(job: Job) -> Exported:
     if job.quantized:
         model = quantize_weights(model)
     elif job.precision == "int8":
-        model = _quantize(job, model)
+        model = quantize(model, list(job.samples()))
     elif job.precision in _COMPRESSED:
         model = _compress_weights(job, model)
     path = job.folder / f"{job.stem}.xml"
@@ -110,20 +111,6 @@ def _part_conversions_from_quantizers(model: Any) -> None:
                 shaped = opset13.reshape(conversion, list(parameter.shape), False)
                 for each in after:
                     each.replace_source_output(shaped.output(0))
-
-
-def _quantize(job: Job, model: Any) -> Any:
-    import nncf
-    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
-
-    samples = list(job.samples())
-    # NNCF's default averages the extremes of single samples, which at batch 1 cuts off half of what a small tensor
-    # holds: inputs from a normal distribution were clipped at 1.6 deviations. The extremes of all samples are taken, as
-    # the quantizers of the other formats do.
-    extremes = nncf.AdvancedQuantizationParameters(
-        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
-    )
-    return nncf.quantize(model, nncf.Dataset(samples), subset_size=len(samples), advanced_parameters=extremes)
 
 
 def _compress_weights(job: Job, model: Any) -> Any:

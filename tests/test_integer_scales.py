@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import openvino
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from keras import layers, ops
@@ -55,7 +56,7 @@ def _samples():
 
 
 def _exported(model, format, own, samples, folder):
-    """Export to int8 by the ranges of the model's points, or by the format's own quantizer."""
+    """Export to int8 by the ranges of the model's points, or by the format's own quantizer where ``own``."""
     np.savez(folder / "samples.npz", **samples)
     ranges = None if own else Activations().ranges_of(model, lambda *size: iter([samples]))
     made = convert(freeze(model, folder / "graph", ranges), format, "int8", folder / "made", folder / "samples.npz")
@@ -163,3 +164,42 @@ def test_parts_that_are_alike_or_go_elsewhere_are_not_scaled(function, tmp_path)
     model, samples = _of_parts(function, (8,))
     made = _exported(model, "tflite", True, samples, tmp_path)
     assert "scaled-parts" not in {each.name for each in made.legalised}
+
+
+def _by_openvino(activation, folder):
+    """Export a perceptron to int8 by NNCF; return its file and by how much of their deviation its answers are off."""
+    keras.utils.set_random_seed(0)
+    x = hidden = keras.Input((16,), name="x")
+    for _ in range(3):
+        hidden = layers.Dense(32, activation=activation, kernel_initializer="he_normal")(hidden)
+    model = keras.Model(x, layers.Dense(3)(hidden))
+    samples = {"x": np.random.default_rng(0).normal(size=(128, 16)).astype("float32")}
+    path = _exported(model, "openvino", True, samples, folder).artifact.path
+    (name,) = model.output_names
+    expected = outputs_of(model, Dataset(samples))[name]
+    errors = run_artifact(path, "openvino", samples).outputs[name] - expected
+    return path, float(np.sqrt(np.mean(errors**2)) / expected.std())
+
+
+def _is_symmetric(path):
+    """Tell whether the steps of each hidden layer's activations reach as far below zero as above it, or not at all."""
+    read = openvino.Core().read_model(path)
+    rounded = [node for node in read.get_ops() if node.get_type_name() == "FakeQuantize"]
+    ends = [[float(np.min(node.input_value(port).get_node().data)) for port in (1, 2)] for node in rounded]
+    return all(low == 0 or low == pytest.approx(-high, rel=0.02) for low, high in ends)
+
+
+@pytest.mark.parametrize("activation", ["silu", "hard_silu", "leaky_relu", "mish"])
+def test_openvino_spends_no_steps_on_what_an_activation_never_gives(activation, tmp_path):
+    """Activations that end a little below zero are asymmetric in OpenVINO's int8: errors of 3.3 to 3.9 % shrink."""
+    path, error = _by_openvino(activation, tmp_path)
+    assert not _is_symmetric(path)
+    assert error < 0.025
+
+
+@pytest.mark.parametrize("activation", ["relu", "linear"])
+def test_openvino_stays_symmetric_where_nothing_is_gained(activation, tmp_path):
+    """Asymmetric steps cost time in a CPU's products: an activation that is zero on one side does without."""
+    path, error = _by_openvino(activation, tmp_path)
+    assert _is_symmetric(path)
+    assert error < 0.03
