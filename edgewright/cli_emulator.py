@@ -62,6 +62,7 @@ def emulator_run(
     count: Annotated[int, typer.Option(help="Inferences whose instructions are counted; 0 for none.")] = 3,
     baseline: Annotated[Path | None, typer.Option(help="What --json printed before: the measure of growth.")] = None,
     max_growth: Annotated[str, typer.Option(help="Of the instructions over the baseline's, in percent.")] = "2%",
+    max_difference: Annotated[str, typer.Option(help="Of an output, as a share of its largest value.")] = "1e-6",
     folder: Emulators = None,
     json_: Json = False,
     quiet: Quiet = False,
@@ -72,7 +73,7 @@ def emulator_run(
         from .emulation import emulate
         from .emulation_text import emulations_text
 
-        growth = share_of(max_growth, "--max-growth")
+        growth, difference = share_of(max_growth, "--max-growth"), share_of(max_difference, "--max-difference")
         with shown(quiet) as on_progress:
             made = emulate(
                 artifact,
@@ -83,6 +84,7 @@ def emulator_run(
                 count=count,
                 baseline=baseline,
                 max_growth=growth,
+                max_difference=difference,
                 on_progress=on_progress,
             )
         return made.plain(), made.exit_code, emulations_text(made)

@@ -26,9 +26,9 @@ from .runtimes._emulator import Emulator, OnStep, build_emulator, emulator_folde
 from .runtimes._instructions import Instructions
 from .subjects import bundle_at, random_inputs
 
-# Outputs may differ by this much of the largest value. One step of an int8 output is at least 1/255 of it and one of
-# an int16 output 1/65535, so those have to be the very same.
-LIMIT = 1e-6
+# Outputs may differ by this much of the largest value, unless it is told. One step of an int8 output is at least 1/255
+# of it and one of an int16 output 1/65535, so those have to be the very same.
+_MAX_DIFFERENCE = 1e-6
 _RANDOM_SAMPLES = 4
 _AT_ONCE = 2
 _TIME_LIMIT_S = 1800.0
@@ -138,6 +138,7 @@ def emulate(
     count: int = 3,
     baseline: Path | None = None,
     max_growth: float = 0.02,
+    max_difference: float = _MAX_DIFFERENCE,
     on_progress: OnProgress | None = None,
 ) -> Emulations:
     """Run an artifact on emulated cores and on this host, compare the outputs, and count instructions per inference.
@@ -151,6 +152,7 @@ def emulate(
         count: of how many inferences the instructions are counted; 0 for none.
         baseline: the JSON of an earlier run, whose instructions are the measure.
         max_growth: by what share they may grow.
+        max_difference: by what share of an output's largest value it may differ.
         on_progress: told what begins.
 
     Raises:
@@ -192,7 +194,7 @@ def emulate(
             for place in places
         ]
         for place, there_ in zip(places, run_together(jobs, _AT_ONCE), strict=True):
-            row = _compared(name, place.core, here, there_, len(next(iter(inputs.values()))))
+            row = _compared(name, place.core, here, there_, len(next(iter(inputs.values()))), max_difference)
             rows.append(_held_to(row, before, max_growth))
     if baseline and not any(row.before for row in rows):
         raise InputError(f"Expected a baseline of this artifact, its runtimes and cores. Got: {baseline}, of none.")
@@ -220,7 +222,7 @@ def _runtimes_of(program: Path | Deployable, chosen: Sequence[str], place: Emula
     return [runtime.name for runtime in there if (runtime.name in chosen if chosen else not runtime.referee)]
 
 
-def _compared(name: str, core: str, here: Run, there: Run, samples: int) -> Emulation:
+def _compared(name: str, core: str, here: Run, there: Run, samples: int, limit: float) -> Emulation:
     row = Emulation(name, there.runtime, core, there.runtime_version, here.runtime_version, None, samples=samples)
     if not here.ok:
         also = "fails there too" if not there.ok else "runs there"
@@ -228,7 +230,7 @@ def _compared(name: str, core: str, here: Run, there: Run, samples: int) -> Emul
     if not there.ok:
         return replace(row, ok=False, reason=f"fails there and runs here: {there.reason}")
     difference = largest_difference(here.outputs, there.outputs)
-    reason = f"differs by more than {LIMIT:g} of the largest value" if not difference <= LIMIT else ""
+    reason = f"differs by more than {limit:g} of the largest value" if not difference <= limit else ""
     return replace(
         row,
         ok=not reason,

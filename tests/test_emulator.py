@@ -153,6 +153,13 @@ def test_float_differs_by_no_more_than_a_millionth(rows):
     assert all(row.instructions.classes["fused_multiply_add"] > 1000 for row in found.values())
 
 
+def test_the_limit_of_a_difference_is_the_users(emulator, artifacts):
+    """A float model that is held to no difference at all fails with that limit, and the exit code is 1."""
+    made = emulate(artifacts / "float32.tflite", ("pi5",), ("litert",), samples=2, count=0, max_difference=0.0)
+    assert made.rows[0].difference > 0
+    assert (made.rows[0].reason, made.exit_code) == ("differs by more than 0 of the largest value", 1)
+
+
 def test_onnx_runtime_computes_the_same_int8(rows):
     """ONNX Runtime's int8 stays within the limit on both cores, and chooses the Pi 5's dot products there."""
     found = rows("int8.onnx", "onnxruntime")
