@@ -8,7 +8,7 @@ import keras
 from ..errors import InputError
 from ..train._rebuilding import why_not
 from ._layer_graph import is_a_graph
-from ._variable_paths import name_variables
+from ._variable_paths import name_alike, name_variables
 
 
 def layers_in_graph(model: keras.Model) -> Iterator[Any]:
@@ -70,7 +70,13 @@ def with_rows(model: keras.Model, rows: Mapping[int, Sequence[Any]], purpose: st
             f"Expected a model whose layers Keras can copy, {purpose}. Got: {model.name}: "
             f"{why_not(model, error)} Use a recipe that only quantizes, such as int8."
         ) from error
-    for old, new in copies.values():
-        if id(old) not in rows and not is_a_graph(old) and isinstance(old, keras.Layer):
-            new.set_weights(old.get_weights())
-    return name_variables(made)
+    pairs = [
+        (old, new)
+        for old, new in copies.values()
+        if id(old) not in rows and not is_a_graph(old) and isinstance(old, keras.Layer)
+    ]
+    for old, new in pairs:
+        new.set_weights(old.get_weights())
+    name_variables(made)
+    name_alike(pairs)
+    return made

@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import InputError
 from ._removal_rebuild import CannotRemove
 from ._removal_trace import functional, shape_of
-from ._variable_paths import name_variables
+from ._variable_paths import name_alike, name_variables
 
 
 @dataclass(frozen=True)
@@ -123,15 +123,15 @@ def without(model: keras.Model, block: Block) -> keras.Model:
     Raises:
         CannotRemove: it cannot be built.
     """
-    old_of: dict[int, Any] = {}
+    copies: list[tuple[Any, Any]] = []
 
     def copied(layer: Any) -> Any:
         new = type(layer).from_config(layer.get_config()) if isinstance(layer, keras.layers.Layer) else layer
-        old_of[id(new)] = layer
+        copies.append((new, layer))
         return new
 
     def called(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        if old_of.get(id(layer)) is block.sum:
+        if any(layer is new and old is block.sum for new, old in copies):
             kept = block.kept(args, kwargs)
             return kept[0] if len(kept) == 1 else kept
         return layer(*args, **kwargs)
@@ -140,9 +140,12 @@ def without(model: keras.Model, block: Block) -> keras.Model:
         made = keras.models.clone_model(model, clone_function=copied, call_function=called)
     except Exception as error:  # layers fail in ways of their own
         raise CannotRemove(str(error)) from error
-    values = {variable.path: np.asarray(variable) for variable in model.weights}
-    for variable in name_variables(made).weights:
-        variable.assign(values[variable.path])
+    # A block that is a layer is no longer called, and was never built.
+    pairs = [(old, new) for new, old in copies if isinstance(old, keras.layers.Layer) and old is not block.sum]
+    for old, new in pairs:
+        new.set_weights(old.get_weights())
+    name_variables(made)
+    name_alike(pairs)
     return made
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ._removal_groups import Family
 from ._removal_settings import made_with
 from ._removal_trace import Trace, functional
-from ._variable_paths import name_variables
+from ._variable_paths import name_alike, name_variables
 
 # How far the smaller model may be from the original with silenced units, over the largest output.
 TOLERANCE = 1e-4
@@ -92,9 +92,8 @@ def _rebuilt(model: keras.Model, trace: Trace, removals: Sequence[Removal], bare
     except Exception as error:  # layers fail in ways of their own
         raise CannotRemove(f"the smaller model cannot be built: {_first_line(error)}") from error
     kept = dict(zip(map(id, trace.variables), kept_places(trace, removals), strict=True))
+    pairs = [(old, new) for old, new in pairs if isinstance(old, keras.layers.Layer)]
     for old, new in pairs:
-        if not isinstance(old, keras.layers.Layer):
-            continue
         if len(old.weights) != len(new.weights):
             raise CannotRemove(
                 f"{old.name} has {len(new.weights)} variables in the smaller model, not {len(old.weights)}"
@@ -106,7 +105,9 @@ def _rebuilt(model: keras.Model, trace: Trace, removals: Sequence[Removal], bare
             if values.shape != tuple(after.shape):
                 raise CannotRemove(f"{before.path} is {tuple(after.shape)} in the smaller model, not {values.shape}")
             after.assign(values)
-    return name_variables(made)
+    name_variables(made)
+    name_alike(pairs)
+    return made
 
 
 def _inputs(model: Any, axes: list[list[np.ndarray]], left: Callable[[np.ndarray], int]) -> Any:

@@ -86,7 +86,7 @@ class Work:
         """
         import keras
 
-        from ._variable_paths import name_variables
+        from ._variable_paths import name_alike, name_variables
 
         if self.model is not self.original:
             return self
@@ -102,7 +102,8 @@ class Work:
         if any(not layer.trainable for layer in self.original._flatten_layers()):
             for layer, before in zip(copy._flatten_layers(), self.original._flatten_layers(), strict=True):
                 layer.trainable = before.trainable
-        return replace(self, model=name_variables(copy))
+        name_alike([(self.original, name_variables(copy))])
+        return replace(self, model=copy)
 
     def host_layers(self) -> frozenset[str]:
         """Return the names of the model's layers that are in no graph that goes to a device: the host computes them."""

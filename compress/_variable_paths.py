@@ -6,7 +6,7 @@ with layers of the same names have variables of the same paths. In a copy those 
 recurrent cells on top of each other the name of what holds the cells, which no path here has.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,6 +36,16 @@ def name_variables(model: keras.Model) -> keras.Model:
         variable._path = path
         seen.add(path)
     return model
+
+
+def name_alike(pairs: Iterable[tuple[Any, Any]]) -> None:
+    """Set the paths of each copy's weights to those of what it is a copy of.
+
+    A layer that makes layers of its own without names gives them other names each time that it is made.
+    """
+    for one, copy in pairs:
+        for variable, same in zip(one.weights, copy.weights, strict=True):
+            same._path = variable.path
 
 
 def layers_of(model: keras.Model) -> dict[str, str]:

@@ -86,11 +86,12 @@ def apply(work: Work, parameters: Parameters) -> Result:
 def _copy(model: "keras.Model") -> "keras.Model":
     import keras
 
-    from ._variable_paths import name_variables
+    from ._variable_paths import name_alike, name_variables
 
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    return name_variables(copy)
+    name_alike([(model, name_variables(copy))])
+    return copy
 
 
 def _largest_change(work: Work, model: "keras.Model", samples: int) -> float:

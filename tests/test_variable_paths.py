@@ -142,3 +142,47 @@ def test_recurrent_cells_on_top_of_each_other_have_the_same_paths_in_a_copy():
         paths = [variable.path for variable in model.trainable_variables]
     assert paths == [variable.path for variable in copy.trainable_variables]
     assert paths[0] == "rnn/below/kernel" and paths[3] == "rnn/above/kernel"
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Unnamed(keras.layers.Layer):
+    """A block whose layers have no names of their own: Keras numbers them anew in each copy."""
+
+    def __init__(self, **more):
+        super().__init__(**more)
+        self.norm, self.dense = keras.layers.LayerNormalization(), keras.layers.Dense(8)
+
+    def build(self, shape):
+        """Build them."""
+        self.norm.build(shape)
+        self.dense.build(shape)
+
+    def call(self, inputs):
+        """Return the input and what is made of it."""
+        return inputs + self.dense(self.norm(inputs))
+
+
+@pytest.mark.parametrize("later", ["equalization", "blocks", "units", "low rank"])
+def test_layers_without_names_in_a_layer_have_the_same_paths_in_a_copy(later):
+    """Steps that copy the model find its variables again: masks hold through them, and each row tells of its change."""
+    x = keras.Input((8,), name="x")
+    inner = Unnamed(name="second")(Unnamed(name="first")(keras.layers.Dense(8, name="front")(x)))
+    tail = keras.layers.Dense(24, activation="relu", name="wide")(inner)
+    model = keras.Model(x, keras.layers.Dense(2, name="head")(tail))
+    before = {variable.path for variable in model.trainable_variables}
+    pruning = "\n[[steps]]\ntechnique = 'magnitude_pruning'\nsparsity = 0.5\nepochs = 0\n"
+    text = {
+        "equalization": f"{pruning}\n[[steps]]\ntechnique = 'cross_layer_equalization'\n",
+        "blocks": f"[[steps]]\ntechnique = 'structured_pruning'\nblocks = 1\nepochs = 0\n{pruning}",
+        "units": f"[[steps]]\ntechnique = 'structured_pruning'\nshare = 0.25\nepochs = 0\nscope = 'wide'\n{pruning}",
+        "low rank": f"[[steps]]\ntechnique = 'low_rank'\nshare = 0.5\nscope = 'wide/kernel'\nepochs = 0\n{pruning}",
+    }[later]
+    qat = "\n[[steps]]\ntechnique = 'quantization_aware_training'\nepochs = 1\n"
+    data = np.random.default_rng(0).normal(size=(32, 8)).astype("float32")
+    task = Task("any", Dataset({"x": data}), Dataset({"x": data}), None, None)
+    made = compress(model, task, parse_recipe(text + qat))
+    rows = {row.path: row for row in made.report if row.path.startswith(("first", "second"))}
+    assert rows.keys() <= before and len(rows) == (4 if later == "blocks" else 8)
+    assert all(row.error is not None or "beta" in row.path or "bias" in row.path for row in rows.values())
+    kernels = [row for row in rows.values() if row.path.endswith("kernel")]
+    assert kernels and all(row.sparsity >= 0.5 for row in kernels)
