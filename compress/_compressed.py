@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from ._activations import Activations
 
 OnStep = Callable[[str, int, int], None]
+# What a rehearsal changes in the parameters of a step that has them: what takes long and is not refused for.
+_REHEARSED = {"epochs": 0, "rounds": 1, "samples": 8, "ranked_on": 8, "steps": 1, "sensitivity": False}
+_REHEARSED |= {"max_disagreement": None}
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def compress(
 def _compressed(work: Work, recipe: Recipe, on_step: OnStep | None) -> Compressed:
     from ._variable_paths import layers_of
 
+    _rehearse(work, recipe)
     applied: dict[str, list[str]] = {}
     skipped: dict[str, list[str]] = {}
     notes: list[str] = []
@@ -130,6 +134,27 @@ def _compressed(work: Work, recipe: Recipe, on_step: OnStep | None) -> Compresse
     return Compressed(
         work.model, work.original, work.task, recipe, reports, work.seed, tuple(notes), activations=activations
     )
+
+
+def _rehearse(work: Work, recipe: Recipe) -> None:
+    """Apply the steps once without training, where some train: a later step refuses before an earlier one has trained.
+
+    Raises:
+        InputError: a step cannot be applied to what the steps before it make of the model.
+    """
+    training = [place for place, step in enumerate(recipe.steps) if getattr(step.parameters, "epochs", 0)]
+    # A step that has no parameters refuses nothing.
+    last = max((place for place, step in enumerate(recipe.steps) if type(step.parameters).model_fields), default=0)
+    for step in recipe.steps[: last + 1] if training and training[0] < last else ():
+        small = {key: value for key, value in _REHEARSED.items() if key in type(step.parameters).model_fields}
+        technique, parameters = get(step.technique), step.parameters.model_copy(update=small)
+        if technique.check:
+            technique.check(work, parameters)
+            continue
+        result = technique.apply(work, parameters)
+        for transform in result.transforms:
+            transform.held = True
+        work = replace(work, model=result.model, transforms=(*work.transforms, *result.transforms))
 
 
 def _report(

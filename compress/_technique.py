@@ -162,6 +162,8 @@ class Technique:
         stage: what it changes, "shapes", "values" or "precision"; a recipe's steps come in this order.
         precision: the precision that artifacts are exported in after it, such as "int8"; "" when it sets none.
         needs_data: whether it needs samples.
+        check: raises for (work, parameters) what ``apply`` would refuse; where it is None, ``apply`` itself is tried
+            without training. What hangs on how well a model is trained is not refused here.
     """
 
     name: str
@@ -171,6 +173,7 @@ class Technique:
     stage: str = VALUES
     precision: str = ""
     needs_data: bool = False
+    check: Callable[[Work, Parameters], object] | None = None
 
 
 _PLUGINS: Plugins[Technique] = Plugins(

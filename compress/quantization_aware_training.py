@@ -25,6 +25,8 @@ from ._weight_quantizer import WeightQuantizer, kernels, summed_axes
 if TYPE_CHECKING:
     import keras
 
+    from ._activations import Activations
+
 # Of the moving average of the batches' extremes, per step.
 _MOMENTUM = 0.99
 
@@ -112,13 +114,8 @@ def apply(work: Work, parameters: Parameters) -> Result:
     from ._variable_paths import layers_of
 
     assert isinstance(parameters, QuantizationAwareTraining)
-    check_samples(work, "to calibrate int8 on")
-    check_trainable(work.model)
     work = work.own_copy()
-    chosen, skipped = kernels(work.model, parameters.scope)
-    if not chosen:
-        raise InputError(f"Expected a scope that matches a kernel of {work.model.name}. Got: {parameters.scope!r}.")
-    activations, notes = parameters.activations(work)
+    chosen, skipped, activations, notes = _chosen(work, parameters)
     layers = layers_of(work.model)
     for kernel in chosen:
         if activations.stays_float(layers[kernel.path]):
@@ -135,6 +132,23 @@ def apply(work: Work, parameters: Parameters) -> Result:
     return Result(work.model, tuple(kernel.path for kernel in chosen), skipped, quantizers, notes, learned)
 
 
+def _chosen(
+    work: Work, parameters: Parameters
+) -> "tuple[list[keras.Variable], dict[str, str], Activations, tuple[str, ...]]":
+    """Return the kernels in scope, why others are left alone, how activations are quantized, and sentences on that.
+
+    Raises:
+        InputError: as ``apply``, but for what ``calibrate`` finds.
+    """
+    assert isinstance(parameters, QuantizationAwareTraining)
+    check_samples(work, "to calibrate int8 on")
+    check_trainable(work.model)
+    chosen, skipped = kernels(work.model, parameters.scope)
+    if not chosen:
+        raise InputError(f"Expected a scope that matches a kernel of {work.model.name}. Got: {parameters.scope!r}.")
+    return chosen, skipped, *parameters.activations(work)
+
+
 TECHNIQUE = Technique(
     name="quantization_aware_training",
     title="quantization-aware training",
@@ -143,4 +157,5 @@ TECHNIQUE = Technique(
     stage=PRECISION,
     precision="int8",
     needs_data=True,
+    check=_chosen,
 )

@@ -275,6 +275,25 @@ def test_a_scope_that_matches_nothing_is_refused():
 
 
 @pytest.mark.parametrize(
+    "later, message",
+    [
+        ("technique='clustering'\nscope='nowhere'", "scope that matches a kernel"),
+        ("technique='weight_rounding'\nscope='nowhere'", "scope that matches a kernel"),
+        ("technique='set'\nsparsity=0.99", "a sparsity that leaves a weight in"),
+        ("technique='static_int8'\nkeep_float='nowhere'", "keep_float to match a layer"),
+        ("technique='quantization_aware_training'\nkeep_float='nowhere'", "keep_float to match a layer"),
+    ],
+)
+def test_what_a_later_step_refuses_is_refused_before_an_earlier_one_trains(later, message):
+    """Nobody waits for a training to be told that the next step's scope has a typing error."""
+    trained = []
+    recipe = parse_recipe(f"{_pruning(sparsity=0.5, epochs=2)}\n\n[[steps]]\n{later}\n")
+    with pytest.raises(InputError, match=message):
+        compress(_model(), _task(), recipe, on_step=lambda *told: trained.append(told))
+    assert not trained
+
+
+@pytest.mark.parametrize(
     "step",
     [
         "technique='magnitude_pruning'\nsparsity=0.5",
