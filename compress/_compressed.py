@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 OnStep = Callable[[str, int, int], None]
 # What a rehearsal changes in the parameters of a step that has them: what takes long and is not refused for.
-_REHEARSED = {"epochs": 0, "rounds": 1, "samples": 8, "ranked_on": 8, "steps": 1, "sensitivity": False}
-_REHEARSED |= {"max_disagreement": None}
+_REHEARSED: dict[str, int | None] = {"epochs": 0, "rounds": 1, "samples": 8, "ranked_on": 8, "steps": 1}
+_REHEARSED |= {"sensitivity": False, "max_disagreement": None}
 
 
 @dataclass(frozen=True)
@@ -175,17 +175,18 @@ def _report(
         shape=values.shape,
         sparsity=float(np.mean(values == 0)) if values.shape else 0.0,
         values=len(np.unique(values)),
-        bits=32 if in_float else _bits(values, recipe),
+        bits=32 if in_float else _bits(variable.path, values, recipe),
         error=error,
         applied=tuple(applied.get(variable.path, ())),
         skipped=tuple(skipped.get(variable.path, ())),
     )
 
 
-def _bits(values: np.ndarray, recipe: Recipe) -> float:
-    """Return the bits of an element in the artifacts of the recipe's precision; vectors are biases, and stay wide."""
+def _bits(path: str, values: np.ndarray, recipe: Recipe) -> float:
+    """Return the bits of an element in the artifacts of the recipe's precision; vectors and biases stay wide."""
     precisions = [get(step.technique).precision for step in recipe.steps if get(step.technique).precision]
-    if not precisions or (values.ndim < 2 and precisions[-1] != "float16"):
+    is_added = values.ndim < 2 or path.rpartition("/")[2] == "bias"
+    if not precisions or (is_added and precisions[-1] != "float16"):
         return 32
     precision = precisions[-1]
     return 16 if precision == "float16" else 4 if precision.startswith("int4") else 8 if "int" in precision else 32

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ._artifact import Tensor
-from ._frozen_graph import FrozenGraph, Value, read_frozen_graph
+from ._frozen_graph import FrozenGraph, Value, copied, emit, functions_of, read_frozen_graph
 from ._pass import Inapplicable, Pass, Target, Work
 from ._pass_ranges import with_ranges
 
@@ -54,6 +54,7 @@ _COMPARED, _RANDOM = 8, 4
 # How many of the representative dataset are read: ranges of new tensors are found on all of them.
 SAMPLES = 64
 _FAKE_QUANTIZATION = "FakeQuant"
+_LOOPS = frozenset({"While", "StatelessWhile"})
 
 
 @dataclass(frozen=True)
@@ -231,6 +232,24 @@ def _without_rounding(graph: FrozenGraph) -> FrozenGraph:
         return graph
 
     def unrounded(operation: Any, value: Value) -> Sequence[Any] | None:
-        return [value(operation.inputs[0])] if operation.type.startswith(_FAKE_QUANTIZATION) else None
+        if operation.type.startswith(_FAKE_QUANTIZATION):
+            return [value(operation.inputs[0])]
+        if operation.type in _LOOPS:
+            return copied(operation, [value(tensor) for tensor in operation.inputs], body=body_of(operation))
+        return None
+
+    def body_of(loop: Any) -> str:
+        import tensorflow as tf
+
+        (body,) = functions_of(loop, "body")
+        specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in body.inputs]
+
+        @tf.function(input_signature=specs, autograph=False)
+        def unrounded_body(*given: Any) -> list[Any]:
+            return emit(body, body.inputs, given, body.outputs, unrounded)
+
+        made = unrounded_body.get_concrete_function()
+        made.add_to_graph(tf.compat.v1.get_default_graph())
+        return str(made.name.decode() if isinstance(made.name, bytes) else made.name)
 
     return graph.rewritten(unrounded)

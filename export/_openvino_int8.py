@@ -17,26 +17,28 @@ _MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
 
 
 def quantize_weights(model: Any) -> Any:
-    """Return the model with int8 weights at each product of quantized activations."""
+    """Return the model with int8 weights at each product of quantized activations, and in tables whose rows are."""
     from openvino import opset13 as opset
     from openvino._offline_transformations import compress_quantize_weights_transformation
 
     for node in model.get_ordered_ops():
-        kind = node.get_type_name()
-        if kind not in _CHANNELS or not _is_quantized(node.input_value(0).get_node()):
+        kind, place = node.get_type_name(), 1
+        if kind == "Gather" and _is_rounded_after(node):
+            place = 0
+        elif kind not in _CHANNELS or not _is_quantized(node.input_value(0).get_node()):
             continue
-        weights = node.input_value(1).get_node()
+        weights = node.input_value(place).get_node()
         if weights.get_type_name() != "Constant" or weights.get_element_type().to_dtype() != np.float32:
             continue
         values = np.array(weights.data)
-        channels = {axis % values.ndim for axis in _CHANNELS[kind]}
+        channels = {axis % values.ndim for axis in _CHANNELS.get(kind, ())}
         if kind == "MatMul" and node.get_attributes()["transpose_b"]:
             channels = {values.ndim - 2}
         _, scale = quantized(values, tuple(axis for axis in range(values.ndim) if axis not in channels))
         high = opset.constant((scale * 127).astype(np.float32))
         low = opset.constant((scale * -127).astype(np.float32))
         rounded = opset.fake_quantize(opset.constant(values), low, high, low, high, _LEVELS)
-        node.input(1).replace_source_output(rounded.output(0))
+        node.input(place).replace_source_output(rounded.output(0))
     _leave_outputs_float(model)
     compress_quantize_weights_transformation(model)
     model.validate_nodes_and_infer_types()
@@ -75,8 +77,14 @@ def _unrounded(node: Any) -> Any:
     return made
 
 
+def _is_rounded_after(node: Any) -> bool:
+    """Tell whether all that reads a node's output is fake quantization, as behind an embedding's table."""
+    readers = node.output(0).get_target_inputs()
+    return bool(readers) and all(each.get_node().get_type_name() == "FakeQuantize" for each in readers)
+
+
 def _is_quantized(node: Any) -> bool:
     """Tell whether what a node returns is fake-quantized, or moved since it was."""
-    while node.get_type_name() in (*_MOVES, "MaxPool", "Pad", "Split", "Gather"):
+    while node.get_type_name() in (*_MOVES, "MaxPool", "Pad", "Split", "StridedSlice", "Slice", "Gather"):
         node = node.input_value(0).get_node()
     return bool(node.get_type_name() == "FakeQuantize")

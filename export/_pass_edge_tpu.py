@@ -16,7 +16,10 @@ from ._pass_ranges import between, has_ranges
 
 
 def tables(work: Work) -> Replace:
-    """Give rows that indices name of a constant table the range of the table, in a graph with ranges."""
+    """Give rows that indices name of a constant table the range of the table, in a graph with ranges.
+
+    It is around zero, as that of the integers that training rounds a table to.
+    """
 
     def replace(operation: Any, value: Value) -> Sequence[Any] | None:
         import tensorflow as tf
@@ -27,8 +30,8 @@ def tables(work: Work) -> Replace:
         if table is None or not has_ranges(work.graph) or table.min() == table.max():
             return None
         (rows,) = copied(operation, [value(tensor) for tensor in operation.inputs])
-        low, high = min(0.0, float(table.min())), max(0.0, float(table.max()))
-        return [tf.quantization.fake_quant_with_min_max_vars(rows, low, high)]
+        reach = float(np.abs(table).max())
+        return [tf.quantization.fake_quant_with_min_max_vars(rows, -reach * 128 / 127, reach)]
 
     return replace
 
@@ -88,8 +91,8 @@ PASSES = (
         "An embedding has no range of its own, and what multiplies its rows stays in float then.",
         frozenset({"GatherV2"}),
         tables,
+        formats=frozenset({"tflite", "openvino"}),
         precisions=frozenset({"int8"}),
-        units=_HERE,
     ),
     Pass(
         "multiplied-negations",

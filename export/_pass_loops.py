@@ -10,6 +10,7 @@ import numpy as np
 
 from ._frozen_graph import Replace, Value, emit, functions_of
 from ._pass import INTEGER, Inapplicable, Pass, Work
+from ._pass_ranges import between, has_ranges
 
 _LOOPS = frozenset({"While", "StatelessWhile"})
 # Of operations in one graph: beyond, conversion takes minutes.
@@ -33,9 +34,13 @@ _COUNTED: dict[str, Callable[..., Any]] = {
 
 
 def replacing(work: Work) -> Replace:
-    """Write every loop out; in float only where a loop has what the format's converter or runtime fails at."""
+    """Write every loop out; in float only where a loop has what the format's converter or runtime fails at.
+
+    In an ONNX graph with ranges too: its loops run as they are, an LSTM as one operation.
+    """
     fails = _ends_in_states_alone if work.target.format == "openvino" else _fails_in_onnx
-    if work.target.precision not in INTEGER and not fails(work.graph.function.graph):
+    may_stay = work.target.precision not in INTEGER or (work.target.format == "onnx" and has_ranges(work.graph))
+    if may_stay and not fails(work.graph.function.graph):
         return lambda operation, value: None
     return _Unrolling(work)
 
@@ -45,6 +50,7 @@ class _Unrolling:
 
     def __init__(self, work: Work) -> None:
         self._graph, self._made = work.graph, 0
+        self._is_openvino = work.target.format == "openvino"
 
     def __call__(self, operation: Any, value: Value) -> Sequence[Any] | None:
         self._made += 1
@@ -53,7 +59,10 @@ class _Unrolling:
         if operation.type in _LOOPS:
             return self._unrolled(operation, [self._number_or(tensor, value) for tensor in operation.inputs])
         if operation.type.startswith("TensorList"):
-            return _listed(operation, [self._number_or(tensor, value) for tensor in operation.inputs])
+            made = _listed(operation, [self._number_or(tensor, value) for tensor in operation.inputs])
+            # OpenVINO finds no range behind what puts steps together.
+            marked = self._is_openvino and operation.type == "TensorListStack"
+            return [between(each) for each in made] if marked and made else made
         if operation.type == "Identity":
             return [value(operation.inputs[0])]
         if operation.type == "Const":

@@ -1,5 +1,7 @@
 """compress/: ranges of activations, quantization-aware training, mixed precision, one graph in all formats."""
 
+import math
+
 import keras
 import numpy as np
 import onnx
@@ -573,3 +575,27 @@ def test_every_architecture_trains_with_rounding(name):
             integers, scale = quantized(np.asarray(variable), axes[variable.path])
             np.testing.assert_allclose(integers * scale, np.asarray(variable), rtol=1e-3, atol=1e-6)
     assert made.activations.learned
+
+
+def test_weights_of_a_text_model_are_integers_in_the_file(tmp_path):
+    """One graph with ranges: the table, what multiplies its rows, the loop's kernels, and what is behind the loop."""
+    keras.utils.set_random_seed(0)
+    tokens = keras.Input((5,), name="tokens", dtype="int32")
+    x = keras.layers.Embedding(30, 8, name="table")(tokens)
+    x = keras.layers.Dense(14, activation="relu", name="front")(x)
+    x = keras.layers.GRU(6, name="recurrent")(x)
+    model = keras.Model(tokens, keras.layers.Dense(11, name="behind")(x), name="text")
+    data = Dataset({"tokens": np.random.default_rng(0).integers(0, 30, (64, 5)).astype("int32")})
+    recipe = parse_recipe("[[steps]]\ntechnique='static_int8'\ncalibration='min_max'\n")
+    made = compress(model, Task("none", data, data, None, None), recipe)
+    bits = {row.path: row.bits for row in made.report}
+    assert bits["recurrent/gru_cell/bias"] == 32  # of two dimensions, and added
+    kernels = {row.path: math.prod(row.shape) for row in made.report if row.bits == 8}
+    assert len(kernels) == len(set(kernels.values())) == 5
+    bundle = export_bundle(made, tmp_path / "bundle", ["tflite", "openvino"])
+    for format in ("tflite", "openvino"):
+        assert not [each for each in bundle.manifest["legalised"][f"{format} int8"] if each["refused"]]
+        (path,) = (each.path for each in bundle.artifacts if each.name == f"{format} int8")
+        constants = [value for value in read_graph(path).values if value.constant]
+        whole = {math.prod(value.shape) for value in constants if value.dtype in ("int8", "uint8")}
+        assert set(kernels.values()) <= whole, (format, kernels, whole)
