@@ -45,7 +45,10 @@ def calibrate(
     """
     if method not in METHODS:
         raise InputError(f"Expected a calibration method: {', '.join(METHODS)}. Got: {method!r}.")
+    fixed = {point.name: point.fixed for point in points if point.fixed is not None}
     wanted = [point for point in points if point.fixed is None]
+    if not wanted:
+        return fixed
     extremes = _extremes(model, samples, wanted)
     _check(wanted, extremes)
     ranges = dict(extremes)
@@ -61,7 +64,7 @@ def calibrate(
         ranges |= {name: choose[method](counts, *extremes[name]) for name, counts in histograms.items()}
     beyond = {point.name: point.beyond for point in wanted}
     ranges = {name: with_zero(*_within(bounds, beyond[name])) for name, bounds in ranges.items()}
-    return ranges | {point.name: point.fixed for point in points if point.fixed is not None}
+    return ranges | fixed
 
 
 def _within(bounds: Range, beyond: float) -> Range:
@@ -77,16 +80,6 @@ def with_zero(low: float, high: float) -> Range:
     """
     low, high = min(low, 0.0), max(high, 0.0)
     return (low, high) if high - low > 1e-6 else (low, low + 1e-6)
-
-
-def symmetric(low: float, high: float) -> Range:
-    """Return the range around zero that holds another, for 256 levels of which the middle one is zero.
-
-    >>> symmetric(-0.5, 1.27)
-    (-1.28, 1.27)
-    """
-    reach = max(-low, high)
-    return (-reach * 128 / 127, reach)
 
 
 def by_percentile(counts: np.ndarray, low: float, high: float, percentile: float) -> Range:

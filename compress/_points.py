@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..train._training import input_of
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ FIXED_RANGES = {
 # Beyond these, what they return changes by less than a tenth of a step of those scales.
 SATURATED = {"Sigmoid": 8.0, "Tanh": 4.0}
 INPUT = "input"
+# Rows of a table, such as an embedding's. The table has one scale, symmetric, and what is looked up has its integers.
+_LOOK_UPS = frozenset({"GatherV2", "ResourceGather"})
 
 # Called with a point's name and the tensor there; returns what takes its place.
 AtPoint = Callable[[str, Any], Any]
@@ -71,6 +75,7 @@ class Point:
         layer: the path of the layer, without the model's name.
         operation: TensorFlow's name for it.
         fixed: its range where that is known; None where it is calibrated.
+        looked_up: whether it is rows of a table of weights; its range is the table's.
         beyond: the size above which nothing that takes it tells values apart: sigmoids and tanhs alone do.
     """
 
@@ -79,6 +84,7 @@ class Point:
     operation: str
     fixed: tuple[float, float] | None = None
     beyond: float = math.inf
+    looked_up: bool = False
 
 
 def find_points(model: "keras.Model") -> tuple[Point, ...]:
@@ -96,8 +102,36 @@ def find_points(model: "keras.Model") -> tuple[Point, ...]:
         operation = tensor.op
         if (id(operation.graph), operation.name) in used and _is_point(operation):
             layer, kind, _ = name.rsplit(":", 2)
-            points.append(Point(name, layer, kind, FIXED_RANGES.get(kind), _saturates_at(tensor)))
+            if kind not in _LOOK_UPS:
+                points.append(Point(name, layer, kind, FIXED_RANGES.get(kind), _saturates_at(tensor)))
+            elif (table := _table(operation.inputs[0])) is not None:
+                reach = max(float(np.abs(table).max()), 1e-6)
+                points.append(Point(name, layer, kind, symmetric(-reach, reach), looked_up=True))
     return tuple(points)
+
+
+def symmetric(low: float, high: float) -> tuple[float, float]:
+    """Return the range around zero that holds another, for 256 levels of which the middle one is zero.
+
+    >>> symmetric(-0.5, 1.27)
+    (-1.28, 1.27)
+    """
+    reach = max(-low, high)
+    return (-reach * 128 / 127, reach)
+
+
+def _table(tensor: Any) -> np.ndarray | None:
+    """Return the values of a constant or a variable as they are now; None for anything else."""
+    import tensorflow as tf
+
+    while tensor.op.type in ("Identity", "ReadVariableOp"):
+        tensor = tensor.op.inputs[0]
+    if tensor.dtype != tf.resource:
+        return tf.get_static_value(tensor)
+    held = next((outer for outer, inner in tensor.graph.captures if inner is tensor), None)
+    if not isinstance(held, tf.__internal__.EagerTensor):
+        return None
+    return tf.raw_ops.ReadVariableOp(resource=held, dtype=tf.float32).numpy()
 
 
 def traced(model: "keras.Model") -> tuple[Any, list[tuple[str, Any]]]:
@@ -149,7 +183,9 @@ def each_operation(model: "keras.Model", seen: Callable[[str, Any], Any]) -> Ite
 
     # The callback's parameters are passed by these names.
     def called(op_type: str, inputs: Any, attrs: Any, outputs: Any, op_name: Any = None, graph: Any = None) -> Any:
-        if graph is None or len(outputs) != 1 or outputs[0].dtype != tf.float32 or op_type in _MOVES:
+        if graph is None or len(outputs) != 1 or outputs[0].dtype != tf.float32:
+            return None
+        if op_type in _MOVES and not (op_type in _LOOK_UPS and _looks_up(inputs)):
             return None
         key = f"{current_path().removeprefix(prefix)}:{_KINDS.get(op_type, op_type)}"
         place = counts[key] = counts.get(key, -1) + 1
@@ -166,6 +202,12 @@ def each_operation(model: "keras.Model", seen: Callable[[str, Any], Any]) -> Ite
         yield
     finally:
         op_callbacks.remove_op_callback(called)
+
+
+def _looks_up(inputs: Any) -> bool:
+    """Tell whether places that are computed are looked up in a table of weights."""
+    is_table = _is_constant(inputs[0]) if inputs[0].dtype.name != "resource" else True
+    return is_table and inputs[0].shape.rank != 1 and not _is_constant(inputs[1])
 
 
 def _saturates_at(tensor: Any) -> float:

@@ -123,10 +123,10 @@ def apply(work: Work, parameters: Parameters) -> Result:
     chosen = [kernel for kernel in chosen if kernel.path not in skipped]
     axes = summed_axes(work.model)
     quantizers = tuple(WeightQuantizer("quantization_aware_training", kernel, axes[kernel.path]) for kernel in chosen)
-    points = activations.points_of(work.model)
-    run = QuantizedRun(
-        points, activations.ranges_of(work.model, representative(work, parameters.samples)), parameters.ranges
-    )
+    # A table's integers are those of its own quantizer, and what is looked up has them already.
+    points = [point for point in activations.points_of(work.model) if not point.looked_up]
+    ranges = activations.ranges_of(work.model, representative(work, parameters.samples))
+    run = QuantizedRun(points, {point.name: ranges[point.name] for point in points}, parameters.ranges)
     notes += fine_tune(work, parameters, quantizers, run)
     learned = replace(activations, learned=run.found())
     return Result(work.model, tuple(kernel.path for kernel in chosen), skipped, quantizers, notes, learned)

@@ -16,7 +16,7 @@ from .bundle_facts import check_any_right, write_facts
 from .checks import Reference
 from .compress import Compressed
 from .compress._activations import Activations
-from .compress._calibration import symmetric
+from .compress._points import symmetric
 from .compress._recipe import TENSORRT
 from .converting import Plan, attempt, remove_others
 from .errors import InputError

@@ -15,7 +15,7 @@ from ..compress._weight_quantizer import quantized
 from ._onnx_weights import graphs_of, store_int8
 
 # By operation, the axis of the output channels in the weights.
-_CHANNELS = {"Conv": 0, "MatMul": -1, "Gemm": 1}
+_CHANNELS = {"Conv": 0, "ConvTranspose": 1, "MatMul": -1, "Gemm": 1}
 _MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "Flatten", "Identity")
 # ONNX Runtime's: the first would put a pair behind each reshape, the second quantizes weights by a rule of its own.
 _DISABLED = ["QDQPropagationTransformer", "WeightBiasQuantization"]
@@ -53,6 +53,7 @@ def quantize_as_written(source: Path, target: Path, signed: bool = False) -> Non
         _without_pairs_in_loops(model.graph)
         store_int8(model)
     else:
+        _narrow_tables(model.graph)
         model = _with_short_names(model)
     onnx.save(model, target)
     folded.unlink()
@@ -150,6 +151,38 @@ def _make_signed(graph: Any) -> None:
             lower = onnx.numpy_helper.to_array(zero).astype(np.int16) - 128
             zero.CopyFrom(onnx.numpy_helper.from_array(lower.astype(np.int8), zero.name))
     del graph.value_info[:]
+
+
+def _narrow_tables(graph: Any) -> None:
+    """Quantize the tables whose rows are quantized where they are looked up: what is looked up is integers then."""
+    import onnx
+
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    readers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    outputs = {value.name for value in graph.output}
+    taken_out = []
+    for node in graph.node:
+        table = constants.get(node.input[0]) if node.op_type == "Gather" else None
+        after = readers.get(node.output[0], [])
+        if table is None or len(after) != 1 or after[0].op_type != "QuantizeLinear" or node.output[0] in outputs:
+            continue
+        (quantizer,) = after
+        scale, zero = (onnx.numpy_helper.to_array(constants[name]) for name in quantizer.input[1:])
+        if scale.size > 1:
+            continue
+        limits = np.iinfo(zero.dtype)
+        whole = np.round(onnx.numpy_helper.to_array(table) / scale) + zero.astype(np.int32)
+        integers = np.clip(whole, limits.min, limits.max).astype(zero.dtype)
+        node.input[0] = f"{node.name}/table"
+        node.output[0] = quantizer.output[0]
+        graph.initializer.append(onnx.numpy_helper.from_array(integers, node.input[0]))
+        taken_out.append(quantizer)
+    for quantizer in taken_out:
+        graph.node.remove(quantizer)
+    _drop_unused(graph)
 
 
 def _dequantized(graph: Any, name: str, integers: np.ndarray, scale: np.ndarray, axis: int) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from ..compress._weight_quantizer import quantized
 
 # The axes of the output channels in the weights, before any transposition that a MatMul asks for.
-_CHANNELS = {"Convolution": (0,), "GroupConvolution": (0, 1), "MatMul": (-1,)}
+_CHANNELS = {"Convolution": (0,), "GroupConvolution": (0, 1), "ConvolutionBackpropData": (1,), "MatMul": (-1,)}
 _LEVELS = 255
 _MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
 
@@ -60,7 +60,7 @@ def _leave_outputs_float(model: Any) -> None:
 
 
 def _unrounded(node: Any) -> Any:
-    """Return what a FakeQuantize computes without rounding: the converter puts an addition into its ranges."""
+    """Return what a FakeQuantize computes without rounding: its ranges may hold an addition and a ReLU."""
     from openvino import opset13 as opset
 
     bounds = [node.input_value(place).get_node() for place in range(1, 5)]
@@ -69,18 +69,27 @@ def _unrounded(node: Any) -> Any:
     low, high, first, last = (np.array(each.data, np.float64) for each in bounds)
     scale = (last - first) / (high - low)
     shift = first - low * scale
+    reach = np.abs(last - first).max()
     made = node.input_value(0)
     if not np.allclose(scale, 1, rtol=1e-6):
         made = opset.multiply(made, opset.constant(scale.astype(np.float32))).output(0)
-    if np.abs(shift).max() > 1e-6 * np.abs(last - first).max():
+    if np.abs(shift).max() > 1e-6 * reach:
         made = opset.add(made, opset.constant(shift.astype(np.float32))).output(0)
+    # A range from zero may be all that is left of a ReLU, and one from zero to six of a ReLU6.
+    if min(np.abs(low).max(), np.abs(first).max()) < 1e-6 * reach:
+        made = opset.maximum(made, opset.constant(first.astype(np.float32))).output(0)
+        if np.allclose(last - first, 6, rtol=1e-3):
+            made = opset.minimum(made, opset.constant(last.astype(np.float32))).output(0)
     return made
 
 
 def _is_rounded_after(node: Any) -> bool:
-    """Tell whether all that reads a node's output is fake quantization, as behind an embedding's table."""
-    readers = node.output(0).get_target_inputs()
-    return bool(readers) and all(each.get_node().get_type_name() == "FakeQuantize" for each in readers)
+    """Tell whether only fake quantization reads a node's output, moved or not, as behind an embedding's table."""
+    readers = [each.get_node() for each in node.output(0).get_target_inputs()]
+    return bool(readers) and all(
+        each.get_type_name() == "FakeQuantize" or (each.get_type_name() in _MOVES and _is_rounded_after(each))
+        for each in readers
+    )
 
 
 def _is_quantized(node: Any) -> bool:

@@ -10,30 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..compress._recipe import EDGE_TPU
-from ._frozen_graph import Replace, Value, copied
+from ._frozen_graph import Replace, Value
 from ._pass import Pass, Work
-from ._pass_ranges import between, has_ranges
-
-
-def tables(work: Work) -> Replace:
-    """Give rows that indices name of a constant table the range of the table, in a graph with ranges.
-
-    It is around zero, as that of the integers that training rounds a table to.
-    """
-
-    def replace(operation: Any, value: Value) -> Sequence[Any] | None:
-        import tensorflow as tf
-
-        if operation.type != "GatherV2" or operation.outputs[0].dtype.name != "float32":
-            return None
-        table = work.graph.constant(operation.inputs[0])
-        if table is None or not has_ranges(work.graph) or table.min() == table.max():
-            return None
-        (rows,) = copied(operation, [value(tensor) for tensor in operation.inputs])
-        reach = float(np.abs(table).max())
-        return [tf.quantization.fake_quant_with_min_max_vars(rows, -reach * 128 / 127, reach)]
-
-    return replace
+from ._pass_ranges import between
 
 
 def negations(work: Work) -> Replace:
@@ -86,14 +65,6 @@ def _is_in_gelu(operation: Any) -> bool:
 _HERE = frozenset({EDGE_TPU})
 
 PASSES = (
-    Pass(
-        "ranged-tables",
-        "An embedding has no range of its own, and what multiplies its rows stays in float then.",
-        frozenset({"GatherV2"}),
-        tables,
-        formats=frozenset({"tflite", "openvino"}),
-        precisions=frozenset({"int8"}),
-    ),
     Pass(
         "multiplied-negations",
         "The Edge TPU has no NEG.",

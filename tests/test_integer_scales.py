@@ -203,3 +203,66 @@ def test_openvino_stays_symmetric_where_nothing_is_gained(activation, tmp_path):
     path, error = _by_openvino(activation, tmp_path)
     assert _is_symmetric(path)
     assert error < 0.03
+
+
+def _of_words():
+    keras.utils.set_random_seed(0)
+    words = keras.Input((12,), dtype="int32", name="words")
+    hidden = layers.Conv1D(8, 3, activation="relu")(layers.Embedding(500, 16, name="table")(words))
+    model = keras.Model(words, layers.Dense(3)(layers.GlobalAveragePooling1D()(hidden)))
+    # Words that the samples lack, with the largest rows.
+    table = model.get_layer("table").embeddings
+    table.assign(np.random.default_rng(0).normal(size=(500, 16)) * np.where(np.arange(500) < 400, 0.2, 1.0)[:, None])
+    return model, {"words": np.random.default_rng(1).integers(0, 400, (64, 12)).astype("int32")}
+
+
+@pytest.mark.parametrize("format", RUNTIMES)
+def test_a_table_is_stored_in_int8_and_holds_words_that_no_sample_has(format, tmp_path):
+    """By one graph of ranges an embedding has int8; its scale is the table's, not that of the samples."""
+    model, samples = _of_words()
+    made = _exported(model, format, False, samples, tmp_path)
+    words = {"words": np.random.default_rng(2).integers(400, 500, (32, 12)).astype("int32")}
+    path = made.artifact.path
+    size = sum(each.stat().st_size for each in (path, *dict(made.artifact.companions)) if each.suffix != ".xml")
+    assert size < 2 * 500 * 16
+    (answers,) = run_artifact(path, RUNTIMES[format], samples).outputs.values()
+    (expected,) = outputs_of(model, Dataset(samples)).values()
+    assert np.sqrt(np.mean((answers - expected) ** 2)) < 0.1 * np.std(expected)
+    (unseen,) = run_artifact(path, RUNTIMES[format], words).outputs.values()
+    assert np.abs(unseen).max() > np.abs(expected).max()
+
+
+@pytest.mark.parametrize("format", RUNTIMES)
+def test_a_transposed_convolution_is_stored_in_int8(format, tmp_path):
+    """By one graph of ranges its kernel has int8 and a scale for each output channel, as any other has."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((6, 6, 32), name="x")
+    model = keras.Model(x, layers.Conv2DTranspose(48, 3, 2, padding="same", activation="relu")(x))
+    scales = np.geomspace(0.01, 1, 48)
+    kernel = model.layers[-1].kernel
+    kernel.assign(kernel * scales[:, None])
+    samples = {"x": np.random.default_rng(0).normal(size=(16, 6, 6, 32)).astype("float32")}
+    made = _exported(model, format, False, samples, tmp_path)
+    path = made.artifact.path
+    size = sum(each.stat().st_size for each in (path, *dict(made.artifact.companions)) if each.suffix != ".xml")
+    assert size < 1.5 * 9 * 32 * 48
+    (answers,) = run_artifact(path, RUNTIMES[format], samples).outputs.values()
+    (expected,) = outputs_of(model, Dataset(samples)).values()
+    assert np.sqrt(np.mean((answers - expected) ** 2)) < 0.03 * np.std(expected)
+
+
+@pytest.mark.parametrize("format", RUNTIMES)
+@pytest.mark.parametrize("activation", ["relu", "relu6"])
+@pytest.mark.parametrize("kind", ["Dense", "Conv2D"])
+def test_an_output_keeps_the_activation_that_ends_it(kind, activation, format, tmp_path):
+    """The last layer's ReLU or ReLU6 is there although an output is not rounded: converters put it into the range."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((6, 6, 8), name="x")
+    more = {} if kind == "Dense" else {"kernel_size": 3}
+    model = keras.Model(x, getattr(layers, kind)(8, activation=activation, **more)(x))
+    model.layers[-1].bias.assign(np.linspace(-4, 8, 8))
+    samples = {"x": np.random.default_rng(0).normal(size=(16, 6, 6, 8)).astype("float32")}
+    made = _exported(model, format, False, samples, tmp_path)
+    (answers,) = run_artifact(made.artifact.path, RUNTIMES[format], samples).outputs.values()
+    (expected,) = outputs_of(model, Dataset(samples)).values()
+    assert np.sqrt(np.mean((answers - expected) ** 2)) < 0.03 * np.std(expected)
