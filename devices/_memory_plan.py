@@ -116,8 +116,8 @@ def _merged(graph: Graph, nodes: list[Node], spans: dict[int, tuple[int, int]], 
             moving = [place for place in node.inputs if place in spans]
             if not moving or len(node.outputs) != 1 or node.outputs[0] not in spans:
                 continue
-            view = node.kind in _VIEWS or node.kind in _QUANTIZE or node.kind in _DEQUANTIZE
-            shared = node.kind in _IN_PLACE or view
+            view = node.operation in _VIEWS or node.operation in _QUANTIZE or node.operation in _DEQUANTIZE
+            shared = node.operation in _IN_PLACE or view
             same = sizes[moving[0]] == sizes[node.outputs[0]]
             if shared and same and (view or len(readers[moving[0]]) == 1) and moving[0] not in graph.inputs:
                 root[node.outputs[0]] = root[moving[0]]
@@ -136,11 +136,11 @@ def _narrow(graph: Graph, nodes: list[Node], readers: Mapping[int, list[Node]], 
     for node in nodes:
         moving = [place for place in node.inputs if place in sizes]
         for place in node.outputs:
-            if place in sizes and moving and (node.kind in _DEQUANTIZE or node.kind in _QUANTIZE):
+            if place in sizes and moving and (node.operation in _DEQUANTIZE or node.operation in _QUANTIZE):
                 sizes[place] = min(sizes[place], elements(graph.values[place].shape) or sizes[place])
     for place in sizes:
         read = readers.get(place, [])
-        if read and all(node.kind in _QUANTIZE for node in read) and place not in graph.inputs:
+        if read and all(node.operation in _QUANTIZE for node in read) and place not in graph.inputs:
             sizes[place] = min(sizes[place], elements(graph.values[place].shape) or sizes[place])
 
 

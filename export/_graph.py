@@ -93,6 +93,11 @@ class Node:
     custom: bool = False
     note: str = ""
 
+    @property
+    def operation(self) -> str:
+        """What it computes: its kind without the domain that ONNX Runtime puts before its own forms of operations."""
+        return self.kind.removeprefix("com.microsoft.").removeprefix("nchwc.")
+
 
 @dataclass(frozen=True)
 class Graph:

@@ -10,6 +10,10 @@ _INTEGERS = {
     "ConvInteger": "dynamic_int8",
     "QLinearConv": "int8",
     "QLinearMatMul": "int8",
+    # ONNX Runtime's own.
+    "DynamicQuantizeLSTM": "dynamic_int8",
+    "DynamicQuantizeMatMul": "dynamic_int8",
+    "MatMulIntegerToFloat": "dynamic_int8",
 }
 _WEIGHTS = {"int8": "int8_weights", "uint8": "int8_weights", "int4": "int4_weights", "uint4": "int4_weights"}
 
@@ -19,20 +23,27 @@ def precision_of(graph: Graph) -> str:
 
     Integers that are made of activations as the file states make it "int8"; integer weights of float activations are
     "dynamic_int8" where the runtime quantizes the activations as it runs (TFLite's convolutions and dense layers), else
-    "int8_weights" or "int4_weights"; weights stored in half precision make it "float16".
+    "int8_weights" or "int4_weights"; weights stored in half precision make it "float16". Where sizes are decided as the
+    file runs, so that nothing is counted, each operation that may multiply counts once.
     """
-    quantizes = any(node.kind in _QUANTIZING and _live(graph, node) for node in graph.nodes)
+    quantizes = any(node.operation in _QUANTIZING and _live(graph, node) for node in graph.nodes)
     stored = _stored_types(graph)
     found: Counter[str] = Counter()
+    open_sizes: Counter[str] = Counter()
     for node in graph.nodes:
         if node.macs:
             found[_precision(graph, node, quantizes, stored)] += node.macs * (node.times or 1)
-    return found.most_common(1)[0][0] if found else "float32"
+        elif node.macs is None:
+            open_sizes[_precision(graph, node, quantizes, stored)] += 1
+    most = (found or open_sizes).most_common(1)
+    return most[0][0] if most else "float32"
 
 
 def _precision(graph: Graph, node: Node, quantizes: bool, stored: dict[int, str]) -> str:
-    if node.kind in _INTEGERS:
-        return _INTEGERS[node.kind]
+    if node.operation in _INTEGERS:
+        return _INTEGERS[node.operation]
+    if node.operation == "MatMulNBits":
+        return "int4_weights" if node.settings.get("bits", 4) <= 4 else "int8_weights"
     activations = [graph.values[place].dtype for place in node.inputs if place >= 0 and place not in stored]
     weights = [stored[place] for place in node.inputs if place >= 0 and place in stored][:1]
     narrow = next((dtype for dtype in weights if dtype != "float32"), "")

@@ -37,12 +37,13 @@ DETECTIONS = "TFLite_Detection_PostProcess"
 _SCORES_IN_AN_OVERLAP = 4.5
 
 _CONVOLUTIONS = {"CONV_2D", "CONV_3D", "TRANSPOSE_CONV", "CONV_3D_TRANSPOSE", "DEPTHWISE_CONV_2D"}
-_CONVOLUTIONS |= {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"}
+_CONVOLUTIONS |= {"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "ConvInteger", "QLinearConv"}
 _CONVOLUTIONS |= {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"}
 # A dense layer over rows is the product that a convolution by one pixel is over pixels: in LiteRT, ONNX Runtime and
 # OpenVINO on one core it took 0.8 to 1.4 times as long (eight layers of 64 to 96 channels, 4 to 196 rows).
 _PRODUCTS = {"FULLY_CONNECTED", "BATCH_MATMUL", "Gemm", "Einsum", "FusedGemm", "FusedMatMul", "MatMul"}
 _PRODUCTS |= {"MatMulInteger", "QLinearMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits", "QGemm"}
+_PRODUCTS |= {"Attention", "QAttention", "MultiHeadAttention", "ScaledDotProductAttention"}
 # Kernels for several rows take at least as many at once (github:google/XNNPACK, src/configs/gemm-config.c).
 _ROWS_AT_ONCE = 4
 # No kernel runs for these: a view of the same bytes, or a part of what stands beside them.
@@ -75,7 +76,8 @@ _WEIGHTS = {"int8", "uint8", "int4", "uint4", "int2", "uint2"}
 _FUNCTIONS = {"LOGISTIC", "TANH", "EXP", "LOG", "SOFTMAX", "LOG_SOFTMAX", "SQRT", "RSQRT", "DIV", "ELU", "GELU", "POW"}
 _FUNCTIONS |= {"SIN", "COS", "Sigmoid", "Tanh", "Exp", "Log", "Softmax", "LogSoftmax", "Sqrt", "Div"}
 _FUNCTIONS |= {"Reciprocal", "Erf", "Elu", "Gelu", "Softplus", "Pow", "Sin", "Cos", "SoftMax", "SoftPlus", "Divide"}
-_FUNCTIONS |= {"Power", "MVN", "LayerNormalization", "Swish", "Selu"}
+_FUNCTIONS |= {"Power", "MVN", "LayerNormalization", "Swish", "Selu", "BiasGelu", "FastGelu", "QuickGelu"}
+_FUNCTIONS |= {"SkipLayerNormalization", "BiasSoftmax"}
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def work_of(graph: Graph, assumed_turns: int = 1) -> tuple[Work, ...]:
                 for place, times in ((made, writers[made].times), (before, -writers[made].times)):
                     _add(writers[made].counts, "outputs", [sizes[place]], times)
             continue
-        if node.kind in FREE or (node.kind in _QUANTIZING and not _at_the_edge(graph, node)):
+        if node.operation in FREE or (node.operation in _QUANTIZING and not _at_the_edge(graph, node)):
             joins.update({place: joins.get(live[0], False) for place in node.outputs} if live else {})
             if live and live[0] in writers and len(node.outputs) == 1:
                 writers[node.outputs[0]] = writers[live[0]]
@@ -179,7 +181,7 @@ def sorting(boxes: int, scores: int, detections: int) -> float:
 
 def _joined(graph: Graph, node: Node, live: list[int], joins: dict[int, bool], readers: dict[int, int]) -> bool:
     """Tell whether an operation is computed with the one before it."""
-    if node.kind not in _JOINED or len(set(live)) != 1:
+    if node.operation not in _JOINED or len(set(live)) != 1:
         return False
     place = live[0]
     written = graph.values[node.outputs[0]] if node.outputs else None
@@ -203,13 +205,13 @@ def _sizes(graph: Graph) -> list[float]:
         for place in read:
             readers.setdefault(place, []).append(node)
         for made in (place for place in node.outputs if place >= 0 and place not in graph.outputs):
-            if node.kind in _QUANTIZING and read:
+            if node.operation in _QUANTIZING and read:
                 sizes[made] = min(sizes[made], sizes[read[0]], _of_levels(graph, node, made))
             elif read and known.issuperset(read):
                 same = [place for place in weights.intersection(read) if _alike(graph, place, made)]
                 sizes[made] = min([sizes[made], *(sizes[place] for place in same)])
                 weights.update([made] if same else [])
-            elif node.kind in FREE or node.kind in _CARRYING:
+            elif node.operation in FREE or node.operation in _CARRYING:
                 moving = [place for place in read if place not in known]
                 widths = [sizes[place] / (elements(graph.values[place].shape) or math.inf) for place in moving]
                 if moving and all(sizes[place] < _bytes(graph, place) for place in moving):
@@ -217,7 +219,7 @@ def _sizes(graph: Graph) -> list[float]:
             if read and known.issuperset(read):
                 known.add(made)
     for place, nodes in readers.items():
-        if place not in graph.inputs and all(node.kind in _QUANTIZING for node in nodes):
+        if place not in graph.inputs and all(node.operation in _QUANTIZING for node in nodes):
             sizes[place] = min([sizes[place], *(sizes[made] for node in nodes for made in node.outputs)])
     return sizes
 
@@ -254,8 +256,8 @@ def _work(graph: Graph, node: Node, times: float, folded: set[int], sizes: Seque
             channels = _channels(graph.format, written[0])
             counts["patches"] = macs / count * (count / channels) * _element_bytes(live, graph, sizes)
     else:
-        _add(counts, "moved", bytes_written + (bytes_written if node.kind in _PICKING else bytes_read))
-        if node.kind == DETECTIONS and len(read) > 1:
+        _add(counts, "moved", bytes_written + (bytes_written if node.operation in _PICKING else bytes_read))
+        if node.operation == DETECTIONS and len(read) > 1:
             numbers, scores = (max(0, elements(value.shape) or 0) for value in read[:2])
             counts["sorting"] = sorting(numbers // 4, scores, max(0, node.settings.get("max_detections", 0)))
         if kind == "functions":
@@ -280,19 +282,20 @@ def kind_of(node: Node, stored: list[Value], written: list[Value]) -> str:
         stored: its constants.
         written: what it writes.
     """
-    if node.kind in _CONVOLUTIONS:
+    if node.operation in _CONVOLUTIONS:
         kernel = max(stored, key=lambda value: len(value.shape or ()), default=None)
         shape = (kernel.shape if kernel is not None else None) or ()
         depth = _depth(node, shape)
-        if node.kind == "DEPTHWISE_CONV_2D" or _groups(node, shape) > 1 and depth == 1:
+        if node.operation == "DEPTHWISE_CONV_2D" or _groups(node, shape) > 1 and depth == 1:
             return "depthwise"
-        pixels = shape[1:-1] if node.kind.isupper() else shape[-2:]
-        if pixels and math.prod(pixels) == 1:
+        if shape and math.prod(_window(node, shape)) == 1:
             return "pointwise"
         return "shallow" if shape and depth <= _FEW_CHANNELS else "convolution"
     if node.macs:
-        return "pointwise" if node.kind in _PRODUCTS and _rows(written, bool(stored)) >= _ROWS_AT_ONCE else "matrix"
-    return "functions" if node.kind in _FUNCTIONS else "moved"
+        return (
+            "pointwise" if node.operation in _PRODUCTS and _rows(written, bool(stored)) >= _ROWS_AT_ONCE else "matrix"
+        )
+    return "functions" if node.operation in _FUNCTIONS else "moved"
 
 
 def _rows(written: list[Value], of_weights: bool) -> int:
@@ -302,20 +305,27 @@ def _rows(written: list[Value], of_weights: bool) -> int:
 
 
 def _groups(node: Node, shape: tuple[int, ...]) -> int:
-    if node.kind.startswith("GroupConvolution"):
+    if node.operation.startswith("GroupConvolution"):
         return shape[0] if shape else 1
     return int(node.settings.get("group", 1))
 
 
+def _window(node: Node, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return how many pixels a kernel takes along each axis of a sequence, picture or volume."""
+    if node.operation.isupper():
+        return shape[:3] if node.operation.startswith("CONV_3D") else shape[1:-1]
+    return shape[3:] if node.operation.startswith("GroupConvolution") else shape[2:]
+
+
 def _depth(node: Node, shape: tuple[int, ...]) -> int:
     """Return how many channels one kernel of a convolution reads."""
-    if node.kind.isupper():
-        return shape[-2 if node.kind == "CONV_3D" else -1] if shape else 1
+    if node.operation.isupper():
+        return shape[-2 if node.operation == "CONV_3D" else -1] if shape else 1
     # The layouts of ONNX's and OpenVINO's operators; a transposed one has its input's channels before its output's.
-    place = {"GroupConvolution": 2, "ConvTranspose": 0, "ConvolutionBackpropData": 0}.get(node.kind, 1)
+    place = {"GroupConvolution": 2, "ConvTranspose": 0, "ConvolutionBackpropData": 0}.get(node.operation, 1)
     if len(shape) <= place:
         return 1
-    return shape[place] // _groups(node, shape) if node.kind == "ConvTranspose" else shape[place]
+    return shape[place] // _groups(node, shape) if node.operation == "ConvTranspose" else shape[place]
 
 
 def _channels(format: str, value: Value) -> int:

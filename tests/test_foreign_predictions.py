@@ -9,7 +9,8 @@ from edgewright import devices, predict
 from edgewright.devices import loads_on
 from edgewright.export import Graph, read_graph
 from edgewright.export._graph import Node, Value, einsum_macs
-from edgewright.export._work import total, work_of
+from edgewright.export._precision import precision_of
+from edgewright.export._work import MULTIPLYING, total, work_of
 
 _PI = "raspberry-pi-4b"
 
@@ -272,6 +273,61 @@ def test_what_onnx_runtime_makes_of_a_file_is_counted(network):
     assert kinds >= {"com.microsoft.QLinearAdd", "com.microsoft.nchwc.Conv"}
     notes = " ".join(predict(network / "plain-ORT_ENABLE_ALL.onnx", _PI)[0].notes)
     assert "com.microsoft.nchwc.Conv, in blocks of channels for the processor that ONNX Runtime saved" in notes
+
+
+def test_fused_convolutions_multiply_as_the_plain_ones_do(network):
+    """What ONNX Runtime fuses activations into is still a convolution, and no product of a row by a matrix."""
+    plain, extended, whole = (
+        total(work_of(read_graph(network / f"{name}.onnx")))
+        for name in ("plain", "plain-ORT_ENABLE_EXTENDED", "plain-ORT_ENABLE_ALL")
+    )
+    for kind in MULTIPLYING:
+        assert plain[kind] == extended[kind] == whole[kind], kind
+
+
+@pytest.mark.parametrize("sizes", [(50,), (5, 10), (2, 5, 5)])
+def test_a_kernel_of_one_pixel_gathers_nothing(sizes, tmp_path):
+    """Along a sequence and in a volume as in a picture."""
+    kernel = np.ones((16, 8, *[1 for _ in sizes]), np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    path = _saved(tmp_path / "a.onnx", [node], {"x": (1, 8, *sizes)}, {"y": (1, 16, *sizes)}, {"w": kernel})
+    (work,) = work_of(read_graph(path))
+    assert work.kind == "pointwise" and work.counts["pointwise"] == 16 * 8 * 50 and "patches" not in work.counts
+
+
+def test_a_precision_is_read_where_sizes_are_open(tmp_path):
+    """A file for sequences of any length has the precision of what it multiplies, though nothing is counted."""
+    from onnxruntime.quantization import quantize_dynamic
+
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    plain = _saved(
+        *(tmp_path / "a.onnx", nodes, {"x": ("batch", "steps", 8)}, {"y": ("batch", "steps", 8)}),
+        {"w": np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)},
+    )
+    quantize_dynamic(plain, tmp_path / "b.onnx")
+    assert [precision_of(read_graph(tmp_path / f"{name}.onnx")) for name in "ab"] == ["float32", "dynamic_int8"]
+    (found,) = predict(tmp_path / "b.onnx", "jetson-orin-nano")
+    assert found.precision == "dynamic_int8" and found.latency_ms is None
+
+
+def test_the_precision_of_onnx_runtimes_own_products_is_read(tmp_path):
+    """Its quantizer's LSTM quantizes what it reads as it runs, and its product by blocks has weights of 4 bits."""
+    from onnxruntime.quantization import quantize_dynamic
+
+    shapes = {"w": (1, 32, 8), "r": (1, 32, 8)}
+    arrays = {name: np.random.default_rng(0).normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    node = helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=8)
+    plain = _saved(tmp_path / "a.onnx", [node], {"x": (5, 1, 8)}, {"y": (5, 1, 1, 8)}, arrays)
+    quantize_dynamic(plain, tmp_path / "lstm.onnx")
+    assert precision_of(read_graph(tmp_path / "lstm.onnx")) == "dynamic_int8"
+    for bits, precision in ((4, "int4_weights"), (8, "int8_weights")):
+        settings = {"K": 32, "N": 8, "bits": bits, "block_size": 32}
+        node = helper.make_node("MatMulNBits", ["x", "w", "s"], ["y"], domain="com.microsoft", **settings)
+        arrays = {"w": np.zeros((8, 1, 4 * bits), np.uint8), "s": np.ones(8, np.float32)}
+        path = _saved(
+            tmp_path / f"{bits}.onnx", [node], {"x": (1, 32)}, {"y": (1, 8)}, arrays, domains=["com.microsoft"]
+        )
+        assert precision_of(read_graph(path)) == precision
 
 
 def test_pairs_of_quantization_cost_what_the_kernels_they_become_do(network):
