@@ -30,6 +30,7 @@ COLUMNS = ("file", "latency_ms", "threads", "runtime")
 # Predictions are seldom off by more than this before a calibration; another unit of time is 1,000.
 _FAR_OFF = 10
 _MOST_SPREAD = 10.0  # the limit of a profile's ``spread``
+_LEAST_MS, _MOST_MS = 1e-6, 1e6  # a nanosecond, and a quarter of an hour
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,8 @@ def calibrated(base: Profile, rows: Sequence[Taken], name: str, left_out: Sequen
     counted: dict[tuple[str, str, int, str], list[_Counted]] = defaultdict(list)
     targets: dict[tuple[str, str], Target] = {}
     for row in rows:
+        if not row.file.is_file():
+            raise InputError(f"{row.where}: expected a file that was measured. Got: {row.file}, where none is.")
         graph = read_graph(row.file)
         target = base.target(graph.format, precision_of(graph))
         if isinstance(target, Unsupported) or target.unit == "edgetpu":
@@ -336,10 +339,11 @@ def _rows(table: Path, left_out: list[str]) -> list[Taken]:
     text = read_text(table, "a table of measurements")
     if table.suffix == ".json":
         return _of_document(table, text, left_out)
-    lines = list(csv.DictReader(text.splitlines()))
-    missing = [name for name in COLUMNS[:2] if not lines or lines[0].get(name) is None]
+    reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+    missing = [name for name in COLUMNS[:2] if name not in (reader.fieldnames or ())]
     if missing:
         raise InputError(f"{table}: expected the columns {', '.join(COLUMNS)}. Got: none of the name {missing[0]}.")
+    lines = list(reader)
     return [
         _row(
             table,
@@ -406,9 +410,11 @@ def _row(table: Path, where: str, file: Any, latency: Any, threads: Any, runtime
         value, count = float(latency), int(threads or 0)
     except (TypeError, ValueError):
         value, count = math.nan, 0
-    if not file or not 0 < value < math.inf or count < 0:
-        got = f"{file!r}, {latency!r}, {threads!r}"
-        raise InputError(f"{where}: expected a file, a latency in ms above 0 and whole threads. Got: {got}.")
+    if not file or not _LEAST_MS <= value <= _MOST_MS or count < 0:
+        raise InputError(
+            f"{where}: expected a file, a latency in ms above 0, at most {_MOST_MS:,.0f}, and whole threads. "
+            f"Got: {file!r}, {latency!r}, {threads!r}."
+        )
     return Taken(table.parent / str(file), value, count, str(runtime or ""), where)
 
 

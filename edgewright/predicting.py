@@ -100,19 +100,22 @@ def predict(
         raise InputError(f"Expected a number of operations to list, zero or more. Got: {costliest}.")
     path = Path(artifact)
     profile = profile_of(device)
-    _check(profile, runtime, threads)
+    runtime = None if runtime is None else _runtime_of(profile, runtime)
+    if threads is not None and not 1 <= threads <= profile.cpu.count.value:
+        raise InputError(f"Expected 1 to {profile.cpu.count.value} threads on {profile.title}. Got: {threads}.")
     bundle = bundle_at(path)
     known = {entry.path: entry for entry in bundle.artifacts} if bundle else {}
     return tuple(_predicted(file, profile, known.get(file), runtime, threads, costliest) for file in known or (path,))
 
 
-def _check(profile: Profile, runtime: str | None, threads: int | None) -> None:
+def _runtime_of(profile: Profile, asked: str) -> str:
+    """Return a runtime of a device as its profile calls it; it may be asked for as other commands do, as "litert"."""
     names = sorted({each.name for each in profile.runtimes} | {target.runtime for target in profile.targets})
-    if runtime is not None and runtime not in names:
-        hint = nearest(runtime, names)
-        raise InputError(f"Expected a runtime of {profile.title}: {', '.join(names)}. Got: {runtime!r}.{hint}")
-    if threads is not None and not 1 <= threads <= profile.cpu.count.value:
-        raise InputError(f"Expected 1 to {profile.cpu.count.value} threads on {profile.title}. Got: {threads}.")
+    for name in names:
+        if asked.casefold() in (name.casefold(), ADAPTERS.get(name)):
+            return name
+    hint = nearest(asked, names)
+    raise InputError(f"Expected a runtime of {profile.title}: {', '.join(names)}. Got: {asked!r}.{hint}")
 
 
 def _predicted(

@@ -7,6 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgewright import devices, predict
 from edgewright.devices import loads_on
+from edgewright.errors import InputError
 from edgewright.export import Graph, read_graph
 from edgewright.export._graph import Node, Value, einsum_macs
 from edgewright.export._precision import precision_of
@@ -136,6 +137,16 @@ def test_sizes_that_nothing_tells_leave_no_interval(tmp_path):
     assert "counted as nothing: Relu." in " ".join(opened.notes)
     (known,) = predict(_saved(tmp_path / "known.onnx", nodes, {"x": ("batch", 9)}, {"y": ("batch", 9)}), _PI)
     assert known.latency_ms.low and "counted as nothing" not in " ".join(known.notes)
+
+
+@pytest.mark.parametrize("runtime", ["ONNX Runtime", "onnx runtime", "onnxruntime"])
+def test_a_runtime_is_asked_for_by_either_name(runtime, tmp_path):
+    """The profile's name or that of the other commands; one that the device lacks is refused."""
+    path = _products(tmp_path / "a.onnx", 4)
+    (found,) = predict(path, _PI, runtime=runtime)
+    assert found.runtime == "ONNX Runtime"
+    with pytest.raises(InputError, match="Expected a runtime of Raspberry Pi 4 Model B: LiteRT, "):
+        predict(path, _PI, runtime="tflite_runtime")
 
 
 def test_an_operation_of_tensorflow_runs_on_no_device():
