@@ -405,7 +405,13 @@ def _first_error(error: pydantic.ValidationError, where: str) -> str:
     *parents, name = (str(part) for part in first["loc"])
     key = ".".join((*parents, name))
     if first["type"] == "missing":
-        return f"{where}: expected the key {key}. Got: no such key in {'.'.join(parents) or 'the profile'}."
+        unknown = [
+            str(each["loc"][-1])
+            for each in error.errors()
+            if each["type"] == "extra_forbidden" and each["loc"][:-1] == first["loc"][:-1]
+        ]
+        instead = f", but {', '.join(unknown)}, not known there" if unknown else ""
+        return f"{where}: expected the key {key}. Got: no such key in {'.'.join(parents) or 'the profile'}{instead}."
     if first["type"] == "extra_forbidden":
         return f"{where}: expected a known key. Got: {key}.{nearest(name, _known_keys(Profile))}"
     return f"{where}: {key}: expected {expected(first)}. Got: {shortened(first['input'])}."

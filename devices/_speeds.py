@@ -114,7 +114,8 @@ def _calibrated(calibration: Calibration, profile: Profile, target: Target, thre
     )
     version = 0.0 if _same_runtime(calibration.measured_with, target.runtime) else _VERSIONS
     faster = _XNNPACK if _RUY in calibration.measured_with and target.runtime == "LiteRT" else 0.0
-    rows = f"{calibration.rows} {calibration.whose} measurements with {calibration.measured_with}"
+    several = "s" if calibration.rows > 1 else ""
+    rows = f"{calibration.rows} {calibration.whose} measurement{several} with {calibration.measured_with}"
     return DeviceSpeeds(
         speeds,
         math.hypot(version, doubt, faster),

@@ -21,6 +21,7 @@ _BEGINNINGS = {
     "Input should be a valid": "a",
     "Input should be": "one of",
     "String should match pattern": "a text that matches the pattern",
+    "String should have": "a text of",
 }
 
 
