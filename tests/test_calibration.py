@@ -34,7 +34,7 @@ def test_a_calibrated_profile_predicts_what_was_measured(artifacts, tmp_path):
         (before,), (after,) = predict(path, "raspberry-pi-4b"), predict(path, str(out))
         assert after.latency_ms.value == pytest.approx(2 * before.latency_ms.value, rel=0.15)
         assert after.latency_ms.high / after.latency_ms.low < before.latency_ms.high / before.latency_ms.low
-        assert "own measurements" in after.latency_ms.basis
+        assert "1 own measurement with" in after.latency_ms.basis
     with pytest.raises(InputError, match="force"):
         calibrate("raspberry-pi-4b", [tmp_path / "mine.csv"], out)
 

@@ -306,6 +306,15 @@ def test_a_kernel_of_one_pixel_gathers_nothing(sizes, tmp_path):
     assert work.kind == "pointwise" and work.counts["pointwise"] == 16 * 8 * 50 and "patches" not in work.counts
 
 
+def test_a_kernel_along_one_axis_of_a_volume_gathers(tmp_path):
+    """Three pixels deep and one pixel wide, it is a convolution and no product."""
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    kernel = np.ones((16, 8, 3, 1, 1), np.float32)
+    path = _saved(tmp_path / "a.onnx", [node], {"x": (1, 8, 4, 5, 5)}, {"y": (1, 16, 2, 5, 5)}, {"w": kernel})
+    (work,) = work_of(read_graph(path))
+    assert work.kind == "convolution" and work.counts["patches"] == 2 * 5 * 5 * 3 * 8 * 4
+
+
 def test_a_precision_is_read_where_sizes_are_open(tmp_path):
     """A file for sequences of any length has the precision of what it multiplies, though nothing is counted."""
     from onnxruntime.quantization import quantize_dynamic

@@ -388,7 +388,7 @@ def test_a_calibrated_device_is_predicted_as_it_was_measured(device, bundle, row
     done = CliRunner().invoke(app, ["devices", "calibrate", device])
     assert done.exit_code == 0 and "is predicted by it from now on" in done.stdout, done.output
     (after,) = predict(tflite, device, threads=1)
-    assert abs(after.latency_ms.value / measured - 1) < 0.3 and "own measurements" in after.latency_ms.basis
+    assert abs(after.latency_ms.value / measured - 1) < 0.3 and "own measurement" in after.latency_ms.basis
     registered = _registered.get(device)
     assert registered.original == str(profile) and registered.profile.endswith("desk.toml")
     assert f"calibrated from {profile}" in registered_text((registered,), {})
