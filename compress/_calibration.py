@@ -75,10 +75,14 @@ def _within(bounds: Range, beyond: float) -> Range:
 def with_zero(low: float, high: float) -> Range:
     """Return a range that holds zero, which integers have to represent exactly, and more than a point.
 
+    What is zero on all samples gets a range that others may need: one of nothing is a scale that runtimes refuse.
+
     >>> with_zero(0.5, 2.0), with_zero(0.0, 0.0)
-    ((0.0, 2.0), (0.0, 1e-06))
+    ((0.0, 2.0), (0.0, 1.0))
     """
     low, high = min(low, 0.0), max(high, 0.0)
+    if low == high:
+        return (0.0, 1.0)
     return (low, high) if high - low > 1e-6 else (low, low + 1e-6)
 
 

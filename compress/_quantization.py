@@ -11,7 +11,7 @@ from ._scope import Scope
 from ._technique import Parameters, Work
 
 AUTO = "auto"
-_BETTER_AS_ONE_GRAPH = ("onnx",)
+_BETTER_AS_ONE_GRAPH = ("onnx", "tflite")
 
 
 class Int8(Parameters):
@@ -22,7 +22,8 @@ class Int8(Parameters):
         calibration: how: "min_max", "percentile", "mse" or "entropy". One graph with these ranges written into it is
             converted to every format. With "converter" each format's own quantizer decides. "auto" is what
             benchmarks/export.py finds the better for each format: one graph by "min_max" for ONNX, where it is up to
-            three times as fast, and their own quantizers for the others.
+            three times as fast, and for TFLite, whose converter gives tensors that share a scale one that is too
+            small or too coarse; NNCF for OpenVINO. Where one way fails, the other is taken.
         percentile: share of the values, in percent, that a range holds, for that method.
         keep_float: regular expression over the paths of layers that stay in float; none when empty.
         max_disagreement: how far the quantized model may disagree with the float one on the samples, in percent: of

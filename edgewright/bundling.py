@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _SAMPLES_TO_LOCALISE = 64
 MODEL = "model.keras"
 GRAPHS = "graphs"
+# Two ways to int8, by whether it is one graph for several formats.
+_WAYS = {True: "one graph with ranges", False: "the format's own quantizer"}
 
 Deploy = Callable[["keras.Model"], Deployment]
 
@@ -63,7 +65,7 @@ def make_bundle(
         calibration = _save_calibration(compressed, deployment, temporary)
         activations = compressed.activations
         as_one = tuple(format for format in formats if activations and activations.for_format(format))
-        quantized, unseen = _quantized(compressed, deployment, calibration, temporary) if as_one else ({}, [])
+        quantized, unseen = _quantized(compressed, deployment, calibration, temporary) if activations else ({}, [])
         stages = Stages(work or temporary / "stages")
         reference, calls = reference_of(compressed, deployment, deploy)
         about = about_model(about, compressed.recipe, frozen, reference, calibration)
@@ -79,11 +81,12 @@ def make_bundle(
         cells = [(format, precision) for format in formats for precision in compressed.precisions]
         made = attempted(plan, cells, part(report, 0, 0.9))
         notes = [*compressed.notes, *unseen]
-        lacking = [(format, "int8") for format in as_one if quantized and _is_retried(made, format)]
+        lacking = [(format, "int8") for format in formats if quantized and _is_retried(made, format)]
         if lacking:
-            again = made.replaced_by(attempted(replace(plan, as_one=()), lacking, part(report, 0.9, 1)))
+            others = tuple(format for format, _ in lacking if format not in as_one)
+            again = made.replaced_by(attempted(replace(plan, as_one=others), lacking, part(report, 0.9, 1)))
             notes += [
-                f"{each.name} is by the format's own quantizer, for one graph with ranges failed: "
+                f"{each.name} is by {_WAYS[each.format in others]}, for {_WAYS[each.format in as_one]} failed: "
                 f"{made.why_not(each.name)}"
                 for each in again.right
                 if each.name not in {before.name for before in made.right}
@@ -209,7 +212,7 @@ def _quantized(
 
 
 def _is_retried(made: Attempt, format: str) -> bool:
-    """Tell whether a format that has int8 got no right artifact of one graph with ranges; its own quantizer may."""
+    """Tell whether a format that has int8 got no right artifact in one way to it; the other may do."""
     return not exporter(format).refusal("int8") and f"{format} int8" not in {each.name for each in made.right}
 
 

@@ -30,6 +30,7 @@ _MODULES = (
     "argmax",
     "error_functions",
     "exponential",
+    "transposed",
     "functions",
     "roots",
     "dilated",
@@ -44,6 +45,7 @@ _MODULES = (
     "rows",
     "summed_products",
     "row_softmax",
+    "shared_scales",
 )
 # Beside the job of a conversion: what came of each pass, written before the converter runs.
 RECORD = "legalised.json"

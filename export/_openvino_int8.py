@@ -13,6 +13,8 @@ from ..compress._weight_quantizer import quantized
 # The axes of the output channels in the weights, before any transposition that a MatMul asks for.
 _CHANNELS = {"Convolution": (0,), "GroupConvolution": (0, 1), "ConvolutionBackpropData": (1,), "MatMul": (-1,)}
 _LEVELS = 255
+# What they return is never below zero.
+_POSITIVE = ("SoftMax", "Softmax", "Sigmoid", "HSigmoid", "SoftPlus", "Exp", "ReLU", "Abs", "Sqrt")
 _MOVES = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
 
 
@@ -76,7 +78,8 @@ def _unrounded(node: Any) -> Any:
     if np.abs(shift).max() > 1e-6 * reach:
         made = opset.add(made, opset.constant(shift.astype(np.float32))).output(0)
     # A range from zero may be all that is left of a ReLU, and one from zero to six of a ReLU6.
-    if min(np.abs(low).max(), np.abs(first).max()) < 1e-6 * reach:
+    is_positive = node.input_value(0).get_node().get_type_name() in _POSITIVE
+    if not is_positive and min(np.abs(low).max(), np.abs(first).max()) < 1e-6 * reach:
         made = opset.maximum(made, opset.constant(first.astype(np.float32))).output(0)
         if np.allclose(last - first, 6, rtol=1e-3):
             made = opset.minimum(made, opset.constant(last.astype(np.float32))).output(0)

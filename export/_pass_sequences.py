@@ -98,7 +98,7 @@ def _can_be(work: Work, operation: Any, possible: dict[str, Any]) -> bool:
     rest = [each for each in operation.inputs if _source(each).op.name not in possible or each.shape != sequence]
     constants = [work.graph.constant(tensor) for tensor in rest]
     # Aligned at the last axis, a constant stays where it was.
-    fit = all(each is not None and (each.ndim < sequence.rank or each.shape[0] == 1) for each in constants)
+    fit = all(each is not None and (each.ndim < sequence.rank or each.shape[:1] == (1,)) for each in constants)
     return fit and len(rest) < len(operation.inputs)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..compress._points import SATURATED
-from ._tflite_flatbuffer import by_number, gathered, items, packed, self_contained
+from ._tflite_flatbuffer import by_number, items
 
 _BEYOND = {"LOGISTIC": SATURATED["Sigmoid"], "TANH": SATURATED["Tanh"]}
 # They round to whatever scale their output has.
@@ -23,13 +23,9 @@ _MOVES = frozenset(
 _MOST = 64.0
 
 
-def narrowed(content: bytes) -> bytes:
-    """Return an int8 file with scales of logits that leave out what saturates; the same where there are none."""
-    model = gathered(content)
-    if not self_contained(model):
-        return content
-    changed = [_narrow(model, graph) for graph in items(model.subgraphs)]
-    return packed(model) if any(changed) else content
+def narrow(model: Any) -> bool:
+    """Give logits of an int8 file's ``ModelT`` scales that leave out what saturates; tell whether there are any."""
+    return any([_narrow(model, graph) for graph in items(model.subgraphs)])
 
 
 def _narrow(model: Any, graph: Any) -> bool:

@@ -4,13 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import _tflite_lean, _tflite_metadata, _tflite_sparse
+from . import _tflite_int8, _tflite_lean, _tflite_metadata, _tflite_sparse
 from ._artifact import Operation, Tensor
 from ._exporter import Exported, Exporter, Job, count_operations
 from ._freeze import SIGNATURE
 from ._read_tflite import read
 from ._tflite_file import WEIGHT_BITS, quantize_file, signature_of
-from ._tflite_saturation import narrowed
 
 
 def export(job: Job) -> Exported:
@@ -26,7 +25,7 @@ def export(job: Job) -> Exported:
     else:
         content = _convert(job)
     if job.precision == "int8":
-        content = narrowed(content)
+        content = _tflite_int8.mended(content)
     path = job.folder / f"{job.stem}.tflite"
     path.write_bytes(content)
     interpreter = _interpreter(job, path)

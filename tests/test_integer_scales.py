@@ -11,7 +11,7 @@ from edgewright.compress._activations import Activations
 from edgewright.compress._points import SATURATED, find_points
 from edgewright.export import convert, freeze
 from edgewright.export._tflite_flatbuffer import gathered
-from edgewright.export._tflite_saturation import narrowed
+from edgewright.export._tflite_int8 import mended
 from edgewright.runtimes import run_artifact
 from edgewright.train import Dataset
 from edgewright.train._training import outputs_of
@@ -98,7 +98,7 @@ def test_a_file_without_saturated_logits_stays(tmp_path):
     """A second time there is nothing to narrow, and a file that has no scales is handed back as it is."""
     path = _exported(_model(_sigmoid), "tflite", True, _samples(), tmp_path).artifact.path
     content = path.read_bytes()
-    assert narrowed(content) == content
+    assert mended(content) == content
     (logits,) = (
         tensor
         for operator in gathered(content).subgraphs[0].operators
@@ -251,18 +251,59 @@ def test_a_transposed_convolution_is_stored_in_int8(format, tmp_path):
     assert np.sqrt(np.mean((answers - expected) ** 2)) < 0.03 * np.std(expected)
 
 
-@pytest.mark.parametrize("format", RUNTIMES)
-@pytest.mark.parametrize("activation", ["relu", "relu6"])
-@pytest.mark.parametrize("kind", ["Dense", "Conv2D"])
-def test_an_output_keeps_the_activation_that_ends_it(kind, activation, format, tmp_path):
-    """The last layer's ReLU or ReLU6 is there although an output is not rounded: converters put it into the range."""
+@pytest.mark.parametrize(("kind", "activation"), [("Dense", "relu"), ("Conv2D", "relu"), ("Conv2D", "relu6")])
+def test_an_output_of_openvino_keeps_the_activation_that_ends_it(kind, activation, tmp_path):
+    """The last ReLU or ReLU6 is there although an output is not rounded: the converter put it into the range."""
     keras.utils.set_random_seed(0)
     x = keras.Input((6, 6, 8), name="x")
     more = {} if kind == "Dense" else {"kernel_size": 3}
     model = keras.Model(x, getattr(layers, kind)(8, activation=activation, **more)(x))
     model.layers[-1].bias.assign(np.linspace(-4, 8, 8))
     samples = {"x": np.random.default_rng(0).normal(size=(16, 6, 6, 8)).astype("float32")}
-    made = _exported(model, format, False, samples, tmp_path)
-    (answers,) = run_artifact(made.artifact.path, RUNTIMES[format], samples).outputs.values()
+    made = _exported(model, "openvino", False, samples, tmp_path)
+    (answers,) = run_artifact(made.artifact.path, "openvino", samples).outputs.values()
+    (expected,) = outputs_of(model, Dataset(samples)).values()
+    assert np.sqrt(np.mean((answers - expected) ** 2)) < 0.03 * np.std(expected)
+
+
+def _shaped(activation):
+    return lambda x: layers.Conv1D(6, 3, padding="same", activation=activation)(layers.Reshape((4, 2))(x))
+
+
+def _pictured(x):
+    return layers.Reshape((2, 1, 4))(x)
+
+
+def _choosing(x):
+    """Return a sum with a part that is zero on all samples, as an untouched branch is."""
+    hidden = layers.Dense(8)(x)
+    return hidden + ops.relu(ops.abs(hidden) * -1.0)
+
+
+def _maximum(x):
+    return layers.Flatten()(ops.maximum(layers.Conv2DTranspose(4, 3)(_pictured(x)) / 4, _pictured(x)[:, :1]))
+
+
+@pytest.mark.parametrize(
+    ("function", "own"),
+    [
+        (layers.Dense(8, activation="hard_sigmoid"), False),
+        (_shaped("celu"), False),
+        (_shaped("celu"), True),
+        (_shaped("sparse_plus"), False),
+        (_maximum, False),
+        (_maximum, True),
+        (_choosing, False),
+    ],
+    ids=["hard sigmoid", "celu", "celu, own", "sparse plus", "maximum", "maximum, own", "zero"],
+)
+def test_tflite_rounds_what_activations_are_made_of(function, own, tmp_path):
+    """A constant added to all channels, what several read on its way to a maximum, a part that is always zero."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((8,), name="x")
+    model = keras.Model(x, function(x))
+    samples = {"x": np.random.default_rng(0).normal(size=(32, 8)).astype("float32")}
+    made = _exported(model, "tflite", own, samples, tmp_path)
+    (answers,) = run_artifact(made.artifact.path, "litert", samples).outputs.values()
     (expected,) = outputs_of(model, Dataset(samples)).values()
     assert np.sqrt(np.mean((answers - expected) ** 2)) < 0.03 * np.std(expected)

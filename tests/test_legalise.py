@@ -78,6 +78,8 @@ MODELS = {
     "places": lambda: _vector(lambda x: ops.cast(layers.Discretization([-1.0, 0.0, 1.0])(x), "float32")),
     "written over": lambda: _sequence(lambda x: ops.slice_update(x, (0, 2, 1), layers.Dense(3)(x)[:, :2])),
     "scan": lambda: _sequence(_Decaying()),
+    "log softmax": lambda: _sequence(layers.Conv1D(6, 3, activation="log_softmax")),
+    "tiled": lambda: _picture(lambda x: ops.tile(layers.Conv2D(4, 3)(x), (1, 1, 3, 2))),
     "dilated sequence": lambda: _sequence(layers.Conv1D(4, 3, dilation_rate=2, padding="causal", activation="relu")),
     "dilated groups": lambda: _picture(layers.Conv2D(6, 3, groups=3, dilation_rate=(2, 1), padding="same")),
     "dilated volume": lambda: _volume(layers.Conv3D(4, 2, dilation_rate=2)),
@@ -226,6 +228,7 @@ def _names(made):
         ("bicubic", "tflite", "float32", "resizing-matrices", {"ResizeBicubic"}),
         ("bicubic", "openvino", "float32", "resizing-matrices", {"ResizeBicubic"}),
         ("smaller", "openvino", "float32", "resizing-matrices", {"ScaleAndTranslate"}),
+        ("tiled", "openvino", "float32", "gathered-tiles", {"Tile"}),
     ],
     indirect=["prepared"],
 )
@@ -256,6 +259,16 @@ def test_integers_that_tflite_copies_keep_their_scales(prepared, name):
     legal = prepared.legalised(prepared.job("int8"), "tflite")
     assert name in _names(_made(legal))
     assert prepared.error("tflite", get("tflite").export(legal)) < 0.08
+
+
+@pytest.mark.parametrize("prepared", ["log softmax"], indirect=True)
+def test_what_openvino_moves_a_transposition_past_keeps_its_axis(prepared):
+    """Behind a convolution a log-softmax sums over the channels; OpenVINO's converter has it sum over columns."""
+    job = prepared.job("float32")
+    assert prepared.error("openvino", get("openvino").export(job)) > 0.1
+    legal = prepared.legalised(job, "openvino")
+    assert "written-out-log-softmax" in _names(_made(legal))
+    assert prepared.error("openvino", get("openvino").export(legal)) < 1e-5
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino"])
@@ -447,20 +460,22 @@ def test_a_normalized_vector_of_zeros_is_zeros(format, tmp_path):
     np.testing.assert_allclose(ran.outputs["y"], model(samples), atol=1e-6)
 
 
-def test_a_graph_with_ranges_is_rewritten_and_keeps_them(tmp_path):
-    """Fake quantization stays in a rewritten graph, and the range of a masked score is bounded with the mask."""
+@pytest.mark.parametrize("masked", ["added mask", "causal"])
+def test_a_graph_with_ranges_is_rewritten_and_keeps_them(masked, tmp_path):
+    """Fake quantization stays in a rewritten graph; a masked score has a range, bounded with the mask."""
     keras.utils.set_random_seed(0)
-    model = MODELS["added mask"]()
+    model = MODELS[masked]()
     samples = {"x": np.random.default_rng(0).normal(size=(SAMPLES, 6, 8)).astype("float32")}
     ranges = Activations().ranges_of(model, lambda *size: iter([samples]))
-    assert min(low for low, _ in ranges.values()) < -1e8
+    assert (min(low for low, _ in ranges.values()) < -1e8) == (masked == "added mask")
     frozen = freeze(model, tmp_path / "graph", ranges)
-    made = convert(frozen, "tflite", "int8", tmp_path / "out")
+    np.savez(tmp_path / "samples.npz", **samples)
+    made = convert(frozen, "tflite", "int8", tmp_path / "out", tmp_path / "samples.npz")
     assert made.artifact, made.reason
-    assert _names(made.legalised) == {"bounded-masks"}
+    assert "bounded-masks" in _names(made.legalised)
     run = run_artifact(made.artifact.path, "litert", samples)
     expected = outputs_of(model, Dataset(samples))["y"]
-    assert np.abs(run.outputs["y"] - expected).max() < 0.1 * np.ptp(expected)
+    assert np.sqrt(np.mean((run.outputs["y"] - expected) ** 2)) < 0.05 * np.std(expected)
 
 
 @pytest.mark.parametrize("kind", ["Cumprod", "Cumsum"])

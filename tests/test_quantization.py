@@ -1,6 +1,7 @@
 """compress/: ranges of activations, quantization-aware training, mixed precision, one graph in all formats."""
 
 import math
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -10,8 +11,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgewright import converting, train
 from edgewright import export as export_bundle
-from edgewright import train
 from edgewright.compress import compress, load_recipe, parse_recipe
 from edgewright.compress._activations import Activations, fake_quantizer
 from edgewright.compress._calibration import METHODS, by_entropy, by_mse, by_percentile, calibrate, with_zero
@@ -20,7 +21,7 @@ from edgewright.compress._points import find_points, run_at_points
 from edgewright.compress._weight_quantizer import WeightQuantizer, quantized, summed_axes
 from edgewright.devices._tensorrt import place_on_tensorrt
 from edgewright.errors import InputError
-from edgewright.export import Job, freeze, read_graph
+from edgewright.export import Job, convert, freeze, read_graph
 from edgewright.export import get as get_exporter
 from edgewright.runtimes import for_format, run_artifact
 from edgewright.train import ACCURACY, Dataset, Deployment, Schedule, Task
@@ -454,6 +455,26 @@ def test_by_default_onnx_is_made_of_one_graph_unless_its_activations_cannot_be_o
     kinds = {tensor.data_type for tensor in onnx.load(artifact.path).graph.initializer}
     assert (onnx.TensorProto.UINT8 in kinds) is not dead
     assert any("its own quantizer finds the ranges" in note for note in written.manifest["notes"]) is dead
+
+
+def test_by_default_a_format_whose_own_quantizer_fails_gets_one_graph(tmp_path, monkeypatch):
+    """NNCF's failure is no missing artifact: the graph with ranges is taken, and a note says so."""
+
+    def failing(frozen, format, precision, *given, **more):
+        made = convert(frozen, format, precision, *given, **more)
+        fails = precision == "int8" and not frozen.quantized
+        return replace(made, artifact=None, reason="exit 1: no statistics") if fails else made
+
+    monkeypatch.setattr(converting, "convert", failing)
+    keras.utils.set_random_seed(0)
+    x = keras.Input((8,), name="x")
+    model = keras.Model(x, keras.layers.Dense(3)(keras.layers.Dense(16, activation="relu")(x)))
+    data = Dataset({"x": np.random.default_rng(0).normal(size=(64, 8)).astype("float32")})
+    made = compress(model, Task("none", data, data, None, None), load_recipe("int8"))
+    written = export_bundle(made, tmp_path / "bundle", ["openvino"])
+    assert "openvino int8" in {each.name for each in written.artifacts}
+    (note,) = (note for note in written.manifest["notes"] if note.startswith("openvino int8"))
+    assert note.startswith("openvino int8 is by one graph with ranges") and "no statistics" in note
 
 
 @pytest.mark.parametrize("activation", ["swish", "gelu"])
