@@ -2,11 +2,12 @@
 
     python benchmarks/conversion_gaps.py                        # all; about half an hour of one core
     python benchmarks/conversion_gaps.py --only lstm gelu-exact --formats tflite
+    python benchmarks/conversion_gaps.py --precisions int8 int8_ranges --random 50 --seed 0    # random models instead
 
 Each cell is what ``edgewright.export`` does with that model: it is frozen, legalised, converted and run, and its
 outputs are compared with Keras'. The converters run in forks of one process that has imported them, which saves an
 import of TensorFlow for each of some 800 conversions. A number is the root mean square error over the deviation of the
-outputs.
+outputs. "int8" is by the format's own quantizer, "int8_ranges" by one graph with ranges.
 """
 
 import argparse
@@ -27,6 +28,7 @@ SAMPLES = 32
 TIME_LIMIT_S = 240.0
 # Above these errors, as shares of the outputs' deviation, an artifact is wrong.
 WRONG = {"float32": 1e-4, "int8": 0.25}
+BY_RANGES = "int8_ranges"
 RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime", "openvino": "openvino"}
 
 
@@ -35,13 +37,15 @@ def main() -> None:
     options = _options()
     _import_converters()
     from _conversion_models import CASES
+    from _random_models import random_cases
 
+    cases = random_cases(options.seed, options.random) if options.random else CASES
     cells = [(format, precision) for precision in options.precisions for format in options.formats]
     print(
         "| model | " + " | ".join(f"{format} {precision}" for format, precision in cells) + " | legalised |", flush=True
     )
     print("| --- " * (len(cells) + 2) + "|")
-    for case in CASES:
+    for case in cases:
         if not options.only or case.name in options.only:
             with tempfile.TemporaryDirectory(prefix="edgewright-gaps-") as folder:
                 row, passes = _row(case, Path(folder), cells)
@@ -53,6 +57,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="*", help="names of models")
     parser.add_argument("--formats", nargs="*", default=list(RUNTIMES), choices=list(RUNTIMES))
     parser.add_argument("--precisions", nargs="*", default=["float32", "int8"])
+    parser.add_argument("--random", type=int, default=0, metavar="N", help="as many random models instead")
+    parser.add_argument("--seed", type=int, default=0, help="of the first of them")
     return parser.parse_args()
 
 
@@ -85,10 +91,15 @@ def _row(case, folder: Path, cells) -> tuple[list[str], set[str]]:
 
 
 def _freeze(case, folder: Path) -> None:
+    from edgewright.compress._activations import Activations
     from edgewright.export import freeze
 
     model, samples = case.model(), case.samples(SAMPLES)
     frozen = freeze(model, folder / "graph")
+    try:
+        freeze(model, folder / BY_RANGES, Activations().ranges_of(model, lambda *size: iter([samples])))
+    except Exception as error:
+        (folder / "why.txt").write_text(str(error).replace("\n", " "))
     document = {
         "inputs": [asdict(tensor) for tensor in frozen.inputs],
         "outputs": [asdict(tensor) for tensor in frozen.outputs],
@@ -102,15 +113,18 @@ def _freeze(case, folder: Path) -> None:
 def _convert(folder: Path, place: Path, format: str, precision: str) -> None:
     from edgewright.export import _worker
 
+    by_ranges = precision == BY_RANGES
+    if by_ranges and (folder / "why.txt").exists():
+        raise ValueError((folder / "why.txt").read_text())
     document = json.loads((folder / "frozen.json").read_text()) | {
         "format": format,
-        "precision": precision,
-        "saved_model": str(folder / "graph"),
+        "precision": "int8" if by_ranges else precision,
+        "saved_model": str(folder / (BY_RANGES if by_ranges else "graph")),
         "calibration": str(folder / "samples.npz"),
         "folder": str(place),
         "stem": "model",
         "group_size": 32,
-        "quantized": False,
+        "quantized": by_ranges,
         "sparse": False,
         "unit": "",
         "imported": "",
@@ -132,6 +146,8 @@ def _compared(folder: Path, place: Path, format: str, precision: str) -> str:
     with np.load(folder / "expected.npz") as arrays:
         name = arrays.files[0]
         expected = arrays[name].astype(np.float64)
+    if not np.isfinite(expected).all():
+        return "not finite in Keras"
     received = run.outputs[name].astype(np.float64)
     if received.shape != expected.shape:
         return f"wrong: shape {received.shape}, not {expected.shape}"
