@@ -70,7 +70,7 @@ def _picture(x: Tensor, draw: random.Random) -> Tensor:
         lambda: ops.concatenate([x, layers.Conv2D(size, 3, padding="same", **more)(x)], -1),
         lambda: x * layers.Dense(width, activation="sigmoid")(ops.mean(x, (1, 2), keepdims=True)),
         lambda: layers.MaxPooling2D(padding="same")(x),
-        lambda: layers.AveragePooling2D(padding="same")(x),
+        lambda: layers.AveragePooling2D(2, padding="same")(x),
         lambda: layers.UpSampling2D(interpolation=draw.choice(("nearest", "bilinear")))(x),
         lambda: layers.ZeroPadding2D()(x),
         lambda: x - layers.Conv2D(width, 1, **more)(x),
