@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..compress._points import RESHAPES
-from ._frozen_graph import Replace, Value, copied
+from ._frozen_graph import Replace, Value
 from ._pass import INTEGER, Pass, Work
-from ._pass_ranges import between, has_ranges
 
 # What no score is but a mask may be.
 _LARGE = 1e4
@@ -23,8 +21,6 @@ _LEADS = frozenset(
     ("AddV2", "Add", "Sub", "BiasAdd", "Mul", "SelectV2", "Select", "Maximum", "Minimum", "Reshape", "Identity")
     + ("ExpandDims", "Squeeze", "Transpose", "BroadcastTo", "Tile", "FakeQuantWithMinMaxVars", "Cast", "Neg")
 )
-_CHOICES = frozenset({"Select", "SelectV2"})
-_SHAPED = RESHAPES | {"BroadcastTo", "Tile", "Cast"}
 
 
 def replacing(work: Work) -> Replace:
@@ -36,27 +32,16 @@ def replacing(work: Work) -> Replace:
             bound = _bound(work, operation.inputs[0]) if large and work.target.precision in INTEGER else _LARGE
             for name in large:
                 bounds[name] = max(bounds.get(name, 0.0), bound)
-    # What a choice returns is on the scale of the scores, and TFLite rounds the constant to the lowest of them then.
-    ranges_choices = work.target.format == "tflite" and has_ranges(work.graph)
 
     def replace(operation: Any, value: Value) -> Sequence[Any] | None:
         import tensorflow as tf
 
-        if ranges_choices and operation.type in _CHOICES and bounds.keys() & set(map(_handed_on, operation.inputs)):
-            return [between(*copied(operation, [value(tensor) for tensor in operation.inputs]))]
         if operation.name not in bounds:
             return None
         bound = bounds[operation.name]
         return [tf.constant(np.clip(_value_of(operation), -bound, bound), tf.float32)]
 
     return replace
-
-
-def _handed_on(tensor: Any) -> str:
-    """Return the name of the operation whose values a tensor has, in whatever shape."""
-    while tensor.op.type in _SHAPED:
-        tensor = tensor.op.inputs[0]
-    return str(tensor.op.name)
 
 
 def _large_constants(tensor: Any) -> set[str]:

@@ -2,7 +2,7 @@
 
 MAXIMUM, MINIMUM, SELECT_V2, CONCATENATION and PACK have, and the converter rounds what they take to it. What others
 read too is rounded so for all of them where it has no range of its own: relu(x) + min(x, 0) has nothing above zero
-then. Or a maximum gets the scale of one input although the other exceeds it.
+then. Or a maximum or a choice gets the scale of one input although the other exceeds it, as a mask exceeds scores.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ from ._pass import Pass, Work
 from ._pass_ranges import QUANTIZER, between, has_ranges, rounded_as
 
 _EXTREMES = frozenset({"Maximum", "Minimum"})
-_JOINS = frozenset({"Select", "SelectV2", "ConcatV2", "Pack"})
+_CHOICES = frozenset({"Select", "SelectV2"})
+_JOINS = _CHOICES | {"ConcatV2", "Pack"}
 # Beyond, a sum with a constant rounds off what it is added to.
 _LARGE = 1e4
 # They hand on what they are given, on its scale, from their first input.
@@ -64,6 +65,19 @@ def _of_extremes(work: Work) -> Replace:
     return replace
 
 
+def _of_choices(work: Work) -> Replace:
+    """Give what is chosen from two tensors a range of its own."""
+
+    def replace(operation: Any, value: Value) -> Sequence[Any] | None:
+        if operation.type not in _CHOICES or operation.outputs[0].dtype.name != "float32":
+            return None
+        if not has_ranges(work.graph) or any(each.type == QUANTIZER for each in operation.outputs[0].consumers()):
+            return None
+        return [between(*copied(operation, [value(tensor) for tensor in operation.inputs]))]
+
+    return replace
+
+
 def _is_shared(tensor: Any) -> bool:
     """Tell whether a tensor, or what it was before it was moved, is read by others too."""
     while len(tensor.consumers()) == 1:
@@ -81,6 +95,14 @@ PASSES = (
         "TFLite's converter rounds what a choice or a concatenation takes to its scale for all readers.",
         _MOVES,
         _of_moved,
+        formats=_TFLITE,
+        precisions=_INT8,
+    ),
+    Pass(
+        "ranges-of-choices",
+        "TFLite's converter gives a choice the scale of one of the two, and cuts off what the other has beyond.",
+        _CHOICES,
+        _of_choices,
         formats=_TFLITE,
         precisions=_INT8,
     ),

@@ -274,10 +274,16 @@ def _pictured(x):
     return layers.Reshape((2, 1, 4))(x)
 
 
-def _choosing(x):
+def _half_zero(x):
     """Return a sum with a part that is zero on all samples, as an untouched branch is."""
     hidden = layers.Dense(8)(x)
     return hidden + ops.relu(ops.abs(hidden) * -1.0)
+
+
+def _chosen(x):
+    """Return what is above zero, and elsewhere something that never is."""
+    hidden = layers.Dense(8)(x)
+    return layers.Dense(4)(ops.where(hidden > 0, hidden, -3.0 * ops.relu(layers.Dense(8)(x))))
 
 
 def _maximum(x):
@@ -293,12 +299,13 @@ def _maximum(x):
         (_shaped("sparse_plus"), False),
         (_maximum, False),
         (_maximum, True),
-        (_choosing, False),
+        (_chosen, False),
+        (_half_zero, False),
     ],
-    ids=["hard sigmoid", "celu", "celu, own", "sparse plus", "maximum", "maximum, own", "zero"],
+    ids=["hard sigmoid", "celu", "celu, own", "sparse plus", "maximum", "maximum, own", "choice", "zero"],
 )
 def test_tflite_rounds_what_activations_are_made_of(function, own, tmp_path):
-    """A constant added to all channels, what several read on its way to a maximum, a part that is always zero."""
+    """A constant added to all channels, what others read on its way to a maximum, a choice, a part that is zero."""
     keras.utils.set_random_seed(0)
     x = keras.Input((8,), name="x")
     model = keras.Model(x, function(x))
